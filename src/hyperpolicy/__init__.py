@@ -1,0 +1,42 @@
+"""hyperpolicy: generators that write the weights of reinforcement-learning policies.
+
+    family    = hp.family("cheetah-vel")
+    generator = hp.load("cheetah-vel")
+    policies  = generator.generate([[0.31], [2.17]], seed=0)
+
+Modules load when they are first used, so that importing the package is cheap.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from hyperpolicy import devices as _devices
+
+_devices.prepare()
+
+try:
+    __version__ = version("hyperpolicy")
+except PackageNotFoundError:  # run from a source tree
+    __version__ = "0.0.0"
+
+_MEMBERS = {
+    "family": "hyperpolicy.envs:family",
+    "Worlds": "hyperpolicy.envs:Worlds",
+    "Policies": "hyperpolicy.nets.policy:Policies",
+    "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",
+    "SacConfig": "hyperpolicy.rl.sac:SacConfig",
+    "Zoo": "hyperpolicy.zoo:Zoo",
+    "load": "hyperpolicy.generate:load",
+}
+_MODULES = ("envs", "nets", "rl", "fleet", "evaluate", "generate", "recipes", "errors", "zoo")
+
+__all__ = [*_MEMBERS, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str):
+    if name in _MEMBERS:
+        module, _, member = _MEMBERS[name].partition(":")
+        return getattr(import_module(module), member)
+    if name in _MODULES:
+        return import_module(f"hyperpolicy.{name}")
+    raise AttributeError(f"module 'hyperpolicy' has no attribute {name!r}")

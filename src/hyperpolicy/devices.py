@@ -1,0 +1,35 @@
+"""Settings that must stand before jax starts: one host device per core, and a compilation cache.
+
+XLA's intra-op threading wastes small matrices; instead the fleet axis is sharded over host
+devices, one per core, exactly as it is sharded over several GPUs.
+"""
+
+import os
+from pathlib import Path
+
+
+def prepare() -> None:
+    """Set the environment of jax, unless the user has set it already. Imports nothing."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in flags:
+        count = f"--xla_force_host_platform_device_count={num_cores()}"
+        os.environ["XLA_FLAGS"] = f"{flags} {count}".strip()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hyperpolicy/jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def expert_mesh():
+    """All devices on the one axis ("expert",)."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh
+
+    return Mesh(np.array(jax.devices()), ("expert",))

@@ -1,0 +1,57 @@
+"""Ant-Dir: run in a target direction (MACAW's environment, as Prompt-DT uses it).
+
+Observation (27): qpos[2:15], qvel[0:14]. Reward: ⟨Δp/0.05 s, (cos θ, sin θ)⟩ − 0.5 Σa² + 1, the
+contact cost being zero as in the software of record. The task ends where the torso's height leaves
+[0.2, 1.0] or the state is not finite. 200 steps.
+"""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from hyperpolicy.envs.family import ContextSpace, Family, Grid
+
+TEST = [6, 17, 23, 30, 41]
+TRAIN = [i for i in range(50) if i not in TEST]
+
+
+def _macaw_directions() -> np.ndarray:
+    """MACAW's 50 directions: its constructor eats two draws of the same generator."""
+    return np.random.RandomState(17).uniform(0.0, 2 * np.pi, 52)[2:, None]
+
+
+class AntDir(Family):
+    name = "ant-dir"
+    context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (2 * np.pi,))
+    obs_size, action_size, outcome_size = 27, 8, 2
+    horizon_steps, frame_skip, dt_s = 200, 5, 0.05
+    qpos_noise, qvel_noise = 0.1, 0.1
+    fields = ("qpos", "qvel")
+    grids = {
+        "macaw": Grid(name, "macaw", _macaw_directions(), {"full": (TRAIN, TEST)}),
+        "authors": Grid(
+            name, "authors", np.linspace(0.0, 2 * np.pi, 50)[:, None], {"full": (TRAIN, TEST)}
+        ),
+    }
+
+    @property
+    def model_path(self) -> Path:
+        return Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml"
+
+    def observe(self, view):
+        return np.concatenate([view["qpos"][:, 2:], view["qvel"]], axis=1)
+
+    def outcome(self, before, after):
+        """The mean horizontal velocity of the step, m/s."""
+        return (after["qpos"][:, :2] - before["qpos"][:, :2]) / self.dt_s
+
+    def reward(self, action, outcome, context, xp=np):
+        angle = context[..., 0]
+        forward = outcome[..., 0] * xp.cos(angle) + outcome[..., 1] * xp.sin(angle)
+        return forward - 0.5 * xp.sum(action**2, axis=-1) + 1.0
+
+    def terminated(self, view):
+        height = view["qpos"][:, 2]
+        healthy = (height >= 0.2) & (height <= 1.0) & np.isfinite(view["qpos"]).all(axis=1)
+        return ~(healthy & np.isfinite(view["qvel"]).all(axis=1))

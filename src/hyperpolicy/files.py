@@ -1,0 +1,170 @@
+"""Files that are never half written: safetensors and JSON, through a temporary name and a rename."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hyperpolicy.errors import AlreadyExists, BadFile, DiskFull
+
+
+def write(path: str | Path, writer: Callable[[Path], None], overwrite: bool = False) -> Path:
+    """Call `writer` with a temporary name beside `path`, then rename.
+
+    Raises:
+        AlreadyExists: `path` exists and `overwrite` is false.
+        DiskFull: the disk is full; the temporary file is gone, an older `path` is intact.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise AlreadyExists(f"{path} exists; choose another name or remove it first")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error):
+            raise DiskFull(f"no space left to write {path}; free some and run again") from error
+        raise BadFile(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_json(path: str | Path, record, overwrite: bool = False) -> Path:
+    """Write `record` as indented JSON."""
+    text = json.dumps(record, indent=1, sort_keys=False, default=_plain) + "\n"
+    return write(path, lambda p: p.write_text(text), overwrite)
+
+
+def load_json(path: str | Path):
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise BadFile(f"{path} does not exist") from None
+    except (ValueError, OSError) as error:
+        raise BadFile(f"{path} is not readable JSON ({error}); it may be half written") from None
+
+
+def save_arrays(
+    path: str | Path, arrays: dict[str, np.ndarray], meta: dict | None = None, overwrite=False
+) -> Path:
+    """Write named arrays and a JSON-able `meta` as one safetensors file."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    header = {"meta": json.dumps(meta or {}, default=_plain)}
+    return write(path, lambda p: save_file(arrays, p, header), overwrite)
+
+
+def load_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """All arrays of a safetensors file, and its `meta`."""
+    with open_arrays(path) as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return arrays, json.loads((file.metadata() or {}).get("meta", "{}"))
+
+
+def read_meta(path: str | Path) -> dict:
+    """The `meta` of a safetensors file, without its arrays."""
+    with open_arrays(path) as file:
+        return json.loads((file.metadata() or {}).get("meta", "{}"))
+
+
+def open_arrays(path: str | Path):
+    """A safetensors file for random access: `.get_slice(name)[rows]`."""
+    try:
+        return safe_open(path, framework="numpy")
+    except FileNotFoundError:
+        raise BadFile(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise BadFile(f"{path} is not a whole safetensors file ({error})") from None
+
+
+def save_tree(path: str | Path, tree, meta: dict | None = None, overwrite=False) -> Path:
+    """Write a pytree's leaves in their order; read it back with `load_tree` into a like tree."""
+    leaves = [_raw(leaf) for leaf in jax.tree.leaves(tree)]
+    return save_arrays(path, {f"{i:04d}": x for i, x in enumerate(leaves)}, meta, overwrite)
+
+
+def load_tree(path: str | Path, like) -> tuple[object, dict]:
+    """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`.
+
+    Raises:
+        BadFile: the file is not whole, or its leaves do not fit `like`.
+    """
+    arrays, meta = load_arrays(path)
+    leaves, structure = jax.tree.flatten(like)
+    if len(arrays) != len(leaves):
+        raise BadFile(f"{path} holds {len(arrays)} arrays, {len(leaves)} were expected")
+    out = []
+    for i, leaf in enumerate(leaves):
+        array = arrays[f"{i:04d}"]
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            array = jax.random.wrap_key_data(array)
+        if array.shape != leaf.shape:
+            raise BadFile(f"{path}: array {i} has shape {array.shape}, expected {leaf.shape}")
+        out.append(array)
+    return jax.tree.unflatten(structure, out), meta
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def new_directory(path: str | Path) -> Path:
+    """An empty directory at `path`, made if need be; one with files in it is an error."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise AlreadyExists(f"{path} exists and is not empty; choose another name or remove it")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def directory(path: str | Path):
+    """A temporary directory that becomes `path` when the block ends well, and vanishes otherwise."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadFile(f"cannot write {path}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_space(path: str | Path, num_bytes: int) -> None:
+    """Raise DiskFull where fewer than `num_bytes` are free below `path`."""
+    there = Path(path).absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < num_bytes:
+        raise DiskFull(f"{path}: {num_bytes / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
+
+
+def _raw(leaf) -> np.ndarray:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,348 @@
+"""The loop that trains a fleet: worlds on the host, learners on the devices, snapshots on disk."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from hyperpolicy import files
+from hyperpolicy.devices import expert_mesh
+from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.fleet.member import Clock, Member, compile_fleet, place
+from hyperpolicy.fleet.schedule import Schedule
+from hyperpolicy.fleet.view import Pool, View
+from hyperpolicy.progress import FleetProgress
+from hyperpolicy.replay import pack, row_size
+from hyperpolicy.rl import sac
+
+SNAPSHOT, METRICS, RUN = "snapshot.safetensors", "metrics.jsonl", "run.json"
+
+
+class Tasks(NamedTuple):
+    """What each of n learners works on."""
+
+    worlds: Float[np.ndarray, "n e c"]
+    """The contexts of its worlds."""
+    pools: Float[np.ndarray, "n k c"]
+    """The contexts its transitions may be labeled with; the first `pool_sizes` count."""
+    pool_sizes: Int[np.ndarray, " n"]
+    seeds: Int[np.ndarray, " n"]
+    """One number a learner: networks, exploration, worlds. Equal seeds on equal tasks agree."""
+
+
+class Trained(NamedTuple):
+    """What a fleet leaves behind, one row a learner."""
+
+    weights: Float[np.ndarray, "n p"]
+    """Averaged actor weights."""
+    critics: Float[np.ndarray, "n 2 q"]
+    log_alpha: Float[np.ndarray, " n"]
+    checkpoints: Float[np.ndarray, "k n p"]
+    checkpoint_updates: Int[np.ndarray, " k"]
+    states: Float[np.ndarray, "n s o"]
+    died_at: Int[np.ndarray, " n"]
+    """Updates done when a learner's numbers stopped being finite; −1 for the healthy."""
+
+
+@dataclass
+class Run:
+    """A run in progress on the host; everything a snapshot must hold beside the fleet."""
+
+    fleet: Member
+    worlds: Worlds
+    action: Float[np.ndarray, "n e a"]
+    step: int
+    episode_return: Float[np.ndarray, " w"]
+    """Of the episodes in progress; w = n·e worlds."""
+    last_return: Float[np.ndarray, " w"]
+    """Of the last finished episodes; NaN before the first."""
+    checkpoints: list[Float[np.ndarray, "n p"]]
+    num_metrics: int
+    seconds: float
+
+
+Start = Callable[[jax.Array], sac.SacState]
+"""seeds [n] → learners, every leaf leading with axis n."""
+
+
+def run(
+    cfg: sac.SacConfig,
+    family: Family,
+    view: View,
+    tasks: Tasks,
+    schedule: Schedule,
+    start: Start,
+    evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]],
+    fill_at_random: bool,
+    out: Path | None = None,
+    snapshot_every_s: float = 300.0,
+    label: str = "experts",
+) -> Trained:
+    """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if there is one.
+
+    `metrics.jsonl` in `out` gets one line an evaluation. Ctrl-C writes a snapshot, then raises
+    KeyboardInterrupt.
+
+    Raises:
+        BadSetting: `out` holds a run with other settings.
+        DiskFull: a snapshot could not be written; the last one is intact.
+    """
+    mesh = expert_mesh()
+    n = len(tasks.seeds)
+    tasks = _pad(tasks, mesh.size)
+    contexts = place(jnp.asarray(tasks.worlds, jnp.float32), mesh)
+    pool = Pool(jnp.asarray(tasks.pools, jnp.float32), jnp.asarray(tasks.pool_sizes, jnp.int32))
+    pool = place(pool, mesh)
+    act, advance, collect = compile_fleet(cfg, family, view, schedule, mesh)
+    spec = sac.policy_spec(cfg, family.obs_size + view.extra_inputs(family), family.action_size)
+    flatten = jax.jit(jax.vmap(spec.flatten))
+
+    r = _begin(cfg, family, tasks, schedule, start, mesh)
+    if out is not None:
+        _check_settings(out, cfg, family, tasks, schedule)
+        r = _resume(out, r, schedule, mesh) or r
+    e = schedule.num_envs
+    if r.step == 0:
+        obs = r.worlds.reset()
+        wide = obs.reshape(len(tasks.seeds), e, -1)
+        r.action = np.asarray(act(r.fleet, wide, contexts, _clock(schedule, 0, fill_at_random)))
+
+    marks = set(schedule.due(schedule.num_checkpoints, schedule.average_from))
+    exams = set(schedule.due(schedule.num_evaluations))
+    began, saved = time.monotonic() - r.seconds, time.monotonic()
+    with FleetProgress(label, n, schedule) as progress, deferred_interrupt() as interrupted:
+        while r.step < schedule.num_steps:
+            obs, action = r.worlds.obs, r.action.reshape(len(r.worlds), -1)
+            step = r.worlds.step(action)
+            rows = _rows(obs, action, step, e)
+            clock = _clock(schedule, r.step, fill_at_random)
+            go = advance if r.step >= schedule.fill_steps else collect
+            wide = step.obs.reshape(len(tasks.seeds), e, -1)
+            r.fleet, action = go(r.fleet, pool, rows, wide, contexts, clock)
+            r.action = np.asarray(action)
+            _count_returns(r, step)
+            r.step += 1
+            r.seconds = time.monotonic() - began
+            updates = schedule.updates_per_step * max(0, r.step - schedule.fill_steps)
+            progress.step(updates, r.step, _mean_return(r, n, e))
+            if go is advance and updates in marks:
+                r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor))[:n])
+            if go is advance and updates in exams:
+                returns = evaluate(np.asarray(r.fleet.mean)[:n])
+                progress.evaluated(updates, returns)
+                _log(out, r, n, e, updates, returns)
+            if out is not None and (
+                time.monotonic() - saved > snapshot_every_s or interrupted.is_set()
+            ):
+                _save(out, r, schedule)
+                saved = time.monotonic()
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+    return _finish(cfg, family, view, r, schedule, tasks, n)
+
+
+# --- The parts of a run -------------------------------------------------------------------
+def _pad(tasks: Tasks, devices: int) -> Tasks:
+    """Tasks repeated at the end until they divide by the devices."""
+    n = len(tasks.seeds)
+    rows = np.minimum(np.arange(-(-n // devices) * devices), n - 1)
+    return Tasks(*(np.asarray(leaf)[rows] for leaf in tasks))
+
+
+def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, mesh) -> Run:
+    n, e, c = tasks.worlds.shape
+    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel()
+    worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
+    learner = start(jnp.asarray(tasks.seeds, jnp.uint32))
+    # distinct from the learner's own stream, which starts from the same number
+    keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), 7))(
+        jnp.asarray(tasks.seeds, jnp.uint32)
+    )
+    o = learner.actor.hidden[0].weight.shape[1]
+    flat = jax.vmap(sac.policy_spec(cfg, o, family.action_size).flatten)(learner.actor)
+    ring = jnp.zeros((n, schedule.ring, row_size(family)), jnp.float32)
+    fleet = Member(learner, flat, ring, keys, jnp.full(n, -1, jnp.int32))
+    nothing = np.zeros((n, e, family.action_size), np.float32)
+    zero, nan = np.zeros(n * e), np.full(n * e, np.nan)
+    return Run(place(fleet, mesh), worlds, nothing, 0, zero, nan, [], 0, 0.0)
+
+
+def _clock(schedule: Schedule, step: int, fill_at_random: bool) -> Clock:
+    index = schedule.updates_per_step * max(0, step - schedule.fill_steps)
+    averaged = index - schedule.average_from * schedule.num_updates
+    count = max(0, int(averaged // schedule.updates_per_step))
+    return Clock(
+        step=np.int32(step),
+        position=np.int32(step * schedule.num_envs % schedule.ring),
+        size=np.int32(min((step + 1) * schedule.num_envs, schedule.ring)),
+        index=np.int32(index),
+        share=np.float32(1.0 / (count + 1)),
+        random=np.bool_(fill_at_random and step < schedule.fill_steps),
+    )
+
+
+def _rows(obs, action, step, e: int) -> Float[np.ndarray, "n e d"]:
+    """Replay rows; where a simulation broke, another world of its learner stands in."""
+    rows = pack(obs, action, step).reshape(-1, e, 2 * obs.shape[1] + action.shape[1] + step.outcome.shape[1] + 1)
+    if step.broken.any():
+        for i in np.flatnonzero(step.broken.reshape(-1, e).any(axis=1)):
+            sound = np.flatnonzero(~step.broken.reshape(-1, e)[i])
+            if len(sound):
+                rows[i, step.broken.reshape(-1, e)[i]] = rows[i, sound[0]]
+    return np.nan_to_num(rows)
+
+
+def _count_returns(r: Run, step) -> None:
+    r.episode_return += step.reward
+    ended = step.terminated | step.truncated
+    r.last_return[ended] = r.episode_return[ended]
+    r.episode_return[ended] = 0.0
+
+
+def _mean_return(r: Run, n: int, e: int) -> Float[np.ndarray, " n"]:
+    """Mean return of each learner's last finished training episodes."""
+    return r.last_return.reshape(-1, e).mean(axis=1)[:n]
+
+
+def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int) -> Trained:
+    o = family.obs_size + view.extra_inputs(family)
+    fleet = jax.device_get(r.fleet._replace(key=None, learner=r.fleet.learner._replace(key=None)))
+    critics = jax.vmap(sac.critic_spec(cfg, o, family.action_size).flatten)(fleet.learner.targets)
+    size = min(schedule.num_steps * schedule.num_envs, schedule.ring)
+    states = [
+        fleet.ring[i, np.random.default_rng(seed).integers(0, size, schedule.num_states)]
+        for i, seed in enumerate(tasks.seeds[:n])
+    ]
+    return Trained(
+        weights=fleet.mean[:n],
+        critics=np.asarray(critics)[:n],
+        log_alpha=fleet.learner.log_alpha[:n],
+        checkpoints=np.stack(r.checkpoints),
+        checkpoint_updates=np.array(
+            schedule.due(schedule.num_checkpoints, schedule.average_from)[: len(r.checkpoints)]
+        ),
+        states=np.stack(states)[:, :, : family.obs_size],
+        died_at=fleet.died_at[:n],
+    )
+
+
+# --- On disk ------------------------------------------------------------------------------
+def _log(out: Path | None, r: Run, n: int, e: int, updates: int, returns) -> None:
+    r.num_metrics += 1
+    if out is None:
+        return
+    learner = r.fleet.learner
+    record = {
+        "updates": updates,
+        "env_steps": r.step * e,
+        "seconds": round(r.seconds, 2),
+        "return": np.round(returns, 3).tolist(),
+        "train_return": np.round(_mean_return(r, n, e), 3).tolist(),
+        "entropy": np.round(np.asarray(learner.entropy)[:n], 4).tolist(),
+        "alpha": np.round(np.exp(np.asarray(learner.log_alpha)[:n]), 6).tolist(),
+        "died_at": np.asarray(r.fleet.died_at)[:n].tolist(),
+    }
+    with open(out / METRICS, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _check_settings(out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule) -> None:
+    """Write what this run is, or compare with what is there."""
+    record = {
+        "family": family.name,
+        "sac": asdict(cfg),
+        "schedule": asdict(schedule),
+        "worlds": tasks.worlds.tolist(),
+        "seeds": tasks.seeds.tolist(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / RUN).exists():
+        files.save_json(out / RUN, record)
+    there = files.load_json(out / RUN)
+    for name, value in json.loads(json.dumps(record)).items():
+        if there.get(name) != value:
+            raise BadSetting(
+                f"{out} holds a run with another {name}; resume it with the settings in "
+                f"{out / RUN}, or choose another directory"
+            )
+
+
+def _state(r: Run, size: int) -> dict:
+    """The run as a pytree of arrays, rings cut to their filled rows."""
+    return {
+        "fleet": r.fleet._replace(ring=r.fleet.ring[:, :size]),
+        "worlds": r.worlds.snapshot(),
+        "action": r.action,
+        "returns": (r.episode_return, r.last_return),
+        "checkpoints": list(r.checkpoints),
+    }
+
+
+def _save(out: Path, r: Run, schedule: Schedule) -> None:
+    size = min(r.step * schedule.num_envs, schedule.ring)
+    tree = _state(r, size)
+    meta = {
+        "step": r.step,
+        "seconds": r.seconds,
+        "num_metrics": r.num_metrics,
+        "checkpoints": len(r.checkpoints),
+        "size": size,
+    }
+    files.save_tree(out / SNAPSHOT, tree, meta, overwrite=True)
+
+
+def _resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
+    """The run as its snapshot left it, or None where there is none."""
+    if not (out / SNAPSHOT).exists():
+        (out / METRICS).unlink(missing_ok=True)
+        return None
+    meta = files.read_meta(out / SNAPSHOT)
+    n = len(fresh.fleet.mean)
+    fresh.checkpoints = [np.zeros_like(fresh.fleet.mean)] * meta["checkpoints"]
+    size = meta["size"]
+    like = jax.eval_shape(lambda: _state(fresh, size))
+    tree, _ = files.load_tree(out / SNAPSHOT, like)
+    fleet, ring = tree["fleet"], np.zeros(fresh.fleet.ring.shape, np.float32)
+    ring[:, :size] = fleet.ring
+    fresh.worlds.restore(tree["worlds"])
+    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
+    kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
+    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
+    return Run(
+        place(fleet._replace(ring=ring), mesh),
+        fresh.worlds,
+        tree["action"],
+        meta["step"],
+        *(np.array(x) for x in tree["returns"]),
+        list(tree["checkpoints"]),
+        meta["num_metrics"],
+        meta["seconds"],
+    )
+
+
+@contextmanager
+def deferred_interrupt():
+    """An event that Ctrl-C sets, so that the loop can stop between two steps.
+
+    Only the main thread receives signals; elsewhere the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    old = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, old)

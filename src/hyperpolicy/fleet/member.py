@@ -1,0 +1,137 @@
+"""One member of a fleet on the device: its learner, replay and averaged weights.
+
+Everything here is written for one member; `compile_fleet` maps it over the fleet and shards the
+fleet over the devices.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from hyperpolicy import replay
+from hyperpolicy.envs import Family
+from hyperpolicy.fleet.schedule import Schedule
+from hyperpolicy.fleet.view import Pool, View
+from hyperpolicy.nets.policy import sample
+from hyperpolicy.rl import sac
+from hyperpolicy.types import Key
+
+EXPERTS, SAME = PartitionSpec("expert"), PartitionSpec()
+VMAP_BELOW_WIDTH = 128
+"""On CPU cores a matrix product of this width fills a core; narrower ones are batched by vmap."""
+
+
+class Member(NamedTuple):
+    learner: sac.SacState
+    mean: Float[Array, " p"]  # averaged actor weights
+    ring: Float[Array, "capacity d"]
+    key: Key
+    died_at: Int[Array, ""]  # updates done when a number stopped being finite, −1 while alive
+
+
+class Clock(NamedTuple):
+    """Where the run stands; the same for every member."""
+
+    step: Int[Array, ""]  # steps of the worlds
+    position: Int[Array, ""]  # next row of the rings
+    size: Int[Array, ""]  # filled rows of the rings
+    index: Int[Array, ""]  # gradient updates done
+    share: Float[Array, ""]  # weight of the newest actor in the average
+    random: Bool[Array, ""]  # act at random
+
+
+def act(
+    family: Family, view: View, member: Member, obs: Float[Array, "e o"], contexts, clock: Clock
+) -> Float[Array, "e a"]:
+    """Stochastic actions in the member's worlds, or uniform ones while `clock.random`."""
+    key, key_random = jax.random.split(jax.random.fold_in(member.key, clock.step))
+    keys = jax.random.split(key, len(obs))
+    seen = view.observe(family, obs, contexts)
+    action = jax.vmap(partial(sample, member.learner.actor))(seen, keys)[0]
+    blind = jax.random.uniform(key_random, action.shape, minval=-1.0, maxval=1.0)
+    return jnp.where(clock.random, blind, action)
+
+
+def draw_batch(family: Family, view: View, num: int, member: Member, pool: Pool, clock: Clock, i):
+    """The batch of update `clock.index + i`."""
+    key = jax.random.fold_in(jax.random.fold_in(member.key, clock.index + i), 1)
+    key_rows, key_pool = jax.random.split(key)
+    rows = replay.draw(member.ring, clock.size, num, key_rows)
+    return view.batch(family, rows, pool, key_pool)
+
+
+def settle(cfg: sac.SacConfig, spec, old: sac.SacState, member: Member, clock: Clock, num: int):
+    """The member after `num` updates: averaged if all is finite, as it was before if not."""
+    leaves = jax.tree.leaves(member.learner._replace(key=jnp.zeros(())))
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    alive = finite & (member.died_at < 0)
+    keep = lambda new, before: jnp.where(alive, new, before)  # noqa: E731
+    died_at = jnp.where(finite | (member.died_at >= 0), member.died_at, clock.index + num)
+    learner = jax.tree.map(keep, member.learner, old)
+    mean = member.mean + clock.share * (spec.flatten(learner.actor) - member.mean)
+    return member._replace(learner=learner, mean=keep(mean, member.mean), died_at=died_at)
+
+
+def compile_fleet(
+    cfg: sac.SacConfig, family: Family, view: View, schedule: Schedule, mesh: Mesh
+):
+    """Jitted `(act, advance, collect)` over the fleet.
+
+    `advance` stores the newest transitions, does `updates_per_step` updates and acts;
+    `collect` does the same without updates.
+    """
+    spec = sac.policy_spec(cfg, family.obs_size + view.extra_inputs(family), family.action_size)
+    wide = cfg.width >= VMAP_BELOW_WIDTH and jax.default_backend() == "cpu"
+
+    def for_each(f, *trees):
+        if wide:
+            return jax.lax.map(lambda xs: f(*xs), trees)
+        return jax.vmap(f)(*trees)
+
+    def act_shard(fleet, obs, contexts, clock):
+        return jax.vmap(partial(act, family, view), (0, 0, 0, None))(fleet, obs, contexts, clock)
+
+    def push_shard(fleet, rows, clock):
+        push = jax.vmap(replay.push, (0, 0, None))
+        return fleet._replace(ring=push(fleet.ring, rows, clock.position))
+
+    def learn_shard(fleet: Member, pool: Pool, clock: Clock):
+        num = schedule.updates_per_step
+        old = fleet.learner
+
+        def step(i, learners):
+            def one(learner, member, pool):
+                batch = draw_batch(family, view, schedule.batch, member, pool, clock, i)
+                return sac.update(cfg, learner, batch, clock.index + i)
+
+            return for_each(one, learners, fleet, pool)
+
+        fleet = fleet._replace(learner=jax.lax.fori_loop(0, num, step, old))
+        return jax.vmap(lambda o, m: settle(cfg, spec, o, m, clock, num))(old, fleet)
+
+    def advance_shard(fleet, pool, rows, obs, contexts, clock):
+        fleet = learn_shard(push_shard(fleet, rows, clock), pool, clock)
+        return fleet, act_shard(fleet, obs, contexts, clock)
+
+    def collect_shard(fleet, pool, rows, obs, contexts, clock):
+        fleet = push_shard(fleet, rows, clock)
+        return fleet, act_shard(fleet, obs, contexts, clock)
+
+    five = (EXPERTS,) * 5
+    shard = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    acting = shard(act_shard, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
+    both = dict(in_specs=(*five, SAME), out_specs=(EXPERTS, EXPERTS))
+    return (
+        jax.jit(acting),
+        jax.jit(shard(advance_shard, **both), donate_argnums=0),
+        jax.jit(shard(collect_shard, **both), donate_argnums=0),
+    )
+
+
+def place(tree, mesh: Mesh):
+    """The fleet's arrays, each device holding its own experts."""
+    return jax.device_put(tree, NamedSharding(mesh, EXPERTS))

@@ -1,0 +1,307 @@
+"""Train experts, or context-conditioned bases that fold into experts.
+
+*Independent* experts start from their own networks (`start="own"`) or all from one
+(`start="shared"`). *Specialized* experts start from a base: one SAC whose policy sees the context
+and whose replay is relabeled with training contexts; folding a context into its first layer gives
+one ordinary, aligned policy per context, which `train` then fine-tunes.
+"""
+
+import warnings
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadFile, BadZoo
+from hyperpolicy.fleet import loop
+from hyperpolicy.fleet.schedule import Schedule
+from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
+from hyperpolicy.nets.fold import fold_actor, fold_critics
+from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.rl import sac
+from hyperpolicy.rollout import returns
+from hyperpolicy.zoo import Zoo
+
+EVALUATION_SEED = 7_000_000
+"""Resets of evaluations during training; tables use others."""
+
+
+class Start(NamedTuple):
+    """Where n fine-tuned experts begin."""
+
+    policies: Policies
+    critics: Float[np.ndarray, "n 2 q"]
+    log_alpha: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A context-conditioned policy with its critics: inputs are [obs, encoded context]."""
+
+    family: str
+    contexts: Float[np.ndarray, "k c"]
+    """The training contexts; nothing else was seen."""
+    policy: Policies
+    """One row; its spec is wider than the family's observation."""
+    critics: Float[np.ndarray, "1 2 q"]
+    log_alpha: Float[np.ndarray, " 1"]
+    provenance: dict
+
+    def save(self, path: str | Path) -> Path:
+        """Write one file; an existing one is an error."""
+        arrays = {
+            "weights": self.policy.weights,
+            "critics": self.critics,
+            "log_alpha": self.log_alpha,
+            "contexts": self.contexts,
+        }
+        spec = self.policy.spec.to_json()
+        meta = {"family": self.family, "spec": spec, "provenance": self.provenance}
+        return files.save_arrays(path, arrays, meta)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Base":
+        """Raises BadFile where `path` is not a base."""
+        arrays, meta = files.load_arrays(path)
+        if {"weights", "critics", "log_alpha", "contexts"} - set(arrays) or "spec" not in meta:
+            raise BadFile(f"{path} does not hold a context-conditioned base")
+        policy = Policies(arrays["weights"], PolicySpec.from_json(meta["spec"]))
+        return cls(
+            meta["family"],
+            arrays["contexts"],
+            policy,
+            arrays["critics"],
+            arrays["log_alpha"],
+            meta["provenance"],
+        )
+
+
+def train(
+    cfg: sac.SacConfig,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    schedule: Schedule | None = None,
+    start: Literal["own", "shared"] | Start | Policies = "own",
+    seed: int = 0,
+    out: str | Path | None = None,
+    provenance: dict | None = None,
+) -> Zoo:
+    """A zoo with one expert for each context.
+
+    With `out`, the run can be stopped and called again with the same arguments; the finished zoo
+    lies in `out/zoo`.
+
+    Raises:
+        BadContext: contexts out of bounds or of the wrong shape.
+        BadZoo: `start` does not fit the configuration.
+    """
+    schedule = schedule or Schedule()
+    contexts = family.context.check(contexts)
+    out = None if out is None else Path(out)
+    if out is not None and (out / "zoo").exists():
+        return Zoo.load(out / "zoo")
+    n, e = len(contexts), schedule.num_envs
+    tasks = loop.Tasks(
+        worlds=np.repeat(contexts[:, None], e, axis=1),
+        pools=contexts[:, None],
+        pool_sizes=np.ones(n, np.int32),
+        seeds=seed * 10_000 + np.arange(n),
+    )
+    spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
+    fresh = isinstance(start, str)
+    trained = loop.run(
+        cfg,
+        family,
+        OWN_TASK,
+        tasks,
+        schedule,
+        _fresh_start(cfg, family, 0, start, seed) if fresh else _given_start(cfg, family, start, n),
+        partial(_evaluate, family, spec, contexts, schedule.episodes),
+        fill_at_random=fresh,
+        out=out,
+    )
+    record = {
+        "made_by": "fleet.train",
+        "start": start if fresh else "given",
+        "seed": seed,
+        "sac": asdict(cfg),
+        "schedule": asdict(schedule),
+        "env_steps_per_expert": schedule.env_steps,
+        "updates_per_expert": schedule.num_updates,
+    }
+    zoo = _zoo(family, spec, contexts, schedule, trained, record | (provenance or {}))
+    if out is not None:
+        zoo.save(out / "zoo")
+        (out / loop.SNAPSHOT).unlink(missing_ok=True)
+    return zoo
+
+
+def train_bases(
+    cfg: sac.SacConfig,
+    family: Family,
+    pools: list[Float[np.ndarray, "k c"]],
+    schedule: Schedule,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> list[Base]:
+    """One context-conditioned base for each pool of training contexts, all trained at once.
+
+    Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
+    """
+    pools = [family.context.check(pool) for pool in pools]
+    out = None if out is None else Path(out)
+    n, k = len(pools), max(len(pool) for pool in pools)
+    tasks = loop.Tasks(
+        worlds=np.stack([_cycle(pool, schedule.num_envs) for pool in pools]),
+        pools=np.stack([_cycle(pool, k) for pool in pools]),
+        pool_sizes=np.array([len(pool) for pool in pools], np.int32),
+        seeds=seed * 10_000 + np.arange(n),
+    )
+    d = family.context.encoded_size
+    spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
+    trained = loop.run(
+        cfg,
+        family,
+        ANY_TASK,
+        tasks,
+        schedule,
+        _fresh_start(cfg, family, d, "own", seed),
+        partial(_evaluate_bases, family, spec, pools, schedule.episodes),
+        fill_at_random=True,
+        out=out,
+        label="bases",
+    )
+    record = {"made_by": "fleet.train_bases", "seed": seed, "sac": asdict(cfg)}
+    record |= {"schedule": asdict(schedule), "env_steps": schedule.env_steps}
+    return [
+        Base(
+            family.name,
+            pools[i],
+            Policies(trained.weights[i : i + 1], spec),
+            trained.critics[i : i + 1],
+            trained.log_alpha[i : i + 1],
+            record,
+        )
+        for i in range(n)
+    ]
+
+
+def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Start:
+    """The base at n contexts, as ordinary policies and critics."""
+    o, a = family.obs_size, family.action_size
+    wide, hidden = base.policy.spec, base.policy.spec.hidden
+    spec = PolicySpec(o, a, hidden, wide.activations)
+    width = sac.SacConfig(width=hidden[0])
+    wide_critic, critic = (sac.critic_spec(width, i, a) for i in (wide.obs, o))
+    actor = wide.unflatten(jnp.asarray(base.policy.weights[0]))
+    critics = wide_critic.unflatten(jnp.asarray(base.critics[0]))
+    encoded = jnp.asarray(family.context.encode(family.context.check(contexts)), jnp.float32)
+    weights = jax.vmap(lambda c: spec.flatten(fold_actor(actor, c)))(encoded)
+    folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, o)))(encoded)
+    log_alpha = np.full(len(encoded), base.log_alpha[0], np.float32)
+    return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha)
+
+
+# --- Starts -------------------------------------------------------------------------------
+def _fresh_start(cfg: sac.SacConfig, family: Family, extra: int, kind: str, seed: int):
+    """New networks: one for each learner's own seed, or one for all."""
+    o, a = family.obs_size + extra, family.action_size
+
+    def one(own):
+        key = jax.random.key(own)
+        networks = jax.random.key(seed * 10_000) if kind == "shared" else key
+        return sac.init(cfg, o, a, networks)._replace(key=key)
+
+    return jax.jit(jax.vmap(one))
+
+
+def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n: int):
+    """Given actors, with given critics or, for bare Policies, with fresh ones."""
+    o, a = family.obs_size, family.action_size
+    spec, critic = sac.policy_spec(cfg, o, a), sac.critic_spec(cfg, o, a)
+    policies = start if isinstance(start, Policies) else start.policies
+    if policies.spec != spec or len(policies) != n:
+        raise BadZoo(
+            f"start holds {len(policies)} policies of {policies.spec}; {n} of {spec} are needed"
+        )
+
+    def one(own, weights, critics, log_alpha):
+        actor = spec.unflatten(weights)
+        return sac.start_from(cfg, actor, critics, log_alpha, jax.random.key(own))
+
+    def given(seeds):
+        rows = np.minimum(np.arange(len(seeds)), n - 1)  # padded experts repeat the last
+        weights = jnp.asarray(policies.weights[rows])
+        if isinstance(start, Policies):
+            critics = jax.vmap(lambda s: critic.init(jax.random.key(s)))(seeds)
+            log_alpha = jnp.full(len(seeds), jnp.log(cfg.initial_alpha))
+        else:
+            critics = jax.vmap(critic.unflatten)(jnp.asarray(start.critics[rows]))
+            log_alpha = jnp.asarray(start.log_alpha[rows])
+        return jax.jit(jax.vmap(one))(seeds, weights, critics, log_alpha)
+
+    return given
+
+
+# --- Ends ---------------------------------------------------------------------------------
+def _evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarray, " n"]:
+    found = returns(Policies(weights, spec), family, contexts, episodes, EVALUATION_SEED)
+    return found.mean(axis=1)
+
+
+def _evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
+    """Each base's mean return over its own training contexts."""
+    found = []
+    for pool, row in zip(pools, weights, strict=True):
+        critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
+        base = Base(family.name, pool, Policies(row[None], spec), critics, np.zeros(1), {})
+        policies = fold(base, family, pool).policies
+        found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
+    return np.array(found)
+
+
+def _width(spec: PolicySpec) -> sac.SacConfig:
+    return sac.SacConfig(width=spec.hidden[0])
+
+
+def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) -> Zoo:
+    """Checkpoints, then final rows, of the experts that stayed finite."""
+    alive = np.flatnonzero(trained.died_at < 0)
+    for i in np.flatnonzero(trained.died_at >= 0):
+        warnings.warn(
+            f"expert {i} at context {contexts[i].tolist()} stopped being finite at update "
+            f"{trained.died_at[i]}; it is left out, the other {len(alive)} are saved",
+            stacklevel=3,
+        )
+    if not len(alive):
+        raise BadZoo("every expert stopped being finite; lower the learning rates")
+    x, k = len(alive), len(trained.checkpoints)
+    finals = trained.weights[alive]
+    found = _evaluate(family, spec, contexts[alive], 10, finals)
+    return Zoo(
+        spec=spec,
+        family=family.name,
+        weights=np.concatenate([trained.checkpoints[:, alive].reshape(k * x, -1), finals]),
+        expert=np.tile(np.arange(x), k + 1),
+        updates=np.append(
+            np.repeat(trained.checkpoint_updates, x), np.full(x, schedule.num_updates)
+        ),
+        final=np.arange((k + 1) * x) >= k * x,
+        returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
+        contexts=contexts[alive],
+        critics=trained.critics[alive],
+        states=trained.states[alive],
+        log_alpha=trained.log_alpha[alive],
+        provenance=provenance,
+    )
+
+
+def _cycle(pool: Float[np.ndarray, "k c"], length: int) -> Float[np.ndarray, "length c"]:
+    return pool[np.arange(length) % len(pool)]

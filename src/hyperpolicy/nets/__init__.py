@@ -1,0 +1,1 @@
+"""Networks: arrays → arrays. They know no environments."""

@@ -1,0 +1,36 @@
+"""Fold a constant input into a first layer: b₁ + c·W_c, with the rows W_c of that input removed.
+
+A network that takes [obs, context] and is given one context for ever is an ordinary network that
+takes obs: the same actions and values, and one more member of an aligned population.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.policy import Actor
+
+
+def fold_layer(layer: Linear, context: Float[Array, " d"], start: int) -> Linear:
+    """`layer` with its inputs start … start+d fixed to `context`."""
+    end = start + len(context)
+    bias = layer.bias + context @ layer.weight[start:end]
+    return Linear(jnp.concatenate([layer.weight[:start], layer.weight[end:]]), bias)
+
+
+def fold_actor(actor: Actor, context: Float[Array, " d"]) -> Actor:
+    """An actor of [obs, context] as an actor of obs."""
+    start = actor.hidden[0].weight.shape[0] - len(context)
+    folded = fold_layer(actor.hidden[0], context, start)
+    return eqx.tree_at(lambda a: a.hidden[0], actor, folded)
+
+
+def fold_critics(twins: Mlp, context: Float[Array, " d"], num_obs: int) -> Mlp:
+    """Twin critics of ([obs, context], action) as critics of (obs, action)."""
+
+    def one(critic: Mlp) -> Mlp:
+        return Mlp([fold_layer(critic.layers[0], context, num_obs), *critic.layers[1:]])
+
+    return jax.vmap(one)(twins)

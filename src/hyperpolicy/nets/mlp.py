@@ -1,0 +1,45 @@
+"""Multi-layer perceptron whose every leaf is an array, so plain `jax.*` transforms apply."""
+
+from itertools import pairwise
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from hyperpolicy.types import Key
+
+
+class Linear(eqx.Module):
+    """x W + b, with W stored [in, out]."""
+
+    weight: Float[Array, "i o"]
+    bias: Float[Array, " o"]
+
+    @classmethod
+    def init(cls, i: int, o: int, key: Key) -> "Linear":
+        """Weight and bias uniform in ±1/√i, as PyTorch (and so CleanRL) does."""
+        key_w, key_b = jax.random.split(key)
+        bound = i**-0.5
+        weight = jax.random.uniform(key_w, (i, o), minval=-bound, maxval=bound)
+        return cls(weight, jax.random.uniform(key_b, (o,), minval=-bound, maxval=bound))
+
+    def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
+        return x @ self.weight + self.bias
+
+
+class Mlp(eqx.Module):
+    """Linear layers with ReLU between them."""
+
+    layers: list[Linear]
+
+    @classmethod
+    def init(cls, sizes: list[int], key: Key) -> "Mlp":
+        """`sizes` runs from input to output."""
+        keys = jax.random.split(key, len(sizes) - 1)
+        return cls([Linear.init(i, o, k) for (i, o), k in zip(pairwise(sizes), keys, strict=True)])
+
+    def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = jax.nn.relu(layer(x))
+        return last(x)

@@ -1,0 +1,1 @@
+"""Reinforcement learning, one learner a page; `jax.vmap` makes the fleet."""

@@ -1,0 +1,312 @@
+"""Zoo: checkpoints of many experts, their contexts, returns, critics, and where they came from.
+
+On disk a zoo is a directory that only grows:
+
+    zoo.json               what it is: family, policy, provenance, shards with checksums
+    index.jsonl            one line a row: expert, context, updates, final, return
+    experts.safetensors    per expert: contexts [x,c], critics [x,2,q], states [x,s,o], log_alpha [x]
+    actors-000.safetensors rows of flat actor weights [r,p]; each later shard was appended
+
+Weights are stored as float16 (design §7); nothing in a zoo is a pickle.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hyperpolicy import files
+from hyperpolicy.errors import AlreadyExists, BadZoo, HyperpolicyError
+from hyperpolicy.nets.policy import Policies, PolicySpec
+
+FORMAT = "hyperpolicy-zoo-1"
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Rows r are checkpoints of experts x; one row of each expert is final (averaged weights)."""
+
+    spec: PolicySpec
+    family: str
+    weights: Float[np.ndarray, "r p"]
+    expert: Int[np.ndarray, " r"]
+    updates: Int[np.ndarray, " r"]
+    """Gradient updates done when the row was taken."""
+    final: Bool[np.ndarray, " r"]
+    returns: Float[np.ndarray, " r"]
+    """Mean deterministic return, NaN where it was not measured."""
+    contexts: Float[np.ndarray, "x c"]
+    critics: Float[np.ndarray, "x 2 q"] | None = None
+    states: Float[np.ndarray, "x s o"] | None = None
+    """Observations drawn from each expert's replay."""
+    log_alpha: Float[np.ndarray, " x"] | None = None
+    """Each expert's last temperature, log of reward per nat."""
+    provenance: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        rows, experts = len(self.weights), len(self.contexts)
+        if not rows or not experts:
+            raise BadZoo("a zoo needs at least one row; this one has none")
+        sizes = {len(self.expert), len(self.updates), len(self.final), len(self.returns)}
+        if sizes != {rows} or self.weights.shape[1] != self.spec.size:
+            raise BadZoo(
+                f"rows do not fit: weights {self.weights.shape}, a policy has {self.spec.size} numbers"
+            )
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def row_contexts(self) -> Float[np.ndarray, "r c"]:
+        """The context of every row."""
+        return self.contexts[self.expert]
+
+    @property
+    def final_rows(self) -> Int[np.ndarray, " x"]:
+        """The final row of each expert, in expert order."""
+        rows = np.flatnonzero(self.final)
+        return rows[np.argsort(self.expert[rows])]
+
+    @property
+    def finals(self) -> Policies:
+        """The experts: one policy each, in the order of `contexts`."""
+        return Policies(self.weights[self.final_rows], self.spec)
+
+    @property
+    def policies(self) -> Policies:
+        """Every row as a policy."""
+        return Policies(self.weights, self.spec)
+
+    def only(self, contexts: Float[np.ndarray, "k c"]) -> "Zoo":
+        """The experts at `contexts`, in that order, with all their rows.
+
+        Raises:
+            BadZoo: no expert stands at one of the contexts.
+        """
+        contexts = np.asarray(contexts, np.float64)
+        gaps = np.abs(self.contexts[None] - contexts[:, None]).max(axis=-1)
+        chosen = gaps.argmin(axis=1)
+        missing = gaps.min(axis=1) > 1e-6
+        if missing.any():
+            raise BadZoo(
+                f"no expert at context {contexts[missing][0].tolist()}; this zoo has "
+                f"{len(self.contexts)} experts from {self.contexts[0].tolist()} to "
+                f"{self.contexts[-1].tolist()}"
+            )
+        rows = np.concatenate([np.flatnonzero(self.expert == x) for x in chosen])
+        expert = np.concatenate(
+            [np.full((self.expert == x).sum(), i) for i, x in enumerate(chosen)]
+        )
+        return replace(
+            self,
+            weights=self.weights[rows],
+            expert=expert,
+            updates=self.updates[rows],
+            final=self.final[rows],
+            returns=self.returns[rows],
+            contexts=self.contexts[chosen],
+            critics=None if self.critics is None else self.critics[chosen],
+            states=None if self.states is None else self.states[chosen],
+            log_alpha=None if self.log_alpha is None else self.log_alpha[chosen],
+        )
+
+    # --- on disk --------------------------------------------------------------------------
+    def save(self, path: str | Path) -> Path:
+        """Write the zoo as a new directory; it appears whole or not at all.
+
+        Raises:
+            AlreadyExists: something is at `path`.
+            DiskFull: not enough space; nothing is left behind.
+        """
+        path = Path(path)
+        if path.exists():
+            raise AlreadyExists(f"{path} exists; choose another name or remove it first")
+        files.check_space(path, 3 * self.weights.size)
+        with files.directory(path) as new:
+            experts = {"contexts": self.contexts}
+            for name in ("critics", "states"):
+                if getattr(self, name) is not None:
+                    experts[name] = getattr(self, name).astype(np.float16)
+            if self.log_alpha is not None:
+                experts["log_alpha"] = np.asarray(self.log_alpha, np.float32)
+            files.save_arrays(new / "experts.safetensors", experts)
+            _write_shard(new, self, 0)
+            _write_manifest(new, self.spec, self.family, self.provenance | library_versions())
+        return path
+
+    def append(self, path: str | Path) -> Path:
+        """Add this zoo's rows to the one at `path`, which has the same experts.
+
+        Raises:
+            BadZoo: another family, policy, or other experts.
+        """
+        path = Path(path)
+        manifest, _ = _read_manifest(path)
+        there = _experts(path)
+        same = manifest["family"] == self.family and manifest["policy"] == self.spec.to_json()
+        if not same or not np.array_equal(there["contexts"], self.contexts):
+            raise BadZoo(
+                f"{path} holds {manifest['family']} policies {manifest['policy']}; only rows of the "
+                "same family, policy and experts can be appended"
+            )
+        _write_shard(path, self, len(manifest["shards"]))
+        _write_manifest(path, self.spec, self.family, manifest["provenance"])
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, rows: Int[np.ndarray, " k"] | None = None) -> "Zoo":
+        """The zoo at `path`, or only some of its `rows` (read without reading the others).
+
+        Warns where it was made with another MuJoCo version.
+
+        Raises:
+            BadZoo: not a zoo, half written, or its files do not fit each other.
+        """
+        path = Path(path)
+        manifest, index = _read_manifest(path)
+        made_with, here = manifest["provenance"].get("mujoco"), version("mujoco")
+        if made_with not in (None, here):
+            warnings.warn(
+                f"zoo {path} was made with MuJoCo {made_with}, this is {here}: physics, and so "
+                "returns, may differ",
+                stacklevel=2,
+            )
+        rows = np.arange(len(index)) if rows is None else np.asarray(rows, int)
+        if len(rows) and (rows.min() < -len(index) or rows.max() >= len(index)):
+            raise BadZoo(f"{path} has rows 0 … {len(index) - 1}, asked for {rows.tolist()[:8]}")
+        chosen = [index[i] for i in rows]
+        experts = _experts(path)
+        wide = {k: v.astype(np.float32) for k, v in experts.items() if k != "contexts"}
+        return cls(
+            spec=PolicySpec.from_json(manifest["policy"]),
+            family=manifest["family"],
+            weights=_read_rows(path, manifest, rows % max(len(index), 1)),
+            expert=np.array([row["expert"] for row in chosen], int),
+            updates=np.array([row["updates"] for row in chosen], int),
+            final=np.array([row["final"] for row in chosen], bool),
+            returns=np.array([_number(row["return"]) for row in chosen], np.float32),
+            contexts=experts["contexts"],
+            critics=wide.get("critics"),
+            states=wide.get("states"),
+            log_alpha=wide.get("log_alpha"),
+            provenance=manifest["provenance"],
+        )
+
+    @staticmethod
+    def verify(path: str | Path) -> list[str]:
+        """Every fault found in the zoo at `path`: checksums, sizes, numbers that are not finite."""
+        path = Path(path)
+        try:
+            manifest, index = _read_manifest(path)
+        except HyperpolicyError as error:
+            return [str(error)]
+        faults = []
+        for name, digest in manifest["checksums"].items():
+            if not (path / name).exists():
+                faults.append(f"{name} is missing")
+            elif files.checksum(path / name) != digest:
+                faults.append(f"{name} does not match its checksum")
+        if not faults:
+            zoo = Zoo.load(path)
+            bad = np.flatnonzero(~np.isfinite(zoo.weights).all(axis=1))
+            faults += [f"row {i} ({index[i]}) holds numbers that are not finite" for i in bad]
+        return faults
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that physics and learning depend on."""
+    found = {}
+    for name in ("hyperpolicy", "mujoco", "gymnasium", "jax"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _write_shard(path: Path, zoo: Zoo, number: int) -> None:
+    weights = zoo.weights.astype(np.float16)
+    files.save_arrays(path / f"actors-{number:03d}.safetensors", {"weights": weights})
+    old = (path / "index.jsonl").read_text() if number else ""
+    lines = [
+        json.dumps(
+            {
+                "shard": number,
+                "expert": int(zoo.expert[i]),
+                "context": zoo.row_contexts[i].tolist(),
+                "updates": int(zoo.updates[i]),
+                "final": bool(zoo.final[i]),
+                "return": None if np.isnan(zoo.returns[i]) else round(float(zoo.returns[i]), 4),
+            }
+        )
+        for i in range(len(zoo))
+    ]
+    text = old + "\n".join(lines) + "\n"
+    files.write(path / "index.jsonl", lambda p: p.write_text(text), overwrite=True)
+
+
+def _write_manifest(path: Path, spec: PolicySpec, family: str, provenance: dict) -> None:
+    shards = sorted(p.name for p in path.glob("actors-*.safetensors"))
+    counted = ["index.jsonl", "experts.safetensors", *shards]
+    record = {
+        "format": FORMAT,
+        "family": family,
+        "policy": spec.to_json(),
+        "shards": shards,
+        "checksums": {name: files.checksum(path / name) for name in counted},
+        "provenance": provenance,
+    }
+    files.save_json(path / "zoo.json", record, overwrite=True)
+
+
+def _read_manifest(path: Path) -> tuple[dict, list[dict]]:
+    if not (path / "zoo.json").is_file():
+        raise BadZoo(f"{path} is not a zoo: it has no zoo.json")
+    try:
+        manifest = files.load_json(path / "zoo.json")
+        if manifest.get("format") != FORMAT:
+            raise BadZoo(f"{path} has format {manifest.get('format')!r}, this reads {FORMAT!r}")
+        index = [json.loads(line) for line in (path / "index.jsonl").read_text().splitlines()]
+        index = [row for row in index if row["shard"] < len(manifest["shards"])]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise BadZoo(f"{path} is damaged ({error}); `hyperpolicy zoo verify` says more") from None
+    if not index:
+        raise BadZoo(f"{path} has no rows")
+    return manifest, index
+
+
+def _experts(path: Path) -> dict[str, np.ndarray]:
+    arrays, _ = files.load_arrays(path / "experts.safetensors")
+    if "contexts" not in arrays:
+        raise BadZoo(f"{path}/experts.safetensors holds no contexts")
+    return arrays
+
+
+def _read_rows(path: Path, manifest: dict, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k p"]:
+    """float32 weights of `rows`, touching only the shards and rows asked for."""
+    size = PolicySpec.from_json(manifest["policy"]).size
+    out, start = np.zeros((len(rows), size), np.float32), 0
+    for name in manifest["shards"]:
+        with files.open_arrays(path / name) as shard:
+            part = shard.get_slice("weights")
+            count, width = part.get_shape()
+            if width != size:
+                raise BadZoo(f"{path}/{name} holds policies of {width} numbers, expected {size}")
+            here = np.flatnonzero((rows >= start) & (rows < start + count))
+            if len(here) == count:
+                out[here] = part[:][rows[here] - start]
+            else:
+                for i in here:
+                    out[i] = part[int(rows[i] - start)]
+            start += count
+    if len(rows) and rows.max() >= start:
+        raise BadZoo(f"{path} is truncated: its index names more rows than its shards hold")
+    return out
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
