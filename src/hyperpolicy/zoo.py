@@ -81,8 +81,8 @@ class Zoo:
         """Every row as a policy."""
         return Policies(self.weights, self.spec)
 
-    def only(self, contexts: Float[np.ndarray, "k c"]) -> "Zoo":
-        """The experts at `contexts`, in that order, with all their rows.
+    def only(self, contexts) -> "Zoo":
+        """The experts at `contexts` [k, c], in that order, with all their rows.
 
         Raises:
             BadZoo: no expert stands at one of the contexts.
@@ -134,8 +134,8 @@ class Zoo:
             if self.log_alpha is not None:
                 experts["log_alpha"] = np.asarray(self.log_alpha, np.float32)
             files.save_arrays(new / "experts.safetensors", experts)
-            _write_shard(new, self, 0)
-            _write_manifest(new, self.spec, self.family, self.provenance | library_versions())
+            _write_shard(new, self, 0, [])
+            _write_manifest(new, self.spec, self.family, self.provenance | library_versions(), 1)
         return path
 
     def append(self, path: str | Path) -> Path:
@@ -145,16 +145,18 @@ class Zoo:
             BadZoo: another family, policy, or other experts.
         """
         path = Path(path)
-        manifest, _ = _read_manifest(path)
+        manifest, index = _read_manifest(path)
         there = _experts(path)
-        same = manifest["family"] == self.family and manifest["policy"] == self.spec.to_json()
+        same = manifest["family"] == self.family
+        same = same and PolicySpec.from_json(manifest["policy"]) == self.spec
         if not same or not np.array_equal(there["contexts"], self.contexts):
             raise BadZoo(
                 f"{path} holds {manifest['family']} policies {manifest['policy']}; only rows of the "
                 "same family, policy and experts can be appended"
             )
-        _write_shard(path, self, len(manifest["shards"]))
-        _write_manifest(path, self.spec, self.family, manifest["provenance"])
+        number = len(manifest["shards"])
+        _write_shard(path, self, number, index)
+        _write_manifest(path, self.spec, self.family, manifest["provenance"], number + 1)
         return path
 
     @classmethod
@@ -228,29 +230,29 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _write_shard(path: Path, zoo: Zoo, number: int) -> None:
-    weights = zoo.weights.astype(np.float16)
-    files.save_arrays(path / f"actors-{number:03d}.safetensors", {"weights": weights})
-    old = (path / "index.jsonl").read_text() if number else ""
-    lines = [
-        json.dumps(
-            {
-                "shard": number,
-                "expert": int(zoo.expert[i]),
-                "context": zoo.row_contexts[i].tolist(),
-                "updates": int(zoo.updates[i]),
-                "final": bool(zoo.final[i]),
-                "return": None if np.isnan(zoo.returns[i]) else round(float(zoo.returns[i]), 4),
-            }
-        )
+def _write_shard(path: Path, zoo: Zoo, number: int, index: list[dict]) -> None:
+    """The shard, then the index with its rows; the manifest, written last, makes them count."""
+    shard = path / f"actors-{number:03d}.safetensors"
+    files.save_arrays(shard, {"weights": zoo.weights.astype(np.float16)}, overwrite=True)
+    rows = [
+        {
+            "shard": number,
+            "expert": int(zoo.expert[i]),
+            "context": zoo.row_contexts[i].tolist(),
+            "updates": int(zoo.updates[i]),
+            "final": bool(zoo.final[i]),
+            "return": None if np.isnan(zoo.returns[i]) else round(float(zoo.returns[i]), 4),
+        }
         for i in range(len(zoo))
     ]
-    text = old + "\n".join(lines) + "\n"
+    text = "".join(json.dumps(row) + "\n" for row in [*index, *rows])
     files.write(path / "index.jsonl", lambda p: p.write_text(text), overwrite=True)
 
 
-def _write_manifest(path: Path, spec: PolicySpec, family: str, provenance: dict) -> None:
-    shards = sorted(p.name for p in path.glob("actors-*.safetensors"))
+def _write_manifest(
+    path: Path, spec: PolicySpec, family: str, provenance: dict, num_shards: int
+) -> None:
+    shards = [f"actors-{i:03d}.safetensors" for i in range(num_shards)]
     counted = ["index.jsonl", "experts.safetensors", *shards]
     record = {
         "format": FORMAT,

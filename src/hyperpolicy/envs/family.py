@@ -16,6 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 from hyperpolicy.errors import BadContext, UnknownGrid, UnknownSplit, unknown
 
 
+Numbers = Float[np.ndarray | Array, "..."]
+"""NumPy in the worlds, jax in a learner's batches."""
+
+
 @dataclass(frozen=True)
 class ContextSpace:
     """Names, units and physical bounds of a context's c numbers."""
@@ -62,8 +66,8 @@ class ContextSpace:
             )
         return array
 
-    def encode(self, contexts: Float[Array, "n c"], xp=np) -> Float[Array, "n d"]:
-        """Contexts as network input: each coordinate scaled from its bounds to [−1, 1];
+    def encode(self, contexts: Numbers, xp=np) -> Numbers:
+        """Contexts [..., c] as network input [..., d]: each coordinate scaled from its bounds to [−1, 1];
         a circular one becomes its sine and cosine. `xp` is numpy or jax.numpy."""
         columns = []
         for i, period in enumerate(self.period):
@@ -165,12 +169,13 @@ class Family(ABC):
     @abstractmethod
     def reward(
         self,
-        action: Float[Array, "b a"],
-        outcome: Float[Array, "b m"],
-        context: Float[Array, "b c"],
+        action: Numbers,
+        outcome: Numbers,
+        context: Numbers,
         xp=np,
-    ) -> Float[Array, " b"]:
-        """Reward of a step under any context; `xp` is numpy or jax.numpy."""
+    ) -> Numbers:
+        """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is numpy or
+        jax.numpy."""
 
     def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"]:
         """Where the task has ended for good; nowhere by default."""

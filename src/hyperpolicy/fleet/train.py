@@ -146,7 +146,7 @@ def train(
 def train_bases(
     cfg: sac.SacConfig,
     family: Family,
-    pools: list[Float[np.ndarray, "k c"]],
+    pools: list[np.ndarray],
     schedule: Schedule,
     seed: int = 0,
     out: str | Path | None = None,
@@ -283,12 +283,12 @@ def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) 
     if not len(alive):
         raise BadZoo("every expert stopped being finite; lower the learning rates")
     x, k = len(alive), len(trained.checkpoints)
-    finals = trained.weights[alive]
+    finals = _stored(trained.weights[alive])
     found = _evaluate(family, spec, contexts[alive], 10, finals)
     return Zoo(
         spec=spec,
         family=family.name,
-        weights=np.concatenate([trained.checkpoints[:, alive].reshape(k * x, -1), finals]),
+        weights=np.concatenate([_stored(trained.checkpoints[:, alive].reshape(k * x, -1)), finals]),
         expert=np.tile(np.arange(x), k + 1),
         updates=np.append(
             np.repeat(trained.checkpoint_updates, x), np.full(x, schedule.num_updates)
@@ -296,11 +296,16 @@ def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) 
         final=np.arange((k + 1) * x) >= k * x,
         returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
         contexts=contexts[alive],
-        critics=trained.critics[alive],
-        states=trained.states[alive],
+        critics=_stored(trained.critics[alive]),
+        states=_stored(trained.states[alive]),
         log_alpha=trained.log_alpha[alive],
         provenance=provenance,
     )
+
+
+def _stored(array: np.ndarray) -> np.ndarray:
+    """The numbers as a zoo's files will hold them, so that what is measured is what is kept."""
+    return array.astype(np.float16).astype(np.float32)
 
 
 def _cycle(pool: Float[np.ndarray, "k c"], length: int) -> Float[np.ndarray, "length c"]:

@@ -149,7 +149,7 @@ class Policies:
         """The policies at `rows` (an index, a slice or an array); always Policies."""
         return Policies(np.atleast_2d(self.weights[rows]), self.spec)
 
-    def act(self, obs: Float[np.ndarray, "n o"]) -> Float[np.ndarray, "n a"]:
+    def act(self, obs: Float[np.ndarray, "n *e o"]) -> Float[np.ndarray, "n *e a"]:
         """Deterministic actions in [-1, 1]; obs [n,o], or [n,e,o] for e observations a policy.
 
         Raises:
@@ -160,7 +160,9 @@ class Policies:
             return np.asarray(_act_fleet(self.spec)(self.weights, obs[:, None]))[:, 0]
         return np.asarray(_act_fleet(self.spec)(self.weights, obs))
 
-    def sample(self, obs: Float[np.ndarray, "n o"], seed: int) -> Float[np.ndarray, "n a"]:
+    def sample(
+        self, obs: Float[np.ndarray, "n *e o"], seed: int
+    ) -> Float[np.ndarray, "n *e a"]:
         """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs

@@ -1,0 +1,169 @@
+"""The families as Gymnasium environments, single and vectorized.
+
+    env  = gymnasium.make("hyperpolicy/CheetahVel-v0", velocity=1.7)
+    envs = gymnasium.make_vec("hyperpolicy/CheetahVel-v0", num_envs=3, velocity=[0.5, 1.0, 1.5])
+
+The context is given by name or as `context=[1.7]`, and again at a reset as
+`options={"context": [1.7]}`; by default it is the middle of the bounds. Episodes end by themselves
+at the family's horizon. Both are Worlds underneath, and give what Worlds give.
+"""
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Float
+
+from hyperpolicy.envs import Family, Step, Worlds
+from hyperpolicy.envs import family as find
+from hyperpolicy.errors import BadContext
+
+FRAME_PIXELS = (240, 320)
+"""Height and width of a rendered frame."""
+
+
+class ContextEnv(gymnasium.Env):
+    """One world of a family. `info` holds the context, the step's outcome, and whether MuJoCo's
+    state broke."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, family: str, context=None, render_mode: str | None = None, **named):
+        """Raises BadContext where the context does not fit the family."""
+        self.family = find(family)
+        self.metadata = self.metadata | {"render_fps": round(1 / self.family.dt_s)}
+        self.context = contexts_of(self.family, 1, context, named)
+        self.observation_space, self.action_space = spaces_of(self.family)
+        self.render_mode = render_mode
+        self._worlds: Worlds | None = None
+        self._shown: mujoco.MjData | None = None
+        self._renderer: mujoco.Renderer | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        given = (options or {}).get("context")
+        if given is not None:
+            self.context = contexts_of(self.family, 1, given, {})
+        if self._worlds is None or seed is not None or given is not None:
+            self._worlds = Worlds(self.family, self.context, new_seed(self.np_random), 1)
+        obs = self._worlds.reset()[0]
+        if self.render_mode is not None:
+            self._shown = self._worlds.data(0)
+        return obs, {"context": self.context[0].copy()}
+
+    def step(self, action: Float[np.ndarray, " a"]):
+        step = self._worlds.step(np.asarray(action)[None])
+        ended = bool(step.terminated[0] or step.truncated[0])
+        if self.render_mode is not None and not ended:  # an ended world has been reset already
+            self._shown = self._worlds.data(0)
+        info = {name: values[0] for name, values in details(self.context, step).items()}
+        reward, terminated = float(step.reward[0]), bool(step.terminated[0])
+        return step.next_obs[0], reward, terminated, bool(step.truncated[0]), info
+
+    def render(self) -> np.ndarray | None:
+        """A frame [height, width, 3]; after an episode's last step, the one before it."""
+        if self.render_mode is None or self._shown is None:
+            return None
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self._worlds.model, *FRAME_PIXELS)
+        self._renderer.update_scene(self._shown, camera="track")
+        return self._renderer.render()
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+class ContextVectorEnv(gymnasium.vector.VectorEnv):
+    """n worlds of a family, one context each. An episode that ends is reset in the same step; its
+    last observation is `info["final_obs"]`, its last info `info["final_info"]`."""
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, num_envs: int, family: str, context=None, num_threads: int = 0, **named):
+        """`context` is [c] for all or [n, c]; a named one is a number or [n].
+
+        Raises:
+            BadContext: the contexts do not fit the family or the number of environments.
+        """
+        self.family = find(family)
+        self.num_envs, self.num_threads = num_envs, num_threads
+        self.contexts = contexts_of(self.family, num_envs, context, named)
+        self.single_observation_space, self.single_action_space = spaces_of(self.family)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._worlds: Worlds | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        given = (options or {}).get("context")
+        if given is not None:
+            self.contexts = contexts_of(self.family, self.num_envs, given, {})
+        if self._worlds is None or seed is not None or given is not None:
+            seeds = new_seed(self.np_random)
+            self._worlds = Worlds(self.family, self.contexts, seeds, self.num_threads)
+        everywhere = np.ones(self.num_envs, bool)
+        return self._worlds.reset(), {"context": self.contexts.copy(), "_context": everywhere}
+
+    def step(self, actions: Float[np.ndarray, "n a"]):
+        step = self._worlds.step(actions)
+        ended = step.terminated | step.truncated
+        info = masked(details(self.contexts, step), np.ones(self.num_envs, bool))
+        if ended.any():
+            final_obs = np.full(self.num_envs, None, object)
+            for i in np.flatnonzero(ended):
+                final_obs[i] = step.next_obs[i]
+            final_info = masked(details(self.contexts, step), ended)
+            info |= masked({"final_obs": final_obs, "final_info": final_info}, ended)
+        return step.obs, step.reward.astype(np.float64), step.terminated, step.truncated, info
+
+
+def spaces_of(family: Family) -> tuple[Box, Box]:
+    """Observation and action space. Worlds never hand out a number that is not finite, so the
+    observation's bounds are those of float32."""
+    most = np.finfo(np.float32).max
+    return (
+        Box(-most, most, (family.obs_size,), np.float32),
+        Box(-1.0, 1.0, (family.action_size,), np.float32),
+    )
+
+
+def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarray, "n c"]:
+    """n checked contexts, from `context` ([c] or [n, c]) or from numbers by `named` coordinate.
+
+    Raises:
+        BadContext: both or half of them given, an unknown name, a wrong shape, out of bounds.
+    """
+    space = family.context
+    if named and (context is not None or set(named) != set(space.names)):
+        raise BadContext(
+            f"{family.name} got {sorted(named)}; give context=[…] or all of {list(space.names)}, "
+            "not both"
+        )
+    if named:
+        context = np.stack(np.broadcast_arrays(*(named[k] for k in space.names)), axis=-1)
+    elif context is None:
+        context = (np.array(space.low) + np.array(space.high)) / 2
+    checked = space.check(context if np.ndim(context) == 2 else [context])
+    if len(checked) not in (1, n):
+        raise BadContext(f"{len(checked)} contexts for {n} environments; give one, or one each")
+    return np.repeat(checked, n, axis=0) if len(checked) == 1 else checked
+
+
+def new_seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def details(contexts: Float[np.ndarray, "n c"], step: Step) -> dict[str, np.ndarray]:
+    """What `info` says of a step, one row a world."""
+    return {"context": contexts.copy(), "outcome": step.outcome.copy(), "broken": step.broken.copy()}
+
+
+def masked(info: dict[str, Any], where: np.ndarray) -> dict[str, Any]:
+    """`info` in Gymnasium's form: beside each entry a mask of the environments it speaks of."""
+    return info | {f"_{name}": where.copy() for name in info}

@@ -1,0 +1,231 @@
+"""The fleet: equal to its experts alone, resumable bit for bit, robust against one bad expert."""
+
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from hyperpolicy import fleet
+from hyperpolicy.envs import family
+from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.errors import BadContext, BadSetting, BadZoo
+from hyperpolicy.fleet import loop
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.zoo import Zoo
+
+CHEETAH = family("cheetah-vel")
+CFG = SacConfig(width=8)
+SHORT = fleet.Schedule(
+    num_updates=24,
+    num_envs=2,
+    updates_per_step=2,
+    batch=8,
+    fill_steps=6,
+    num_checkpoints=2,
+    num_evaluations=2,
+    episodes=1,
+    num_states=8,
+)
+CONTEXTS = np.array([[0.5], [1.0], [1.5]])
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> tuple[Zoo, object]:
+    out = tmp_path_factory.mktemp("fleet") / "run"
+    return fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out), out
+
+
+def test_zoo_holds_checkpoints_finals_critics_states(zoo):
+    zoo, out = zoo
+    assert zoo.weights.shape == (3 * 3, zoo.spec.size)
+    assert zoo.final.sum() == 3 and np.isfinite(zoo.returns[zoo.final_rows]).all()
+    assert zoo.critics.shape[:2] == (3, 2) and zoo.states.shape == (3, 8, 20)
+    assert zoo.provenance["env_steps_per_expert"] == (6 + 12) * 2
+    lines = [json.loads(x) for x in (out / loop.METRICS).read_text().splitlines()]
+    assert [line["updates"] for line in lines] == [12, 24]
+    assert Zoo.verify(out / "zoo") == []
+
+
+def test_fleet_equals_solo(zoo, monkeypatch):
+    """Expert 1 of three, trained alone with its own seed, ends at the same weights."""
+    together, _ = zoo
+    seeds = 3 * 10_000 + np.arange(3)
+    original = loop.run
+
+    def with_seed(*args, **kwargs):
+        args = list(args)
+        args[3] = args[3]._replace(seeds=seeds[1:2])
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "run", with_seed)
+    alone = fleet.train(CFG, CHEETAH, CONTEXTS[1:2], SHORT, seed=3)
+    np.testing.assert_allclose(
+        alone.finals.weights[0], together.finals.weights[1], rtol=1e-3, atol=1e-4
+    )
+    assert np.abs(together.finals.weights[0] - together.finals.weights[1]).max() > 1e-2
+
+
+def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
+    """A run stopped in the middle by Ctrl-C and called again ends where the other one did."""
+    whole, whole_dir = zoo
+    out = tmp_path / "run"
+    _interrupt_after(monkeypatch, 11)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    monkeypatch.undo()
+    assert (out / loop.SNAPSHOT).exists()
+    resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    np.testing.assert_array_equal(resumed.weights, whole.weights)
+    np.testing.assert_array_equal(resumed.critics, whole.critics)
+    np.testing.assert_array_equal(resumed.states, whole.states)
+
+    def curve(where):
+        lines = [json.loads(x) for x in (where / loop.METRICS).read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert curve(out) == curve(whole_dir)
+
+
+def _interrupt_after(monkeypatch, steps: int) -> None:
+    original, count = loop._count_returns, [0]
+
+    def counted(*args):
+        count[0] += 1
+        if count[0] == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "_count_returns", counted)
+
+
+def test_finished_run_is_not_trained_again(zoo, monkeypatch):
+    whole, out = zoo
+    monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained again"))
+    again = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    np.testing.assert_array_equal(again.weights, whole.weights)
+
+
+def test_another_run_in_the_same_directory_is_refused(tmp_path, monkeypatch):
+    _interrupt_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
+    with pytest.raises(BadSetting, match="another seeds"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=4, out=tmp_path)
+
+
+class Poisoned(CheetahVel):
+    """Cheetah-Vel whose reward is not a number above 1.2 m/s."""
+
+    name = "poisoned"
+
+    def reward(self, action, outcome, context, xp=np):
+        fine = super().reward(action, outcome, context, xp)
+        return xp.where(context[..., 0] > 1.2, xp.nan, fine)
+
+
+def test_nan_stops_one_expert_only(zoo):
+    """It is named with its update; the others end as they would have without it."""
+    healthy, _ = zoo
+    with pytest.warns(UserWarning, match=r"expert 2 at context \[1.5\] .* at update 2"):
+        poisoned = fleet.train(CFG, Poisoned(), CONTEXTS, SHORT, seed=3)
+    assert len(poisoned.contexts) == 2
+    np.testing.assert_array_equal(poisoned.finals.weights, healthy.finals.weights[:2])
+
+
+def test_shared_start_is_one_network():
+    from hyperpolicy.fleet.train import _fresh_start
+
+    shared = _fresh_start(CFG, CHEETAH, 0, "shared", 0)(np.arange(2, dtype=np.uint32))
+    own = _fresh_start(CFG, CHEETAH, 0, "own", 0)(np.arange(2, dtype=np.uint32))
+    gap = lambda s: np.abs(np.diff(s.actor.mean.weight, axis=0)).max()  # noqa: E731
+    assert gap(shared) == 0 and gap(own) > 0
+
+
+def test_given_policies_are_the_start(zoo):
+    """With actor rate zero the experts stay where they were put."""
+    start = zoo[0].finals
+    still = SacConfig(width=8, actor_rate=0.0)
+    stayed = fleet.train(still, CHEETAH, CONTEXTS, SHORT, start=start)
+    np.testing.assert_array_equal(stayed.finals.weights, start.weights)
+    with pytest.raises(BadZoo, match="are needed"):
+        fleet.train(SacConfig(width=16), CHEETAH, CONTEXTS, SHORT, start=start)
+
+
+def test_base_folds_into_identical_actions(tmp_path):
+    pools = [CONTEXTS, CONTEXTS[:2]]
+    bases = fleet.train_bases(CFG, CHEETAH, pools, SHORT, out=tmp_path / "b")
+    assert [len(b.contexts) for b in bases] == [3, 2]
+    path = bases[0].save(tmp_path / "base.safetensors")
+    base = fleet.Base.load(path)
+    obs = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
+    folded = fleet.fold(base, CHEETAH, CONTEXTS)
+    wide = np.concatenate([obs, CHEETAH.context.encode(CONTEXTS)], axis=1)
+    conditioned = Policies(np.repeat(base.policy.weights, 3, axis=0), base.policy.spec)
+    np.testing.assert_allclose(folded.policies.act(obs), conditioned.act(wide), atol=1e-5)
+    tuned = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, start=folded)
+    assert 0 < np.abs(tuned.finals.weights - folded.policies.weights).max() < 0.1
+
+
+def test_folded_critics_agree():
+    import jax
+    import jax.numpy as jnp
+
+    from hyperpolicy.nets.critic import CriticSpec, value
+    from hyperpolicy.nets.fold import fold_critics
+
+    twins = CriticSpec(5, 2, (8, 8)).init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    obs, context, action = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in (4, 1, 2))
+    whole = value(twins, jnp.concatenate([obs, context]), action)
+    np.testing.assert_allclose(value(fold_critics(twins, context, 4), obs, action), whole, atol=1e-5)
+
+
+def test_relabeling_stays_inside_the_pool():
+    """A base's batches carry contexts of its own pool alone: no leak from test contexts."""
+    import jax
+    import jax.numpy as jnp
+
+    from hyperpolicy.fleet.view import ANY_TASK, Pool
+    from hyperpolicy.replay import row_size
+
+    rows = jnp.zeros((500, row_size(CHEETAH)))
+    padded = jnp.array([[0.5], [2.5], [1.0]])
+    batch = ANY_TASK.batch(CHEETAH, rows, Pool(padded, jnp.int32(2)), jax.random.key(0))
+    seen = np.unique(np.asarray(batch.obs[:, -1]))
+    np.testing.assert_allclose(seen, np.sort(np.asarray(CHEETAH.context.encode(padded[:2])[:, 0])), atol=1e-6)
+    speeds = 1.5 * (np.asarray(batch.obs[:, -1]) + 1.0)
+    np.testing.assert_allclose(batch.reward, -speeds, atol=1e-5)
+
+
+def test_bad_schedules_and_contexts():
+    with pytest.raises(BadSetting, match="multiple of updates_per_step"):
+        fleet.Schedule(num_updates=10, updates_per_step=4)
+    with pytest.raises(BadSetting, match="at least one step"):
+        fleet.Schedule(fill_steps=0)
+    with pytest.raises(BadContext, match="outside"):
+        fleet.train(CFG, CHEETAH, np.array([[9.0]]), SHORT)
+
+
+def test_interrupt_is_left_alone_off_the_main_thread():
+    """Python delivers signals to the main thread only; elsewhere no handler can be set."""
+    seen = []
+
+    def work():
+        with loop.deferred_interrupt() as event:
+            seen.append(event.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_schedule_marks_lie_on_whole_steps():
+    schedule = fleet.Schedule(num_updates=1000, updates_per_step=8)
+    marks = schedule.due(10, share_from=0.5)
+    assert len(marks) == 10 and marks[-1] == 1000
+    assert all(m % 8 == 0 and m > 500 for m in marks)

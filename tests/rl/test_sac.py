@@ -1,0 +1,131 @@
+"""SAC for one learner: its losses by hand, a probe it must solve, and the fleet it becomes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperpolicy.nets.policy import act
+from hyperpolicy.rl import sac
+from hyperpolicy.types import Batch
+
+N, B, O, A = 3, 8, 5, 2
+CFG = sac.SacConfig(width=16)
+update_fleet = jax.jit(jax.vmap(partial(sac.update, CFG), in_axes=(0, 0, None)))
+update_solo = jax.jit(partial(sac.update, CFG))
+
+
+def make_fleet():
+    return jax.jit(jax.vmap(partial(sac.init, CFG, O, A)))(jax.random.split(jax.random.key(0), N))
+
+
+def make_batch(seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    return Batch(
+        normal(N, B, O), jnp.tanh(normal(N, B, A)), normal(N, B), normal(N, B, O), jnp.zeros((N, B))
+    )
+
+
+def pick(tree, i: int):
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def numbers(tree) -> list[np.ndarray]:
+    def raw(leaf):
+        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if typed else leaf)
+
+    return [raw(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_fleet_equals_solo():
+    fleet, batch = make_fleet(), make_batch()
+    together = update_fleet(fleet, batch, jnp.int32(0))
+    for i in range(N):
+        alone = update_solo(pick(fleet, i), pick(batch, i), jnp.int32(0))
+        for a, b in zip(numbers(alone), numbers(pick(together, i)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_neighbours_are_bit_identical():
+    fleet, batch = make_fleet(), make_batch()
+    disturbed = batch._replace(reward=batch.reward.at[1].add(3.0))
+    before = update_fleet(fleet, batch, jnp.int32(0))
+    after = update_fleet(fleet, disturbed, jnp.int32(0))
+    changed = [np.abs(a - b).max() for a, b in zip(numbers(before), numbers(after), strict=True)]
+    assert max(changed) > 0
+    for i in (0, 2):
+        for a, b in zip(numbers(pick(before, i)), numbers(pick(after, i)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_actor_rests_between_its_periods():
+    state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
+    rested = update_solo(state, batch, jnp.int32(1))
+    moved = update_solo(state, batch, jnp.int32(2))
+    for a, b in zip(numbers(state.actor), numbers(rested.actor), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert int(rested.adam[1][0].count) == 0
+    assert int(moved.adam[1][0].count) == CFG.policy_period
+    assert int(moved.adam[0][0].count) == int(rested.adam[0][0].count) == 1
+
+
+def test_critic_target_by_hand():
+    """With γ = 0 the target is the reward alone, whatever the policy says."""
+    cfg = sac.SacConfig(width=16, discount=0.0)
+    state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
+    q = sac.value_batch(state.critics, batch.obs, batch.action)
+    expected = 0.5 * np.mean((np.asarray(q) - np.asarray(batch.reward)[:, None]) ** 2)
+    loss = sac.critic_loss(state.critics, state, batch, cfg, jax.random.key(0))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_a_terminated_step_has_no_future():
+    state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
+    ended = batch._replace(terminated=jnp.ones(B))
+    loss = sac.critic_loss(state.critics, state, ended, CFG, jax.random.key(0))
+    blind = sac.critic_loss(
+        state.critics, state, batch, sac.SacConfig(width=16, discount=0.0), jax.random.key(0)
+    )
+    np.testing.assert_allclose(loss, blind, rtol=1e-6)
+
+
+def test_temperature_loss_by_hand():
+    """α(H − H̄): above the target entropy the gradient lowers α."""
+    grad = jax.grad(sac.temperature_loss)(jnp.log(0.5), jnp.float32(-1.0), -2)
+    np.testing.assert_allclose(grad, 0.5 * (-1.0 + 2.0), rtol=1e-6)
+
+
+def test_pull_keeps_the_actor_near_its_start():
+    state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
+
+    def distance(pull: float) -> float:
+        step = jax.jit(partial(sac.update, sac.SacConfig(width=16, pull=pull)))
+        s = state
+        for i in range(60):
+            s = step(s, batch, jnp.int32(i))
+        gaps = zip(numbers(s.actor), numbers(s.start), strict=True)
+        return sum(float(((a - b) ** 2).sum()) for a, b in gaps) ** 0.5
+
+    assert distance(10.0) < 0.5 * distance(0.0)
+
+
+def test_probe_one_step_reward_is_solved():
+    """Reward −(a − 0.5)² and episodes of one step: the action must come to 0.5."""
+    cfg = sac.SacConfig(width=16, actor_rate=3e-3, critic_rate=3e-3)
+    state = sac.init(cfg, 1, 1, jax.random.key(1))
+
+    def one(state, i):
+        key = jax.random.fold_in(jax.random.key(2), i)
+        action = jax.random.uniform(key, (64, 1), minval=-1.0, maxval=1.0)
+        obs = jnp.ones((64, 1))
+        batch = Batch(obs, action, -((action[:, 0] - 0.5) ** 2), obs, jnp.ones(64))
+        return sac.update(cfg, state, batch, i), None
+
+    state, _ = jax.jit(lambda s: jax.lax.scan(one, s, jnp.arange(1500)))(state)
+    np.testing.assert_allclose(act(state.actor, jnp.ones(1)), 0.5, atol=0.15)

@@ -1,0 +1,195 @@
+"""Zoo: what is written is what is read; what is damaged is named."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperpolicy import files
+from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, DiskFull
+from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.zoo import Zoo
+
+SPEC = PolicySpec(3, 2, (4, 4))
+
+
+def make_zoo(num_experts: int = 3, num_checkpoints: int = 2) -> Zoo:
+    rng = np.random.default_rng(0)
+    rows = num_experts * (num_checkpoints + 1)
+    final = np.arange(rows) >= num_experts * num_checkpoints
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float16).astype(np.float32)
+
+    return Zoo(
+        spec=SPEC,
+        family="cheetah-vel",
+        weights=normal(rows, SPEC.size),
+        expert=np.tile(np.arange(num_experts), num_checkpoints + 1),
+        updates=np.repeat(np.arange(num_checkpoints + 1) * 100, num_experts),
+        final=final,
+        returns=np.where(final, -1.5, np.nan).astype(np.float32),
+        contexts=np.linspace(0.5, 1.5, num_experts)[:, None],
+        critics=normal(num_experts, 2, 7),
+        states=normal(num_experts, 5, 3),
+        log_alpha=np.zeros(num_experts, np.float32),
+        provenance={"seed": 1, "split": "full"},
+    )
+
+
+def same(a: Zoo, b: Zoo) -> None:
+    for name in ("weights", "expert", "updates", "final", "returns", "contexts", "critics"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+    assert a.spec == b.spec and a.family == b.family
+
+
+def test_save_and_load_is_the_identity(tmp_path):
+    zoo = make_zoo()
+    zoo.save(tmp_path / "z")
+    back = Zoo.load(tmp_path / "z")
+    same(zoo, back)
+    np.testing.assert_array_equal(zoo.states, back.states)
+    assert back.provenance["seed"] == 1 and "mujoco" in back.provenance
+    assert Zoo.verify(tmp_path / "z") == []
+
+
+def test_a_few_rows_are_read_alone(tmp_path):
+    zoo = make_zoo()
+    zoo.save(tmp_path / "z")
+    rows = np.array([7, 2])
+    some = Zoo.load(tmp_path / "z", rows)
+    np.testing.assert_array_equal(some.weights, zoo.weights[rows])
+    np.testing.assert_array_equal(some.row_contexts, zoo.row_contexts[rows])
+    with pytest.raises(BadZoo, match="rows 0 … 8"):
+        Zoo.load(tmp_path / "z", np.array([9]))
+
+
+def test_appended_rows_follow_the_old_ones(tmp_path):
+    zoo = make_zoo()
+    zoo.save(tmp_path / "z")
+    more = replace(zoo, weights=zoo.weights + 1, updates=zoo.updates + 1000)
+    more.append(tmp_path / "z")
+    back = Zoo.load(tmp_path / "z")
+    np.testing.assert_array_equal(back.updates, np.append(zoo.updates, more.updates))
+    np.testing.assert_array_equal(
+        Zoo.load(tmp_path / "z", np.array([8, 9])).weights,
+        np.stack([zoo.weights[8], more.weights[0].astype(np.float16).astype(np.float32)]),
+    )
+    assert Zoo.verify(tmp_path / "z") == []
+    other = replace(zoo, contexts=zoo.contexts + 0.1)
+    with pytest.raises(BadZoo, match="same family"):
+        other.append(tmp_path / "z")
+
+
+def test_only_picks_experts_in_the_order_asked():
+    zoo = make_zoo()
+    few = zoo.only([[1.5], [0.5]])
+    np.testing.assert_array_equal(few.finals.weights, zoo.finals.weights[[2, 0]])
+    np.testing.assert_array_equal(few.contexts[:, 0], [1.5, 0.5])
+    np.testing.assert_array_equal(few.critics, zoo.critics[[2, 0]])
+    assert len(few) == 6
+    with pytest.raises(BadZoo, match="no expert at context"):
+        zoo.only([[0.7]])
+
+
+def test_nothing_is_overwritten(tmp_path):
+    make_zoo().save(tmp_path / "z")
+    with pytest.raises(AlreadyExists, match="choose another name"):
+        make_zoo().save(tmp_path / "z")
+
+
+@pytest.mark.parametrize("size", [0, 100, 400])
+def test_truncated_shards_are_named(tmp_path, size):
+    make_zoo().save(tmp_path / "z")
+    shard = tmp_path / "z" / "actors-000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:size])
+    assert Zoo.verify(tmp_path / "z") == ["actors-000.safetensors does not match its checksum"]
+    with pytest.raises(BadFile, match="not a whole safetensors file"):
+        Zoo.load(tmp_path / "z")
+
+
+def test_one_flipped_bit_is_found(tmp_path):
+    make_zoo().save(tmp_path / "z")
+    shard = tmp_path / "z" / "actors-000.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 1
+    shard.write_bytes(data)
+    assert Zoo.verify(tmp_path / "z") == ["actors-000.safetensors does not match its checksum"]
+
+
+def test_foreign_and_empty_directories_are_refused(tmp_path):
+    with pytest.raises(BadZoo, match=r"no zoo\.json"):
+        Zoo.load(tmp_path)
+    (tmp_path / "zoo.json").write_text(json.dumps({"format": "something else"}))
+    with pytest.raises(BadZoo, match="something else"):
+        Zoo.load(tmp_path)
+    (tmp_path / "zoo.json").write_text('{"format": ')
+    with pytest.raises(BadFile, match="half written"):
+        Zoo.load(tmp_path)
+    assert Zoo.verify(tmp_path)[0].endswith("it may be half written")
+
+
+def test_index_without_its_rows_is_refused(tmp_path):
+    make_zoo().save(tmp_path / "z")
+    index = tmp_path / "z" / "index.jsonl"
+    index.write_text(index.read_text() * 2)
+    with pytest.raises(BadZoo, match="truncated"):
+        Zoo.load(tmp_path / "z")
+    index.write_text("")
+    with pytest.raises(BadZoo, match="no rows"):
+        Zoo.load(tmp_path / "z")
+
+
+def test_another_mujoco_warns(tmp_path):
+    make_zoo().save(tmp_path / "z")
+    manifest = json.loads((tmp_path / "z" / "zoo.json").read_text())
+    manifest["provenance"]["mujoco"] = "3.3.0"
+    (tmp_path / "z" / "zoo.json").write_text(json.dumps(manifest))
+    with pytest.warns(UserWarning, match=r"made with MuJoCo 3\.3\.0"):
+        Zoo.load(tmp_path / "z")
+
+
+def test_zero_rows_and_other_policies_are_refused():
+    zoo = make_zoo()
+    with pytest.raises(BadZoo, match="at least one row"):
+        rows = ("weights", "expert", "updates", "final", "returns")
+        replace(zoo, **{name: getattr(zoo, name)[:0] for name in rows})
+    with pytest.raises(BadZoo, match="a policy has"):
+        replace(zoo, spec=PolicySpec(4, 2, (4, 4)))
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda p: type("U", (), {"free": 10})())
+    with pytest.raises(DiskFull, match="free"):
+        make_zoo().save(tmp_path / "z")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_keeps_the_old_file(tmp_path):
+    path = files.save_json(tmp_path / "a.json", {"x": 1})
+
+    def full(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DiskFull, match="no space left"):
+        files.write(path, full, overwrite=True)
+    assert files.load_json(path) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_policies_round_trip(tmp_path):
+    policies = make_zoo().finals
+    policies.save(tmp_path / "p.safetensors")
+    back = Policies.load(tmp_path / "p.safetensors")
+    np.testing.assert_array_equal(back.weights, policies.weights)
+    assert back.spec == policies.spec
+    with pytest.raises(AlreadyExists):
+        policies.save(tmp_path / "p.safetensors")
+    half = tmp_path / "half.safetensors"
+    half.write_bytes((tmp_path / "p.safetensors").read_bytes()[:60])
+    with pytest.raises(BadFile, match="not a whole safetensors file"):
+        Policies.load(half)
+    with pytest.raises(BadFile, match="does not exist"):
+        Policies.load(tmp_path / "none.safetensors")
