@@ -1,0 +1,16 @@
+"""Honest numbers: scores, comparisons, plots and videos. It does not know who made a policy."""
+
+from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
+from hyperpolicy.evaluate.published import Published, published
+from hyperpolicy.evaluate.score import Score, score
+
+__all__ = [
+    "Comparison",
+    "Method",
+    "Published",
+    "Score",
+    "compare",
+    "published",
+    "score",
+    "standard_rows",
+]

@@ -1,0 +1,187 @@
+"""Pictures of scores, velocities and learning. matplotlib is imported when one is drawn."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadFile, BadSetting
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.rollout import Trace
+
+COLORS = ("#0b6e99", "#d1495b", "#2e933c", "#8d5fd3", "#c77700", "#5c6b73", "#c23b9a", "#111111")
+"""Distinct on white, and for most color-blind readers."""
+
+STYLE: dict = {
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "figure.dpi": 140,
+    "figure.constrained_layout.use": True,
+}
+
+
+def plot_returns(
+    scores: dict[str, Score],
+    family: Family,
+    path: str | Path,
+    train: Float[np.ndarray, "n c"] | None = None,
+    title: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write return against context, a line for each score and a band over its training seeds.
+
+    The ticks on the lower edge are the training contexts. Contexts have one number.
+
+    Raises:
+        BadSetting: contexts of several numbers.
+        AlreadyExists: `path` exists and `overwrite` is false.
+    """
+    _check_one_number(family)
+    with _figure(path, overwrite) as (figure, axes):
+        for i, (name, score) in enumerate(scores.items()):
+            order = np.argsort(score.contexts[:, 0])
+            x = score.contexts[order, 0]
+            runs = score.returns.mean(axis=(1, 3))[:, order]
+            color = COLORS[i % len(COLORS)]
+            label = name if len(runs) == 1 else f"{name} ({len(runs)} seeds: mean, range)"
+            axes.plot(x, runs.mean(axis=0), "o-", ms=3.5, lw=1.6, color=color, label=label)
+            if len(runs) > 1:
+                low, high = runs.min(axis=0), runs.max(axis=0)
+                axes.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
+        if train is not None:
+            ticks = axes.get_xaxis_transform()
+            tick = {"ms": 11, "mew": 1.3, "color": "#555555", "ls": "", "marker": "|"}
+            zero = np.zeros(len(train))
+            axes.plot(train[:, 0], zero, transform=ticks, label="training contexts", **tick)
+        axes.set_title(title or f"{family.name}: return by task")
+        axes.set_xlabel(f"target {family.context.names[0]} [{family.context.units[0]}]")
+        axes.set_ylabel(f"return over {family.horizon_steps} steps")
+        figure.legend(loc="outside lower center", ncols=2)
+    return Path(path)
+
+
+def plot_velocities(
+    trace: Trace,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    path: str | Path,
+    title: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write velocity against time: a line for each policy, the mean over its episodes, a band for
+    their range, and its target speed dashed.
+
+    Raises:
+        BadSetting: the family's outcome is not one speed.
+        AlreadyExists: `path` exists and `overwrite` is false.
+    """
+    _check_one_number(family)
+    if family.outcome_size != 1:
+        raise BadSetting(f"{family.name} has no single speed to draw against its target")
+    import matplotlib
+
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(contexts)))
+    speed = np.where(trace.alive, trace.outcome[..., 0], np.nan)
+    time_s = (np.arange(speed.shape[-1]) + 1) * family.dt_s
+    unit = family.context.units[0]
+    with _figure(path, overwrite) as (_, axes):
+        for target, color, runs in zip(contexts[:, 0], colors, speed, strict=True):
+            axes.axhline(target, color=color, ls=(0, (5, 3)), lw=1.1)
+            axes.plot(time_s, runs.mean(axis=0), color=color, lw=1.6)
+            axes.fill_between(
+                time_s, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.16, lw=0
+            )
+            beside = axes.get_yaxis_transform()
+            axes.text(1.01, target, f"{target:.4g}", color=color, va="center", transform=beside)
+        axes.set_xlim(0.0, time_s[-1])
+        axes.set_title(title or f"{family.name}: speed of each policy, its target dashed")
+        axes.set_xlabel("time [s]")
+        axes.set_ylabel(f"forward {family.context.names[0]} [{unit}]")
+    return Path(path)
+
+
+def plot_learning(
+    metrics: dict[str, str | Path],
+    path: str | Path,
+    title: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write learning curves from named metrics.jsonl files of fleets: the median return over
+    experts, and a band from the worst expert to the best.
+
+    Raises:
+        BadFile: a file is missing, or holds no evaluations.
+        AlreadyExists: `path` exists and `overwrite` is false.
+    """
+    curves = {name: _read_curve(file) for name, file in metrics.items()}
+    with _figure(path, overwrite) as (figure, axes):
+        for i, (name, (updates, found)) in enumerate(curves.items()):
+            color = COLORS[i % len(COLORS)]
+            label = f"{name}: median of {found.shape[1]} experts, and their range"
+            axes.plot(updates / 1000, np.nanmedian(found, axis=1), color=color, lw=1.8, label=label)
+            low, high = np.nanmin(found, axis=1), np.nanmax(found, axis=1)
+            axes.fill_between(updates / 1000, low, high, color=color, alpha=0.16, lw=0)
+        axes.set_title(title or "Learning curves")
+        axes.set_xlabel("gradient updates of each expert [thousands]")
+        axes.set_ylabel("deterministic return")
+        figure.legend(loc="outside lower center", ncols=1)
+    return Path(path)
+
+
+# --- Parts --------------------------------------------------------------------------------
+@contextmanager
+def _figure(path: str | Path, overwrite: bool) -> Iterator:
+    """A figure and its axes, written to `path` in the format of its suffix when the block ends."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    kind = Path(path).suffix[1:]
+    if kind not in ("png", "svg", "pdf"):
+        raise BadFile(f"cannot draw into {path}; give a name that ends in .png, .svg or .pdf")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.6))
+        yield figure, figure.subplots()
+        files.write(path, lambda p: figure.savefig(p, format=kind), overwrite)
+
+
+def _read_curve(
+    path: str | Path,
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t n"]]:
+    """Updates and returns of every evaluation in a metrics.jsonl; a last half line is dropped."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError as error:
+        raise BadFile(f"cannot read metrics: {error}") from None
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            found.append((record["updates"], record["return"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    if not found:
+        raise BadFile(f"{path} holds no evaluations (lines with 'updates' and 'return')")
+    updates, returns = zip(*found, strict=True)
+    return np.array(updates, float), np.array(returns, float)
+
+
+def _check_one_number(family: Family) -> None:
+    if family.context.size != 1:
+        raise BadSetting(
+            f"contexts of {family.name} have {family.context.size} numbers; this plot takes one"
+        )

@@ -1,0 +1,228 @@
+"""Score: the returns of a method on test tasks, from which everything printed is computed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadFile, BadSetting, BadShape
+from hyperpolicy.evaluate import stats
+from hyperpolicy.evaluate.tables import interval_text, markdown, number
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rollout import Actor, returns
+
+CONTEXT = "true context"
+"""What a generator is given of a test task."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Whoever writes policies for contexts; `seed` draws its noise."""
+
+    def generate(self, contexts: Float[np.ndarray, "k c"], seed: int = 0) -> Policies: ...
+
+
+Maker = Generator | Policies | Actor
+"""What can be scored: a generator, one policy a context, or bare actions."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Undiscounted returns of one method: s training seeds, d noise draws, k tasks, e episodes."""
+
+    family: str
+    contexts: Float[np.ndarray, "k c"]
+    tasks: tuple[str, ...]
+    """The contexts with their units, for reading."""
+    returns: Float[np.ndarray, "s d k e"]
+    """NaN where a simulation broke."""
+    given: str = CONTEXT
+    """What the method gets of the test task."""
+    env_steps: int | None = None
+    """Environment steps spent to train the method once, experts included; None where unknown."""
+    seed: int = 0
+    """Of the episodes."""
+
+    # --- Statistics -----------------------------------------------------------------------
+    @property
+    def num_seeds(self) -> int:
+        """Training seeds."""
+        return self.returns.shape[0]
+
+    @property
+    def mean(self) -> float:
+        return float(stats.mean(self.returns))
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean over seeds and tasks."""
+        return float(stats.iqm(self.returns))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean; `stats` says what is resampled."""
+        return stats.interval(self.returns)
+
+    @property
+    def task_means(self) -> Float[np.ndarray, " k"]:
+        return stats.task_means(self.returns)
+
+    @property
+    def num_broken(self) -> int:
+        """Episodes whose simulation broke; one is enough to make the mean NaN."""
+        return int(np.isnan(self.returns).sum())
+
+    def task(self, i: int) -> "Score":
+        """The score on task i alone."""
+        here = [i]
+        return replace(
+            self,
+            contexts=self.contexts[here],
+            tasks=(self.tasks[i],),
+            returns=self.returns[:, :, here],
+        )
+
+    def normalized(self, random: "Score", expert: "Score") -> "Score":
+        """(return − random) / (expert − random), task by task, with the others' task means.
+
+        Raises:
+            BadShape: the scores are of other tasks.
+            BadSetting: expert and random are equal on a task.
+        """
+        for other in (random, expert):
+            if other.tasks != self.tasks:
+                raise BadShape(f"scores of other tasks: {other.tasks} and {self.tasks}")
+        floor = random.task_means[:, None]
+        span = expert.task_means[:, None] - floor
+        if (span == 0).any():
+            task = self.tasks[int(np.argmin(np.abs(span)))]
+            raise BadSetting(f"expert and random score the same on {task}; nothing to divide by")
+        return replace(self, returns=(self.returns - floor) / span)
+
+    def best(self, count: int, chosen_by: "Score") -> "Score":
+        """The `count` draws that did best in `chosen_by`, seed by seed and task by task.
+
+        `chosen_by` scores the same draws on other episodes: choosing and reporting on the same
+        ones would report luck.
+
+        Raises:
+            BadSetting: the same episodes, or more draws than there are.
+            BadShape: not the same seeds, draws and tasks.
+        """
+        if chosen_by.seed == self.seed:
+            raise BadSetting(
+                f"both scores use episodes of seed {self.seed}; choose on another seed"
+            )
+        if not 1 <= count <= self.returns.shape[1]:
+            raise BadSetting(f"the best {count} of {self.returns.shape[1]} draws do not exist")
+        if chosen_by.returns.shape[:3] != self.returns.shape[:3]:
+            raise BadShape(
+                f"chosen by returns {chosen_by.returns.shape}, reported on {self.returns.shape}; "
+                "seeds, draws and tasks must agree"
+            )
+        order = np.argsort(-chosen_by.returns.mean(axis=-1), axis=1)[:, :count]
+        return replace(self, returns=np.take_along_axis(self.returns, order[..., None], axis=1))
+
+    # --- Out ------------------------------------------------------------------------------
+    def table(self) -> str:
+        """Markdown: one line a task, then all of them."""
+        parts = [(name, self.task(i)) for i, name in enumerate(self.tasks)]
+        header = ["task", "mean return", "95 % interval", "worst episode", "best episode"]
+        rows = []
+        for name, part in [*parts, ("**all**", self)]:
+            ends = (number(part.returns.min()), number(part.returns.max()))
+            rows.append([name, number(part.mean), interval_text(part.interval), *ends])
+        s, d, _, e = self.returns.shape
+        note = f"{self.family}: {_count(s, 'training seed')} × {_count(d, 'draw')} × "
+        return f"{markdown(header, rows)}\n\n{note}{_count(e, 'episode')} a task."
+
+    def to_json(self) -> dict:
+        record = asdict(self)
+        return record | {"contexts": listed(self.contexts), "returns": listed(self.returns)}
+
+    @classmethod
+    def from_json(cls, record: dict) -> "Score":
+        """The score `to_json` wrote.
+
+        Raises:
+            BadFile: not such a record.
+        """
+        try:
+            contexts, returns = (np.array(record[k], float) for k in ("contexts", "returns"))
+            if returns.ndim != 4 or returns.shape[2] != len(contexts):
+                raise ValueError(f"returns {returns.shape} for {len(contexts)} contexts")
+            read = {"contexts": contexts, "returns": returns, "tasks": tuple(record["tasks"])}
+            return cls(**(record | read))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadFile(f"this is no score: {error}") from None
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON; an existing file is an error."""
+        return files.save_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Score":
+        return cls.from_json(files.load_json(path))
+
+
+def score(
+    makers: Maker | Sequence[Maker],
+    family: Family,
+    contexts: Float[np.ndarray, "k c"],
+    episodes: int = 10,
+    draws: int = 1,
+    seed: int = 0,
+    given: str = CONTEXT,
+    env_steps: int | None = None,
+) -> Score:
+    """The score of one maker, or of several that differ in their training seed, on `contexts`.
+
+    A generator writes `draws` policies a context, draw i with noise seed i; other makers have one
+    draw. `seed` picks the episodes, the same ones for every policy (see `rollout`).
+
+    Raises:
+        BadContext: contexts out of bounds or of the wrong shape.
+        BadShape: policies of another family, or not one a context.
+        BadSetting: fewer than one episode, draw or maker.
+    """
+    contexts = family.context.check(contexts)
+    runs = makers if isinstance(makers, Sequence) else [makers]
+    if not runs or draws < 1:
+        raise BadSetting(f"{len(runs)} makers and {draws} draws; give at least one of each")
+    found = [_returns(maker, family, contexts, episodes, draws, seed) for maker in runs]
+    tasks = tuple(task_name(family, context) for context in contexts)
+    return Score(family.name, contexts, tasks, np.stack(found), given, env_steps, seed)
+
+
+def task_name(family: Family, context: Float[np.ndarray, " c"]) -> str:
+    """A context with its units: '1.2 m/s'."""
+    units = family.context.units
+    return ", ".join(f"{x:.4g} {unit}" for x, unit in zip(context, units, strict=True))
+
+
+def listed(numbers) -> list | float | None:
+    """Numbers as JSON has them: NaN, which it has not, becomes null."""
+    array = np.asarray(numbers, float)
+    plain = array.astype(object)
+    plain[np.isnan(array)] = None
+    return plain.tolist()
+
+
+def _returns(
+    maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
+) -> Float[np.ndarray, "d k e"]:
+    if not isinstance(maker, Generator):
+        return returns(maker, family, contexts, episodes, seed)[None]
+    drawn = [maker.generate(contexts, seed=draw) for draw in range(draws)]
+    policies = Policies(np.concatenate([p.weights for p in drawn]), drawn[0].spec)
+    found = returns(policies, family, np.tile(contexts, (draws, 1)), episodes, seed)
+    return found.reshape(draws, len(contexts), episodes)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' if n > 1 else ''}"

@@ -1,0 +1,66 @@
+"""Tables as text: numbers, Markdown, and rich tables for the terminal."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+NONE = "–"
+NUMERIC = re.compile(r"[−\d\[].*|–|broken")
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """'−16.4', with a true minus sign; '–' for None, 'broken' for NaN."""
+    if value is None:
+        return NONE
+    if np.isnan(value):
+        return "broken"
+    value = round(value, digits) + 0.0  # no −0.0
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval_text(ends: tuple[float, float], digits: int = 1) -> str:
+    """'[−17.0, −15.8]'."""
+    return NONE if np.isnan(ends).any() else f"[{', '.join(number(x, digits) for x in ends)}]"
+
+
+def amount(count: int | None) -> str:
+    """'12.4 M' for 12,400,000 and '0' for nothing; '–' for None."""
+    if count is None:
+        return NONE
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return str(count)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that its source reads well; numbers are aligned to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    right = [_numeric([row[i] for row in rows]) for i in range(len(header))]
+
+    def line(cells):
+        sides = zip(cells, widths, right, strict=True)
+        return "| " + " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in sides) + " |"
+
+    rule = "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
+    return "\n".join([line(header), f"|{rule}|", *map(line, rows)])
+
+
+def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The same for the terminal."""
+    table = Table(
+        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for i, name in enumerate(header):
+        right = _numeric([row[i] for row in rows])
+        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    return table
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    return all(NUMERIC.fullmatch(cell) for cell in cells)

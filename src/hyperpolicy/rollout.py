@@ -1,0 +1,182 @@
+"""Rollouts: the only loop that steps Worlds with Policies.
+
+Episodes are paired: episode j starts from the same random state for every policy and every
+context, so that two policies differ by what they do, never by their luck.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hyperpolicy.envs import Family, Step, Worlds
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.nets.policy import Policies
+
+Actor = Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]
+"""Observations of n policies in e worlds each, and the step's number → actions in [−1, 1]."""
+
+
+class Moment(NamedTuple):
+    """One step of n policies in e worlds each, flattened to n·e rows, policy by policy."""
+
+    obs: Float[np.ndarray, "n e o"]
+    """What the policies saw."""
+    action: Float[np.ndarray, "n e a"]
+    step: Step
+    alive: Bool[np.ndarray, " ne"]
+    """Where the step still belongs to the first episode."""
+
+
+class Trace(NamedTuple):
+    """All that happened in n policies' episodes; zero after an episode's end."""
+
+    obs: Float[np.ndarray, "n e t o"]
+    """Before the action."""
+    action: Float[np.ndarray, "n e t a"]
+    reward: Float[np.ndarray, "n e t"]
+    outcome: Float[np.ndarray, "n e t m"]
+    """What the reward depends on, e.g. velocity in m/s."""
+    alive: Bool[np.ndarray, "n e t"]
+    """Which steps belong to the episode; all, where nothing terminates early."""
+    returns: Float[np.ndarray, "n e"]
+    """Undiscounted; NaN where the simulation broke."""
+
+
+# --- Actors -------------------------------------------------------------------------------
+def greedy(policies: Policies) -> Actor:
+    """Their deterministic actions tanh(μ)."""
+    return lambda obs, t: policies.act(obs)
+
+
+def exploring(policies: Policies, seed: int = 0) -> Actor:
+    """Their stochastic actions, a function of seed and step."""
+    return lambda obs, t: policies.sample(obs, (1_000_003 * seed + t) % 2**31)
+
+
+def zero(family: Family) -> Actor:
+    """No torque at all."""
+    return lambda obs, t: np.zeros((*obs.shape[:2], family.action_size), np.float32)
+
+
+def uniform(family: Family, seed: int = 0) -> Actor:
+    """Actions drawn from U(−1, 1), a function of seed and step."""
+
+    def act(obs, t):
+        rng = np.random.default_rng([seed, t])
+        return rng.uniform(-1.0, 1.0, (*obs.shape[:2], family.action_size)).astype(np.float32)
+
+    return act
+
+
+# --- Episodes -----------------------------------------------------------------------------
+def episode_seeds(seed: int, episodes: int) -> Int[np.ndarray, " e"]:
+    """The worlds' seeds of an evaluation: 2³¹ + (1,000,003·seed + j) mod 2³¹ for episode j.
+
+    Training seeds of worlds lie below 2³¹, so no evaluation starts where a training run did.
+    """
+    return 2**31 + (1_000_003 * seed + np.arange(episodes, dtype=np.int64)) % 2**31
+
+
+def play(actor: Actor | Policies, worlds: Worlds, episodes: int = 1) -> Iterator[Moment]:
+    """The steps of one episode in every world; world i·episodes + j is policy i's episode j.
+
+    Stops when every episode has ended.
+
+    Raises:
+        BadShape: the policies do not fit the family.
+    """
+    family = worlds.family
+    if isinstance(actor, Policies):
+        actor = greedy(_fitting(actor, family, len(worlds) // episodes))
+    obs = worlds.reset()
+    alive = np.ones(len(worlds), bool)
+    for t in range(family.horizon_steps):
+        wide = obs.reshape(-1, episodes, family.obs_size)
+        action = actor(wide, t)
+        step = worlds.step(np.asarray(action).reshape(len(worlds), -1))
+        yield Moment(wide, action, step, alive.copy())
+        obs = step.obs
+        alive &= ~(step.terminated | step.truncated)
+        if not alive.any():
+            return
+
+
+def returns(
+    actor: Actor | Policies,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    episodes: int = 10,
+    seed: int = 0,
+) -> Float[np.ndarray, "n e"]:
+    """Undiscounted returns of policy i in context i over `episodes` paired episodes.
+
+    Policies act deterministically; NaN marks an episode whose simulation broke.
+
+    Raises:
+        BadContext: contexts out of bounds or of the wrong shape.
+        BadShape: not one policy a context, or policies of another family.
+        BadSetting: fewer than one episode.
+    """
+    worlds = _worlds(family, contexts, episodes, seed)
+    total = np.zeros(len(worlds))
+    for moment in play(actor, worlds, episodes):
+        total += np.where(moment.alive, _reward(moment.step), 0.0)
+    return total.reshape(-1, episodes)
+
+
+def trace(
+    actor: Actor | Policies,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    episodes: int = 1,
+    seed: int = 0,
+) -> Trace:
+    """As `returns`, with everything that happened: velocities, observations, actions.
+
+    Raises:
+        BadContext, BadShape, BadSetting: as `returns`.
+    """
+    worlds = _worlds(family, contexts, episodes, seed)
+    n, horizon = len(worlds) // episodes, family.horizon_steps
+
+    def empty(*shape, dtype=np.float32):
+        return np.zeros((n, episodes, horizon, *shape), dtype)
+
+    obs, action = empty(family.obs_size), empty(family.action_size)
+    reward, outcome, alive = empty(), empty(family.outcome_size), empty(dtype=bool)
+    for t, moment in enumerate(play(actor, worlds, episodes)):
+        here = alive[:, :, t] = moment.alive.reshape(n, episodes)
+        outcomes = moment.step.outcome.reshape(n, episodes, -1)
+        obs[:, :, t] = np.where(here[..., None], moment.obs, 0.0)
+        action[:, :, t] = np.where(here[..., None], moment.action, 0.0)
+        reward[:, :, t] = np.where(here, _reward(moment.step).reshape(n, episodes), 0.0)
+        outcome[:, :, t] = np.where(here[..., None], outcomes, 0.0)
+    return Trace(obs, action, reward, outcome, alive, reward.sum(axis=-1, dtype=float))
+
+
+# --- Parts --------------------------------------------------------------------------------
+def _worlds(family: Family, contexts, episodes: int, seed: int) -> Worlds:
+    if episodes < 1:
+        raise BadSetting(f"episodes={episodes}; give at least 1")
+    contexts = family.context.check(contexts)
+    seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
+    return Worlds(family, np.repeat(contexts, episodes, axis=0), seed=seeds)
+
+
+def _reward(step: Step) -> Float[np.ndarray, " ne"]:
+    """A broken simulation has no return: standing still would score well on a slow target."""
+    return np.where(step.broken, np.nan, step.reward)
+
+
+def _fitting(policies: Policies, family: Family, n: int) -> Policies:
+    spec = policies.spec
+    if (spec.obs, spec.action) != (family.obs_size, family.action_size):
+        raise BadShape(
+            f"policies take {spec.obs} observations and give {spec.action} actions; {family.name} "
+            f"has {family.obs_size} and {family.action_size}"
+        )
+    if len(policies) != n:
+        raise BadShape(f"{len(policies)} policies for {n} contexts; give one policy a context")
+    return policies

@@ -1,0 +1,160 @@
+"""Tables: the rows that honesty asks for, the published ones, and what the cells say."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from hyperpolicy import rollout
+from hyperpolicy.envs import FAMILIES
+from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.evaluate import Method, Published, Score, compare, published, standard_rows
+from hyperpolicy.evaluate.compare import DECODED, NEAREST, ORACLE, RANDOM, ZERO
+from hyperpolicy.evaluate.tables import amount, interval_text, markdown, number
+
+
+class ShortCheetah(CheetahVel):
+    horizon_steps = 8
+
+
+FAMILY = ShortCheetah()
+CONTEXTS = np.array([[0.5], [2.0]])
+
+
+def made_up(*task_returns: float, **more) -> Score:
+    contexts = np.arange(len(task_returns), dtype=float)[:, None]
+    tasks = tuple(f"{x:g} m/s" for x in contexts[:, 0])
+    returns = np.array(task_returns, float)[None, None, :, None]
+    return Score("cheetah-vel", contexts, tasks, returns, **more)
+
+
+ROWS = {
+    RANDOM: made_up(-100, -300, given="nothing", env_steps=0),
+    "mine": made_up(-55, -110, env_steps=12_400_000),
+    ORACLE: made_up(-10, -20),
+}
+QUOTED = Published("cheetah-vel", "Theirs", -34.43, "macaw", "5", "prompt", "a paper", 2.33, 3)
+
+
+def test_cells_hold_what_the_scores_say():
+    header, rows = compare(ROWS, [QUOTED]).cells()
+    cells = dict(zip(header, rows[1], strict=True))
+    assert cells == {
+        "method": "mine",
+        "mean": "−82.5",
+        "95 % CI": "[−82.5, −82.5]",
+        "IQM": "−82.5",
+        "normalized": "0.589",
+        "0 m/s": "−55.0",
+        "1 m/s": "−110.0",
+        "given at test time": "true context",
+        "seeds": "1",
+        "env steps": "12.4 M",
+    }
+    quoted = dict(zip(header, rows[3], strict=True))
+    assert quoted["method"] == "Theirs (published, macaw grid)"
+    assert (quoted["mean"], quoted["seeds"], quoted["IQM"]) == ("−34.43 ± 2.33", "3", "–")
+
+
+def test_many_tasks_stay_out_of_the_table_but_not_out_of_json():
+    wide = compare({"mine": made_up(*range(9))})
+    assert "8 m/s" not in wide.cells()[0]
+    assert len(wide.to_json()["rows"]["mine"]["computed"]["task_means"]) == 9
+
+
+def test_json_is_strict_and_scores_come_back(tmp_path):
+    found = compare(ROWS | {"fell": made_up(-5, np.nan)}, [QUOTED])
+    path = found.save(tmp_path / "table.json")
+    record = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert record["rows"]["fell"]["computed"]["mean"] is None
+    assert record["rows"]["mine"]["computed"]["mean"] == -82.5
+    assert record["published"][0]["value"] == -34.43
+    back = Score.from_json(record["rows"]["mine"]["score"])
+    np.testing.assert_array_equal(back.returns, ROWS["mine"].returns)
+
+
+def test_markdown_and_terminal_show_the_same_rows():
+    found = compare(ROWS, [QUOTED])
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(found.rich("Cheetah-Vel"))
+    console.file.close()
+    text = console.export_text()
+    for name in (*ROWS, "Theirs"):
+        assert name.split(" (")[0] in found.markdown()
+        assert name.split(" (")[0] in text
+    assert "[−82.5, −82.5]" in text
+
+
+def test_rows_of_other_tasks_do_not_mix():
+    with pytest.raises(BadShape, match="same tasks"):
+        compare({"a": made_up(1.0), "b": made_up(1.0, 2.0)})
+    with pytest.raises(BadSetting, match="at least one"):
+        compare({})
+
+
+def test_standard_rows_come_in_order_and_say_what_they_were_given():
+    still = Method([rollout.zero(FAMILY)], env_steps=3)
+    rows = standard_rows(
+        FAMILY, CONTEXTS, {"mine": still}, nearest=still, decoded=still, oracle=still, episodes=2
+    )
+    assert list(rows) == [ZERO, RANDOM, NEAREST, "mine", DECODED, ORACLE]
+    assert [row.given for row in rows.values()] == [
+        "nothing",
+        "nothing",
+        "true context",
+        "true context",
+        "test task's expert",
+        "training on the test task",
+    ]
+    assert rows["mine"].env_steps == 3
+    np.testing.assert_array_equal(rows[ZERO].returns, rows["mine"].returns)
+    assert not np.isclose(rows[RANDOM].returns, rows[ZERO].returns).any()
+
+
+def test_published_rows_are_the_printed_numbers():
+    def value(family, method):
+        (row,) = [row for row in published(family) if row.method == method]
+        return row.value
+
+    assert value("cheetah-vel", "AMT-Hyp without HypFormer, 35 training tasks") == -29.6
+    assert value("cheetah-vel", "GenHyper HypLatent, 35 training tasks") == -34.84
+    assert value("ant-dir", "GenHyper HypLatent, 45 training tasks") == 505.64
+    assert value("ant-dir", "Prompt-DT, K* = 2") == 409.81
+    assert value("cheetah-vel", "MACAW, 20K steps") == -60.5
+
+
+def test_published_rows_belong_to_grids_and_cite():
+    for family in FAMILIES.values():
+        rows = published(family.name)
+        assert len(rows) > 10
+        for row in rows:
+            assert row.grid in family.grids
+            assert row.source
+            assert row.given
+            assert row.tasks
+        halves = [published(family.name, grid) for grid in ("authors", "macaw")]
+        assert sorted(map(len, halves))[0] > 0
+        assert sum(map(len, halves)) == len(rows)
+        assert len({row.method for row in rows}) == len(rows)
+    assert published("no-such-family") == ()
+
+
+def test_numbers_are_written_for_readers():
+    assert number(-16.44) == "−16.4"
+    assert number(-0.0001) == "0.0"
+    assert number(None) == "–"
+    assert number(float("nan")) == "broken"
+    assert interval_text((-17.0, 2.25), 2) == "[−17.00, 2.25]"
+    assert [amount(n) for n in (None, 0, 999, 12_400_000)] == ["–", "0", "999", "12.4 M"]
+
+
+def test_markdown_aligns_numbers_to_the_right():
+    table = markdown(["a", "b"], [["x", "−1.0"], ["long", "–"]])
+    assert table.splitlines() == [
+        "| a    |    b |",
+        "|------|-----:|",
+        "| x    | −1.0 |",
+        "| long |    – |",
+    ]

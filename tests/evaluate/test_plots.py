@@ -1,0 +1,79 @@
+"""Plots: a picture is drawn, nothing is overwritten silently, bad input is explained."""
+
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from hyperpolicy import rollout
+from hyperpolicy.envs.ant_dir import AntDir
+from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy.evaluate import Score, plots
+
+
+class ShortCheetah(CheetahVel):
+    horizon_steps = 8
+
+
+FAMILY = ShortCheetah()
+CONTEXTS = np.array([[2.0], [0.5], [1.0]])
+
+
+def colors(path) -> set:
+    """The distinct colors of a picture."""
+    pixels = (matplotlib.image.imread(path)[..., :3] * 255).astype(int)
+    return {tuple(color) for color in np.unique(pixels.reshape(-1, 3), axis=0).tolist()}
+
+
+def rgb(name: str) -> tuple:
+    return tuple(int(name[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def made_up(num_seeds: int) -> Score:
+    returns = np.random.default_rng(0).normal(size=(num_seeds, 1, 3, 2))
+    return Score("cheetah-vel", CONTEXTS, ("2 m/s", "0.5 m/s", "1 m/s"), returns)
+
+
+def test_returns_are_drawn_one_color_a_score(tmp_path):
+    scores = {"experts": made_up(1), "generator": made_up(3)}
+    path = plots.plot_returns(scores, FAMILY, tmp_path / "returns.png", train=CONTEXTS)
+    assert {rgb(c) for c in plots.COLORS[:2]} <= colors(path)
+    assert rgb(plots.COLORS[2]) not in colors(path)
+    with pytest.raises(AlreadyExists):
+        plots.plot_returns(scores, FAMILY, path)
+    plots.plot_returns(scores, FAMILY, path, overwrite=True)
+
+
+def test_velocities_are_drawn_for_a_speed_only(tmp_path):
+    trace = rollout.trace(rollout.uniform(FAMILY), FAMILY, CONTEXTS, episodes=2)
+    path = plots.plot_velocities(trace, FAMILY, CONTEXTS, tmp_path / "velocity.png")
+    assert (68, 1, 84) in colors(path), "viridis begins with this violet"
+    with pytest.raises(BadSetting, match="no single speed"):
+        plots.plot_velocities(trace, AntDir(), CONTEXTS, tmp_path / "ant.png")
+
+
+def test_learning_curves_skip_half_a_line_and_dead_experts(tmp_path):
+    lines = [json.dumps({"updates": u, "return": [-u, float("nan"), -2 * u]}) for u in (8, 16)]
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("\n".join([*lines, '{"updates": 24, "ret']))
+    updates, returns = plots._read_curve(metrics)
+    np.testing.assert_array_equal(updates, [8, 16])
+    np.testing.assert_array_equal(returns, [[-8, np.nan, -16], [-16, np.nan, -32]])
+    path = plots.plot_learning({"fleet": metrics}, tmp_path / "learning.svg")
+    assert "<svg" in path.read_text()
+
+
+def test_metrics_that_are_none_are_explained(tmp_path):
+    with pytest.raises(BadFile, match="cannot read metrics"):
+        plots.plot_learning({"fleet": tmp_path / "none.jsonl"}, tmp_path / "a.png")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(BadFile, match="holds no evaluations"):
+        plots.plot_learning({"fleet": tmp_path / "empty.jsonl"}, tmp_path / "a.png")
+
+
+def test_a_name_that_is_no_picture_is_refused(tmp_path):
+    with pytest.raises(BadFile, match=r"\.png, \.svg or \.pdf"):
+        plots.plot_returns({"experts": made_up(1)}, FAMILY, tmp_path / "returns.txt")
+    assert not list(tmp_path.iterdir())

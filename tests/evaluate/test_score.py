@@ -1,0 +1,142 @@
+"""Scores are data: what is printed is computed from the returns, and survives a round trip."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from hyperpolicy import rollout
+from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
+from hyperpolicy.evaluate import Score, score
+from hyperpolicy.nets.policy import Policies, PolicySpec
+
+
+class ShortCheetah(CheetahVel):
+    horizon_steps = 8
+
+
+FAMILY = ShortCheetah()
+CONTEXTS = np.array([[0.5], [2.0]])
+SPEC = PolicySpec(20, 6, (4,), ("tanh",))
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A generator whose policies depend on its training seed, the context and the noise seed."""
+
+    training_seed: int
+
+    def generate(self, contexts, seed=0) -> Policies:
+        rows = [
+            np.random.default_rng([self.training_seed, seed, int(1000 * c)]).normal(size=SPEC.size)
+            for c in contexts[:, 0]
+        ]
+        return Policies(np.array(rows), SPEC)
+
+
+def made_up(returns, seed: int = 0) -> Score:
+    returns = np.asarray(returns, float)
+    contexts = np.arange(returns.shape[2], dtype=float)[:, None]
+    tasks = tuple(f"{x:g} m/s" for x in contexts[:, 0])
+    return Score("cheetah-vel", contexts, tasks, returns, seed=seed)
+
+
+def test_every_return_stands_where_it_belongs():
+    generators = [Noisy(0), Noisy(1), Noisy(2)]
+    found = score(generators, FAMILY, CONTEXTS, episodes=3, draws=2, env_steps=7)
+    assert found.returns.shape == (3, 2, 2, 3)
+    assert found.tasks == ("0.5 m/s", "2 m/s")
+    assert (found.num_seeds, found.env_steps, found.given) == (3, 7, "true context")
+    alone = rollout.returns(Noisy(2).generate(CONTEXTS[1:], seed=1), FAMILY, CONTEXTS[1:], 3)
+    np.testing.assert_allclose(found.returns[2, 1, 1], alone[0], rtol=1e-5)
+
+
+def test_policies_and_bare_actions_have_one_draw():
+    policies = Noisy(0).generate(CONTEXTS)
+    found = score(policies, FAMILY, CONTEXTS, episodes=2, draws=5)
+    np.testing.assert_array_equal(
+        found.returns[0, 0], rollout.returns(policies, FAMILY, CONTEXTS, episodes=2)
+    )
+    still = score(rollout.zero(FAMILY), FAMILY, CONTEXTS, episodes=2)
+    assert still.returns.shape == (1, 1, 2, 2)
+
+
+def test_statistics_come_from_the_returns():
+    found = made_up([[[[1, 3], [10, 20]]], [[[2, 2], [30, 40]]]])
+    assert found.mean == pytest.approx(13.5)
+    np.testing.assert_allclose(found.task_means, [2.0, 25.0])
+    assert found.task(1).mean == 25.0
+    low, high = found.interval
+    assert low < found.mean < high
+
+
+def test_table_shows_every_task_and_all():
+    table = made_up([[[[-1, -3], [-10, -20]]]]).table()
+    assert "| 0 m/s   |        −2.0 |" in table
+    assert "| **all** |        −8.5 |" in table
+    assert "1 training seed × 1 draw × 2 episodes a task" in table
+
+
+def test_broken_episodes_are_counted_and_seen():
+    found = made_up([[[[1.0, np.nan]]]])
+    assert found.num_broken == 1
+    assert "broken" in found.table()
+
+
+def test_normalized_puts_random_at_0_and_the_expert_at_1():
+    random, expert = made_up([[[[-300, -290], [-200, -200]]]]), made_up([[[[-10], [-20]]]])
+    np.testing.assert_allclose(expert.normalized(random, expert).task_means, 1.0)
+    np.testing.assert_allclose(random.normalized(random, expert).task_means, 0.0, atol=1e-12)
+    half = made_up([[[[-152.5], [-110.0]]]])
+    np.testing.assert_allclose(half.normalized(random, expert).task_means, 0.5)
+    with pytest.raises(BadSetting, match="score the same on 0 m/s"):
+        half.normalized(expert, expert)
+    with pytest.raises(BadShape, match="other tasks"):
+        half.normalized(random.task(0), expert)
+
+
+def test_best_draws_are_chosen_on_other_episodes():
+    lucky = made_up([[[[9, 9]], [[1, 1]], [[5, 5]]]], seed=1)
+    found = made_up([[[[2, 4]], [[7, 7]], [[0, 0]]]], seed=0)
+    assert found.best(1, lucky).mean == 3.0, "draw 0 looked best on the other episodes"
+    assert found.best(2, lucky).mean == 1.5
+    assert found.best(3, lucky).mean == found.mean
+    with pytest.raises(BadSetting, match="another seed"):
+        found.best(1, found)
+    with pytest.raises(BadSetting, match="best 4 of 3"):
+        found.best(4, lucky)
+
+
+def test_json_and_files_keep_everything(tmp_path):
+    found = score([Noisy(0)], FAMILY, CONTEXTS, episodes=2, draws=2, seed=3, env_steps=5)
+    returns = found.returns.copy()
+    returns[0, 0, 0, 0] = np.nan
+    broken = Score.from_json(found.to_json() | {"returns": returns.tolist()})
+    text = json.dumps(broken.to_json(), allow_nan=False)
+    back = Score.from_json(json.loads(text))
+    np.testing.assert_array_equal(back.returns, returns)
+    np.testing.assert_array_equal(back.contexts, CONTEXTS)
+    assert (back.tasks, back.seed, back.env_steps) == (found.tasks, 3, 5)
+    path = found.save(tmp_path / "score.json")
+    np.testing.assert_array_equal(Score.load(path).returns, found.returns)
+    with pytest.raises(AlreadyExists):
+        found.save(path)
+
+
+def test_foreign_records_are_refused():
+    whole = made_up([[[[1.0]]]]).to_json()
+    for change in ({"more": 1}, {"returns": 1}, {"returns": [[[[1.0], [2.0]]]]}, {"tasks": None}):
+        with pytest.raises(BadFile, match="no score"):
+            Score.from_json(whole | change)
+    for record in ({}, {"returns": 1}):
+        with pytest.raises(BadFile, match="no score"):
+            Score.from_json(record)
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(BadSetting, match="at least one"):
+        score([], FAMILY, CONTEXTS)
+    with pytest.raises(BadSetting, match="at least one"):
+        score(Noisy(0), FAMILY, CONTEXTS, draws=0)

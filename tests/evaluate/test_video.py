@@ -1,0 +1,93 @@
+"""Videos and the back end that draws them; without OpenGL, an error that says what to install."""
+
+import numpy as np
+import pytest
+from imageio_ffmpeg import count_frames_and_secs
+
+from hyperpolicy import rollout
+from hyperpolicy.envs import family
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, NoRendering
+from hyperpolicy.evaluate import rendering, video
+
+CHEETAH = family("cheetah-vel")
+CONTEXTS = np.array([[0.5], [2.0]])
+
+
+@pytest.fixture
+def opengl():
+    try:
+        return rendering.back_end()
+    except NoRendering as error:
+        pytest.skip(str(error))
+
+
+def test_no_back_end_names_the_packages(monkeypatch):
+    monkeypatch.setattr(rendering, "probe", lambda name: f"no lib{name}")
+    with pytest.raises(NoRendering, match=r"libegl1 libgl1-mesa-dri.*libosmesa6") as caught:
+        rendering.back_end.__wrapped__()
+    assert "egl: no libegl" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "works", "expected"),
+    [("", {"egl", "osmesa"}, "egl"), ("", {"osmesa"}, "osmesa"),
+     ("osmesa", {"egl", "osmesa"}, "osmesa"), ("glfw", {"glfw", "egl"}, "glfw"),
+     ("disabled", {"egl"}, "egl")],
+)  # fmt: skip
+def test_the_back_end_asked_for_comes_first(monkeypatch, asked, works, expected):
+    monkeypatch.setenv("MUJOCO_GL", asked)
+    monkeypatch.setattr(rendering, "probe", lambda name: None if name in works else "missing")
+    assert rendering.back_end.__wrapped__() == expected
+
+
+def test_a_probe_that_crashes_is_one_line():
+    fault = rendering.probe("no-such-back-end")
+    assert "MUJOCO_GL" in fault
+    assert "\n" not in fault
+
+
+def test_frames_show_policies_that_move_and_their_captions(opengl):
+    random = rollout.uniform(CHEETAH)
+    shots = list(video.frames(random, CHEETAH, CONTEXTS, ["one", "two"], 9, 4, (96, 128)))
+    assert len(shots) == 3
+    assert all(shot.shape == (96, 256, 3) for shot in shots)
+    assert (shots[0] != shots[2]).any()
+    assert (shots[0][:, :128] != shots[0][:, 128:]).any(), "targets differ, so do captions"
+    assert (shots[0][:30] > 200).all(axis=-1).any(), "bright letters"
+
+
+def test_a_video_is_written_once_in_real_time(opengl, tmp_path):
+    path = video.record(
+        rollout.zero(CHEETAH), CHEETAH, CONTEXTS, tmp_path / "v.mp4", steps=12, height=95, width=127
+    )
+    frames, seconds = count_frames_and_secs(str(path))
+    assert (frames, seconds) == (3, pytest.approx(12 * 0.05, abs=0.05))
+    with pytest.raises(AlreadyExists):
+        video.record(rollout.zero(CHEETAH), CHEETAH, CONTEXTS, path, steps=4)
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_captions_say_target_and_what_happens():
+    ant = family("ant-dir")
+    assert video.caption(CHEETAH, np.array([0.6]), np.array([0.5512])) == (
+        "target 0.6 m/s",
+        "actual 0.55 m/s",
+    )
+    assert video.caption(ant, np.array([1.0]), np.array([0.0, -2.0])) == (
+        "target 1 rad",
+        "actual 4.71 rad at 2.0 m/s",
+    )
+
+
+def test_bad_settings_are_explained(tmp_path):
+    actor = rollout.zero(CHEETAH)
+    with pytest.raises(BadFile, match=r"ends in \.mp4"):
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.gif")
+    with pytest.raises(BadSetting, match="16 × 16 pixels"):
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", width=8)
+    with pytest.raises(BadSetting, match="480 × 640 at most"):
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", width=1920)
+    with pytest.raises(BadSetting, match="every ≥ 1"):
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", every=0)
+    with pytest.raises(BadSetting, match="one title a policy"):
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", titles=["only one"])

@@ -1,0 +1,144 @@
+"""Rollouts: paired, deterministic, independent of their company, honest about early ends."""
+
+import jax
+import numpy as np
+import pytest
+
+from hyperpolicy import rollout
+from hyperpolicy.envs import Worlds
+from hyperpolicy.envs.ant_dir import AntDir
+from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.errors import BadContext, BadSetting, BadShape
+from hyperpolicy.nets.policy import Policies, PolicySpec
+
+
+class ShortCheetah(CheetahVel):
+    horizon_steps = 12
+
+
+class FallingAnt(AntDir):
+    """Ends as soon as the torso is a little below where it starts."""
+
+    horizon_steps = 30
+
+    def terminated(self, view):
+        return view["qpos"][:, 2] < 0.6
+
+
+FAMILY = ShortCheetah()
+CONTEXTS = np.array([[0.5], [1.0], [2.0]])
+
+
+def make_policies(n: int, family=FAMILY) -> Policies:
+    spec = PolicySpec(family.obs_size, family.action_size, (8,), ("tanh",))
+    keys = jax.random.split(jax.random.key(0), n)
+    return Policies(np.stack([3 * spec.flatten(spec.init(key)) for key in keys]), spec)
+
+
+def test_episodes_start_alike_for_every_policy_and_context():
+    trace = rollout.trace(make_policies(3), FAMILY, CONTEXTS, episodes=2)
+    first = trace.obs[:, :, 0]
+    np.testing.assert_array_equal(first, np.broadcast_to(first[:1], first.shape))
+    assert not np.allclose(first[:, 0], first[:, 1])
+
+
+def test_a_policy_alone_does_as_among_others():
+    policies = make_policies(3)
+    together = rollout.returns(policies, FAMILY, CONTEXTS, episodes=3)
+    alone = rollout.returns(policies[1], FAMILY, CONTEXTS[1:2], episodes=2)
+    np.testing.assert_allclose(together[1, :2], alone[0], rtol=1e-5)
+
+
+def test_returns_are_the_rewards_of_the_actions_taken():
+    policies = make_policies(3)
+    trace = rollout.trace(policies, FAMILY, CONTEXTS, episodes=2)
+    np.testing.assert_array_equal(trace.action[:, :, 5], policies.act(trace.obs[:, :, 5]))
+    speed = trace.outcome[..., 0]
+    effort = (trace.action**2).sum(axis=-1)
+    expected = -np.abs(speed - CONTEXTS[:, :, None]) - 0.05 * effort
+    np.testing.assert_allclose(trace.reward, expected, atol=1e-5)
+    np.testing.assert_allclose(trace.returns, expected.sum(axis=-1), atol=1e-4)
+    again = rollout.returns(policies, FAMILY, CONTEXTS, episodes=2)
+    np.testing.assert_allclose(again, trace.returns, atol=1e-4)
+
+
+def test_other_seeds_are_other_episodes():
+    policies = make_policies(3)
+    a, b = (rollout.returns(policies, FAMILY, CONTEXTS, 2, seed) for seed in (0, 1))
+    assert not np.isclose(a, b).any()
+
+
+def test_evaluation_seeds_never_meet_training_seeds_or_each_other():
+    seeds = np.concatenate([rollout.episode_seeds(seed, 50) for seed in range(40)])
+    assert len(np.unique(seeds)) == seeds.size
+    assert seeds.min() >= 2**31
+    assert seeds.max() < 2**32
+    np.testing.assert_array_equal(rollout.episode_seeds(3, 5), rollout.episode_seeds(3, 9)[:5])
+
+
+def test_zero_action_scores_as_measured():
+    family = CheetahVel()
+    contexts = family.grid("macaw").split("full").test
+    found = rollout.returns(rollout.zero(family), family, contexts)
+    assert found.shape == (5, 10)
+    np.testing.assert_allclose(found.mean(axis=1), [-45.2, -120.1, -240.1, -360.1, -405.1], atol=1)
+
+
+def test_uniform_and_exploring_actions_are_functions_of_their_seed():
+    policies = make_policies(3)
+    for make in (
+        lambda seed: rollout.uniform(FAMILY, seed),
+        lambda seed: rollout.exploring(policies, seed),
+    ):
+        a, b, c = (rollout.trace(make(seed), FAMILY, CONTEXTS).action for seed in (0, 0, 5000))
+        np.testing.assert_array_equal(a, b)
+        assert not np.isclose(a, c).all(axis=-1).any()
+        assert not np.isclose(a[:, :, 0], a[:, :, 1]).all()
+        assert np.abs(a).max() <= 1.0
+
+
+def test_an_episode_ends_where_its_task_ends():
+    family, contexts = FallingAnt(), np.array([[0.0], [1.0]])
+    trace = rollout.trace(rollout.zero(family), family, contexts, episodes=3)
+    lengths = trace.alive.sum(axis=-1)
+    assert (lengths < family.horizon_steps).any(), "nothing fell: the test shows nothing"
+    steps = np.arange(family.horizon_steps)
+    np.testing.assert_array_equal(trace.alive, steps < lengths[..., None])
+    assert not trace.outcome[~trace.alive].any()
+    assert not trace.reward[~trace.alive].any()
+
+    seeds = np.tile(rollout.episode_seeds(0, 3), 2)
+    worlds = Worlds(family, np.repeat(contexts, 3, axis=0), seed=seeds)
+    worlds.reset()
+    expected, running = np.zeros(6), np.ones(6, bool)
+    for _ in steps:
+        step = worlds.step(np.zeros((6, family.action_size)))
+        expected += step.reward * running
+        running &= ~(step.terminated | step.truncated)
+    np.testing.assert_allclose(trace.returns.ravel(), expected, rtol=1e-5)
+    found = rollout.returns(rollout.zero(family), family, contexts, episodes=3)
+    np.testing.assert_allclose(found, trace.returns, rtol=1e-5)
+
+
+def test_a_broken_policy_has_no_return_and_harms_nobody():
+    policies = make_policies(3)
+    weights = policies.weights.copy()
+    weights[1] = np.nan
+    broken = Policies(weights, policies.spec)
+    found = rollout.returns(broken, FAMILY, CONTEXTS, episodes=2)
+    assert np.isnan(found[1]).all()
+    sound = rollout.returns(policies, FAMILY, CONTEXTS, episodes=2)
+    np.testing.assert_allclose(found[[0, 2]], sound[[0, 2]], rtol=1e-5)
+    assert np.isnan(rollout.trace(broken, FAMILY, CONTEXTS, episodes=2).returns[1]).all()
+
+
+def test_errors_say_what_to_do():
+    policies = make_policies(2)
+    with pytest.raises(BadShape, match="2 policies for 3 contexts"):
+        rollout.returns(policies, FAMILY, CONTEXTS)
+    with pytest.raises(BadShape, match="ant-dir has 27 and 8"):
+        rollout.returns(policies, AntDir(), CONTEXTS[:2])
+    with pytest.raises(BadSetting, match="at least 1"):
+        rollout.returns(policies, FAMILY, CONTEXTS[:2], episodes=0)
+    with pytest.raises(BadContext, match=r"outside \[0, 3\]"):
+        rollout.returns(policies, FAMILY, CONTEXTS[:2] + 5)
