@@ -11,8 +11,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from hyperpolicy import devices as _devices
+from hyperpolicy import registration as _registration
 
 _devices.prepare()
+_registration.register()
 
 try:
     __version__ = version("hyperpolicy")

@@ -1,4 +1,4 @@
-"""Files that are never half written: safetensors and JSON, through a temporary name and a rename."""
+"""Files never half written: safetensors and JSON, through a temporary name and a rename."""
 
 import errno
 import hashlib
@@ -133,7 +133,7 @@ def new_directory(path: str | Path) -> Path:
 
 @contextmanager
 def directory(path: str | Path):
-    """A temporary directory that becomes `path` when the block ends well, and vanishes otherwise."""
+    """A temporary directory that becomes `path` when the block ends well, else vanishes."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -144,6 +144,14 @@ def directory(path: str | Path):
         raise BadFile(f"cannot write {path}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_name(path: str | Path) -> Path:
+    """`path`, or `path-2`, `path-3` … where it exists: nothing is overwritten."""
+    path, number = Path(path), 1
+    while (candidate := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return candidate
 
 
 def check_space(path: str | Path, num_bytes: int) -> None:

@@ -13,6 +13,8 @@ class FleetProgress:
 
     def __init__(self, label: str, num_experts: int, schedule, every_s: float = 30.0):
         self.console = Console(stderr=True)
+        if not self.console.is_terminal:
+            self.console = Console(stderr=True, width=200)  # one line stays one line in a log
         self.label, self.n, self.schedule = label, num_experts, schedule
         self.every_s = 0.5 if self.console.is_terminal else every_s
         self.began = self.shown = time.monotonic()

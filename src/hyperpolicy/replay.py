@@ -9,10 +9,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from hyperpolicy.envs import Family, Step
 from hyperpolicy.types import Key
+
+
+class Layout(NamedTuple):
+    """Widths of a row's parts."""
+
+    obs: int
+    action: int
+    outcome: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in one row."""
+        return 2 * self.obs + self.action + self.outcome + 1
 
 
 class Transitions(NamedTuple):
@@ -23,23 +35,23 @@ class Transitions(NamedTuple):
     terminated: Float[Array, " b"]
 
 
-def row_size(family: Family) -> int:
-    """Numbers in one row."""
-    return 2 * family.obs_size + family.action_size + family.outcome_size + 1
-
-
 def pack(
-    obs: Float[np.ndarray, "n o"], action: Float[np.ndarray, "n a"], step: Step
+    obs: Float[np.ndarray, "n o"],
+    action: Float[np.ndarray, "n a"],
+    outcome: Float[np.ndarray, "n m"],
+    next_obs: Float[np.ndarray, "n o"],
+    terminated: Bool[np.ndarray, " n"],
 ) -> Float[np.ndarray, "n d"]:
     """Rows of what just happened in n worlds."""
-    ended = step.terminated[:, None].astype(np.float32)
-    return np.concatenate([obs, action, step.outcome, step.next_obs, ended], axis=1, dtype=np.float32)
+    parts = [obs, action, outcome, next_obs, terminated[:, None]]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def unpack(family: Family, rows: Float[Array, "b d"]) -> Transitions:
-    o, a, m = family.obs_size, family.action_size, family.outcome_size
-    cuts = [o, o + a, o + a + m, o + a + m + o]
-    obs, action, outcome, next_obs, ended = jnp.split(rows, cuts, axis=1)
+def unpack(layout: Layout, rows: Float[Array, "b d"]) -> Transitions:
+    o, a, m = layout
+    obs, action, outcome, next_obs, ended = jnp.split(
+        rows, [o, o + a, o + a + m, o + a + m + o], axis=1
+    )
     return Transitions(obs, action, outcome, next_obs, ended[:, 0])
 
 

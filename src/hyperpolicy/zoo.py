@@ -4,7 +4,7 @@ On disk a zoo is a directory that only grows:
 
     zoo.json               what it is: family, policy, provenance, shards with checksums
     index.jsonl            one line a row: expert, context, updates, final, return
-    experts.safetensors    per expert: contexts [x,c], critics [x,2,q], states [x,s,o], log_alpha [x]
+    experts.safetensors    by expert: contexts [x,c], critics [x,2,q], states [x,s,o], log_alpha
     actors-000.safetensors rows of flat actor weights [r,p]; each later shard was appended
 
 Weights are stored as float16 (design §7); nothing in a zoo is a pickle.
@@ -54,7 +54,8 @@ class Zoo:
         sizes = {len(self.expert), len(self.updates), len(self.final), len(self.returns)}
         if sizes != {rows} or self.weights.shape[1] != self.spec.size:
             raise BadZoo(
-                f"rows do not fit: weights {self.weights.shape}, a policy has {self.spec.size} numbers"
+                f"rows do not fit: weights {self.weights.shape}, a policy has {self.spec.size} "
+                "numbers"
             )
 
     def __len__(self) -> int:
@@ -151,8 +152,8 @@ class Zoo:
         same = same and PolicySpec.from_json(manifest["policy"]) == self.spec
         if not same or not np.array_equal(there["contexts"], self.contexts):
             raise BadZoo(
-                f"{path} holds {manifest['family']} policies {manifest['policy']}; only rows of the "
-                "same family, policy and experts can be appended"
+                f"{path} holds {manifest['family']} policies {manifest['policy']}; only rows of "
+                "the same family, policy and experts can be appended"
             )
         number = len(manifest["shards"])
         _write_shard(path, self, number, index)

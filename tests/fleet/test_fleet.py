@@ -12,7 +12,7 @@ from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
-from hyperpolicy.fleet import loop
+from hyperpolicy.fleet import disk, loop
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
@@ -45,7 +45,7 @@ def test_zoo_holds_checkpoints_finals_critics_states(zoo):
     assert zoo.final.sum() == 3 and np.isfinite(zoo.returns[zoo.final_rows]).all()
     assert zoo.critics.shape[:2] == (3, 2) and zoo.states.shape == (3, 8, 20)
     assert zoo.provenance["env_steps_per_expert"] == (6 + 12) * 2
-    lines = [json.loads(x) for x in (out / loop.METRICS).read_text().splitlines()]
+    lines = [json.loads(x) for x in (out / disk.METRICS).read_text().splitlines()]
     assert [line["updates"] for line in lines] == [12, 24]
     assert Zoo.verify(out / "zoo") == []
 
@@ -77,14 +77,14 @@ def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
     monkeypatch.undo()
-    assert (out / loop.SNAPSHOT).exists()
+    assert (out / disk.SNAPSHOT).exists()
     resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     np.testing.assert_array_equal(resumed.critics, whole.critics)
     np.testing.assert_array_equal(resumed.states, whole.states)
 
     def curve(where):
-        lines = [json.loads(x) for x in (where / loop.METRICS).read_text().splitlines()]
+        lines = [json.loads(x) for x in (where / disk.METRICS).read_text().splitlines()]
         return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
     assert curve(out) == curve(whole_dir)
@@ -181,7 +181,9 @@ def test_folded_critics_agree():
     rng = np.random.default_rng(0)
     obs, context, action = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in (4, 1, 2))
     whole = value(twins, jnp.concatenate([obs, context]), action)
-    np.testing.assert_allclose(value(fold_critics(twins, context, 4), obs, action), whole, atol=1e-5)
+    np.testing.assert_allclose(
+        value(fold_critics(twins, context, 4), obs, action), whole, atol=1e-5
+    )
 
 
 def test_relabeling_stays_inside_the_pool():
@@ -189,14 +191,15 @@ def test_relabeling_stays_inside_the_pool():
     import jax
     import jax.numpy as jnp
 
-    from hyperpolicy.fleet.view import ANY_TASK, Pool
-    from hyperpolicy.replay import row_size
+    from hyperpolicy.fleet.view import ANY_TASK, Pool, layout
 
-    rows = jnp.zeros((500, row_size(CHEETAH)))
+    rows = jnp.zeros((500, layout(CHEETAH).size))
     padded = jnp.array([[0.5], [2.5], [1.0]])
     batch = ANY_TASK.batch(CHEETAH, rows, Pool(padded, jnp.int32(2)), jax.random.key(0))
     seen = np.unique(np.asarray(batch.obs[:, -1]))
-    np.testing.assert_allclose(seen, np.sort(np.asarray(CHEETAH.context.encode(padded[:2])[:, 0])), atol=1e-6)
+    np.testing.assert_allclose(
+        seen, np.sort(np.asarray(CHEETAH.context.encode(padded[:2])[:, 0])), atol=1e-6
+    )
     speeds = 1.5 * (np.asarray(batch.obs[:, -1]) + 1.0)
     np.testing.assert_allclose(batch.reward, -speeds, atol=1e-5)
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.errors import BadContext, UnknownGrid, UnknownSplit, unknown
 
-
 Numbers = Float[np.ndarray | Array, "..."]
 """NumPy in the worlds, jax in a learner's batches."""
 
@@ -67,8 +66,8 @@ class ContextSpace:
         return array
 
     def encode(self, contexts: Numbers, xp=np) -> Numbers:
-        """Contexts [..., c] as network input [..., d]: each coordinate scaled from its bounds to [−1, 1];
-        a circular one becomes its sine and cosine. `xp` is numpy or jax.numpy."""
+        """Contexts [..., c] as network input [..., d]: each coordinate scaled from its bounds to
+        [−1, 1]; a circular one becomes its sine and cosine. `xp` is numpy or jax.numpy."""
         columns = []
         for i, period in enumerate(self.period):
             x = contexts[..., i]
@@ -174,8 +173,8 @@ class Family(ABC):
         context: Numbers,
         xp=np,
     ) -> Numbers:
-        """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is numpy or
-        jax.numpy."""
+        """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is
+        numpy or jax.numpy."""
 
     def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"]:
         """Where the task has ended for good; nowhere by default."""

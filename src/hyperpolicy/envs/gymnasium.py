@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.envs import family as find
-from hyperpolicy.errors import BadContext
+from hyperpolicy.errors import BadContext, NoRendering
 
 FRAME_PIXELS = (240, 320)
 """Height and width of a rendered frame."""
@@ -65,11 +65,23 @@ class ContextEnv(gymnasium.Env):
         return step.next_obs[0], reward, terminated, bool(step.truncated[0]), info
 
     def render(self) -> np.ndarray | None:
-        """A frame [height, width, 3]; after an episode's last step, the one before it."""
+        """A frame [height, width, 3]; after an episode's last step, the one before it.
+
+        Raises:
+            NoRendering: the OpenGL back end that MuJoCo chose does not work.
+        """
         if self.render_mode is None or self._shown is None:
             return None
+        model = self._worlds.model
         if self._renderer is None:
-            self._renderer = mujoco.Renderer(self._worlds.model, *FRAME_PIXELS)
+            try:
+                self._renderer = mujoco.Renderer(model, *FRAME_PIXELS)
+            except Exception as error:  # each back end fails in its own way
+                raise NoRendering(
+                    f"no picture from MuJoCo ({error}); set MUJOCO_GL=egl or osmesa before Python "
+                    "starts, `hyperpolicy doctor` says which one works"
+                ) from error
+        mujoco.mj_forward(model, self._shown)  # MjData of Worlds holds no positions of bodies
         self._renderer.update_scene(self._shown, camera="track")
         return self._renderer.render()
 
@@ -161,7 +173,11 @@ def new_seed(rng: np.random.Generator) -> int:
 
 def details(contexts: Float[np.ndarray, "n c"], step: Step) -> dict[str, np.ndarray]:
     """What `info` says of a step, one row a world."""
-    return {"context": contexts.copy(), "outcome": step.outcome.copy(), "broken": step.broken.copy()}
+    return {
+        "context": contexts.copy(),
+        "outcome": step.outcome.copy(),
+        "broken": step.broken.copy(),
+    }
 
 
 def masked(info: dict[str, Any], where: np.ndarray) -> dict[str, Any]:

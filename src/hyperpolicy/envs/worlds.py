@@ -54,7 +54,9 @@ class Worlds:
         self.family = family
         self.contexts = family.context.check(contexts)
         n = len(self.contexts)
-        self.seeds = np.asarray(seed if np.ndim(seed) else np.arange(n) + 1_000_003 * seed, np.int64)
+        self.seeds = np.asarray(
+            seed if np.ndim(seed) else np.arange(n) + 1_000_003 * seed, np.int64
+        )
         if self.seeds.shape != (n,):
             raise BadShape(f"{self.seeds.shape} seeds for {n} worlds; give one number or [n]")
         self.model = compile_model(family.model_path)
@@ -95,7 +97,9 @@ class Worlds:
             self._sims.step(nstep=family.frame_skip)
         broken = np.zeros(n, bool)
         if self._sims.warning.sum() != faults or not np.isfinite(action).all():
-            broken = (self._sims.warning != warned).any(axis=(1, 2)) | ~np.isfinite(action).all(axis=1)
+            broken = (self._sims.warning != warned).any(axis=(1, 2)) | ~np.isfinite(action).all(
+                axis=1
+            )
 
         outcome = family.outcome(before, self._view).astype(np.float32)
         next_obs = family.observe(self._view).astype(np.float32)
@@ -161,5 +165,3 @@ def reset_noise(seeds: Int[np.ndarray, " n"], episodes: Int[np.ndarray, " n"], n
     """U(−1, 1) [n, nq] and N(0, 1) [n, nv], each row a function of its seed and episode alone."""
     uniform, normal = _noise(seeds.astype(np.uint32), episodes.astype(np.uint32), nq, nv)
     return np.asarray(uniform), np.asarray(normal)
-
-

@@ -1,12 +1,10 @@
 """The loop that trains a fleet: worlds on the host, learners on the devices, snapshots on disk."""
 
-import json
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,30 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from hyperpolicy import files
 from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family, Worlds
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.fleet import disk
+from hyperpolicy.fleet.disk import Run, Tasks
 from hyperpolicy.fleet.member import Clock, Member, compile_fleet, place
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.view import Pool, View
+from hyperpolicy.fleet.view import Pool, View, layout
 from hyperpolicy.progress import FleetProgress
-from hyperpolicy.replay import pack, row_size
+from hyperpolicy.replay import pack
 from hyperpolicy.rl import sac
-
-SNAPSHOT, METRICS, RUN = "snapshot.safetensors", "metrics.jsonl", "run.json"
-
-
-class Tasks(NamedTuple):
-    """What each of n learners works on."""
-
-    worlds: Float[np.ndarray, "n e c"]
-    """The contexts of its worlds."""
-    pools: Float[np.ndarray, "n k c"]
-    """The contexts its transitions may be labeled with; the first `pool_sizes` count."""
-    pool_sizes: Int[np.ndarray, " n"]
-    seeds: Int[np.ndarray, " n"]
-    """One number a learner: networks, exploration, worlds. Equal seeds on equal tasks agree."""
 
 
 class Trained(NamedTuple):
@@ -53,23 +37,6 @@ class Trained(NamedTuple):
     states: Float[np.ndarray, "n s o"]
     died_at: Int[np.ndarray, " n"]
     """Updates done when a learner's numbers stopped being finite; −1 for the healthy."""
-
-
-@dataclass
-class Run:
-    """A run in progress on the host; everything a snapshot must hold beside the fleet."""
-
-    fleet: Member
-    worlds: Worlds
-    action: Float[np.ndarray, "n e a"]
-    step: int
-    episode_return: Float[np.ndarray, " w"]
-    """Of the episodes in progress; w = n·e worlds."""
-    last_return: Float[np.ndarray, " w"]
-    """Of the last finished episodes; NaN before the first."""
-    checkpoints: list[Float[np.ndarray, "n p"]]
-    num_metrics: int
-    seconds: float
 
 
 Start = Callable[[jax.Array], sac.SacState]
@@ -89,7 +56,7 @@ def run(
     snapshot_every_s: float = 300.0,
     label: str = "experts",
 ) -> Trained:
-    """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if there is one.
+    """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
     `metrics.jsonl` in `out` gets one line an evaluation. Ctrl-C writes a snapshot, then raises
     KeyboardInterrupt.
@@ -110,8 +77,8 @@ def run(
 
     r = _begin(cfg, family, tasks, schedule, start, mesh)
     if out is not None:
-        _check_settings(out, cfg, family, tasks, schedule)
-        r = _resume(out, r, schedule, mesh) or r
+        disk.check_settings(out, cfg, family, tasks, schedule)
+        r = disk.resume(out, r, schedule, mesh) or r
     e = schedule.num_envs
     if r.step == 0:
         obs = r.worlds.reset()
@@ -135,17 +102,17 @@ def run(
             r.step += 1
             r.seconds = time.monotonic() - began
             updates = schedule.updates_per_step * max(0, r.step - schedule.fill_steps)
-            progress.step(updates, r.step, _mean_return(r, n, e))
+            progress.step(updates, r.step, r.train_return(n, e))
             if go is advance and updates in marks:
                 r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor))[:n])
             if go is advance and updates in exams:
                 returns = evaluate(np.asarray(r.fleet.mean)[:n])
                 progress.evaluated(updates, returns)
-                _log(out, r, n, e, updates, returns)
+                disk.log(out, r, n, e, updates, returns)
             if out is not None and (
                 time.monotonic() - saved > snapshot_every_s or interrupted.is_set()
             ):
-                _save(out, r, schedule)
+                disk.save(out, r, schedule)
                 saved = time.monotonic()
             if interrupted.is_set():
                 raise KeyboardInterrupt
@@ -171,7 +138,7 @@ def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, 
     )
     o = learner.actor.hidden[0].weight.shape[1]
     flat = jax.vmap(sac.policy_spec(cfg, o, family.action_size).flatten)(learner.actor)
-    ring = jnp.zeros((n, schedule.ring, row_size(family)), jnp.float32)
+    ring = jnp.zeros((n, schedule.ring, layout(family).size), jnp.float32)
     fleet = Member(learner, flat, ring, keys, jnp.full(n, -1, jnp.int32))
     nothing = np.zeros((n, e, family.action_size), np.float32)
     zero, nan = np.zeros(n * e), np.full(n * e, np.nan)
@@ -194,7 +161,9 @@ def _clock(schedule: Schedule, step: int, fill_at_random: bool) -> Clock:
 
 def _rows(obs, action, step, e: int) -> Float[np.ndarray, "n e d"]:
     """Replay rows; where a simulation broke, another world of its learner stands in."""
-    rows = pack(obs, action, step).reshape(-1, e, 2 * obs.shape[1] + action.shape[1] + step.outcome.shape[1] + 1)
+    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated).reshape(
+        -1, e, 2 * obs.shape[1] + action.shape[1] + step.outcome.shape[1] + 1
+    )
     if step.broken.any():
         for i in np.flatnonzero(step.broken.reshape(-1, e).any(axis=1)):
             sound = np.flatnonzero(~step.broken.reshape(-1, e)[i])
@@ -208,11 +177,6 @@ def _count_returns(r: Run, step) -> None:
     ended = step.terminated | step.truncated
     r.last_return[ended] = r.episode_return[ended]
     r.episode_return[ended] = 0.0
-
-
-def _mean_return(r: Run, n: int, e: int) -> Float[np.ndarray, " n"]:
-    """Mean return of each learner's last finished training episodes."""
-    return r.last_return.reshape(-1, e).mean(axis=1)[:n]
 
 
 def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int) -> Trained:
@@ -234,100 +198,6 @@ def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int)
         ),
         states=np.stack(states)[:, :, : family.obs_size],
         died_at=fleet.died_at[:n],
-    )
-
-
-# --- On disk ------------------------------------------------------------------------------
-def _log(out: Path | None, r: Run, n: int, e: int, updates: int, returns) -> None:
-    r.num_metrics += 1
-    if out is None:
-        return
-    learner = r.fleet.learner
-    record = {
-        "updates": updates,
-        "env_steps": r.step * e,
-        "seconds": round(r.seconds, 2),
-        "return": np.round(returns, 3).tolist(),
-        "train_return": np.round(_mean_return(r, n, e), 3).tolist(),
-        "entropy": np.round(np.asarray(learner.entropy)[:n], 4).tolist(),
-        "alpha": np.round(np.exp(np.asarray(learner.log_alpha)[:n]), 6).tolist(),
-        "died_at": np.asarray(r.fleet.died_at)[:n].tolist(),
-    }
-    with open(out / METRICS, "a") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def _check_settings(out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule) -> None:
-    """Write what this run is, or compare with what is there."""
-    record = {
-        "family": family.name,
-        "sac": asdict(cfg),
-        "schedule": asdict(schedule),
-        "worlds": tasks.worlds.tolist(),
-        "seeds": tasks.seeds.tolist(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / RUN).exists():
-        files.save_json(out / RUN, record)
-    there = files.load_json(out / RUN)
-    for name, value in json.loads(json.dumps(record)).items():
-        if there.get(name) != value:
-            raise BadSetting(
-                f"{out} holds a run with another {name}; resume it with the settings in "
-                f"{out / RUN}, or choose another directory"
-            )
-
-
-def _state(r: Run, size: int) -> dict:
-    """The run as a pytree of arrays, rings cut to their filled rows."""
-    return {
-        "fleet": r.fleet._replace(ring=r.fleet.ring[:, :size]),
-        "worlds": r.worlds.snapshot(),
-        "action": r.action,
-        "returns": (r.episode_return, r.last_return),
-        "checkpoints": list(r.checkpoints),
-    }
-
-
-def _save(out: Path, r: Run, schedule: Schedule) -> None:
-    size = min(r.step * schedule.num_envs, schedule.ring)
-    tree = _state(r, size)
-    meta = {
-        "step": r.step,
-        "seconds": r.seconds,
-        "num_metrics": r.num_metrics,
-        "checkpoints": len(r.checkpoints),
-        "size": size,
-    }
-    files.save_tree(out / SNAPSHOT, tree, meta, overwrite=True)
-
-
-def _resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
-    """The run as its snapshot left it, or None where there is none."""
-    if not (out / SNAPSHOT).exists():
-        (out / METRICS).unlink(missing_ok=True)
-        return None
-    meta = files.read_meta(out / SNAPSHOT)
-    n = len(fresh.fleet.mean)
-    fresh.checkpoints = [np.zeros_like(fresh.fleet.mean)] * meta["checkpoints"]
-    size = meta["size"]
-    like = jax.eval_shape(lambda: _state(fresh, size))
-    tree, _ = files.load_tree(out / SNAPSHOT, like)
-    fleet, ring = tree["fleet"], np.zeros(fresh.fleet.ring.shape, np.float32)
-    ring[:, :size] = fleet.ring
-    fresh.worlds.restore(tree["worlds"])
-    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
-    kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
-    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
-    return Run(
-        place(fleet._replace(ring=ring), mesh),
-        fresh.worlds,
-        tree["action"],
-        meta["step"],
-        *(np.array(x) for x in tree["returns"]),
-        list(tree["checkpoints"]),
-        meta["num_metrics"],
-        meta["seconds"],
     )
 
 

@@ -76,9 +76,7 @@ def settle(cfg: sac.SacConfig, spec, old: sac.SacState, member: Member, clock: C
     return member._replace(learner=learner, mean=keep(mean, member.mean), died_at=died_at)
 
 
-def compile_fleet(
-    cfg: sac.SacConfig, family: Family, view: View, schedule: Schedule, mesh: Mesh
-):
+def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Schedule, mesh: Mesh):
     """Jitted `(act, advance, collect)` over the fleet.
 
     `advance` stores the newest transitions, does `updates_per_step` updates and acts;
@@ -124,7 +122,7 @@ def compile_fleet(
     five = (EXPERTS,) * 5
     shard = partial(jax.shard_map, mesh=mesh, check_vma=False)
     acting = shard(act_shard, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
-    both = dict(in_specs=(*five, SAME), out_specs=(EXPERTS, EXPERTS))
+    both = {"in_specs": (*five, SAME), "out_specs": (EXPERTS, EXPERTS)}
     return (
         jax.jit(acting),
         jax.jit(shard(advance_shard, **both), donate_argnums=0),

@@ -65,7 +65,7 @@ class Schedule:
         return min(self.capacity // self.num_envs, self.num_steps) * self.num_envs
 
     def due(self, count: int, share_from: float = 0.0) -> list[int]:
-        """`count` numbers of updates, evenly spaced from `share_from` to the end, on whole steps."""
+        """`count` numbers of updates, evenly spaced from share `share_from` on, on whole steps."""
         start = share_from * self.num_updates
         span = self.num_updates - start
         step = self.updates_per_step

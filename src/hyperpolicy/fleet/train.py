@@ -20,7 +20,7 @@ from jaxtyping import Float
 from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadZoo
-from hyperpolicy.fleet import loop
+from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
 from hyperpolicy.nets.fold import fold_actor, fold_critics
@@ -108,7 +108,7 @@ def train(
     if out is not None and (out / "zoo").exists():
         return Zoo.load(out / "zoo")
     n, e = len(contexts), schedule.num_envs
-    tasks = loop.Tasks(
+    tasks = disk.Tasks(
         worlds=np.repeat(contexts[:, None], e, axis=1),
         pools=contexts[:, None],
         pool_sizes=np.ones(n, np.int32),
@@ -139,7 +139,7 @@ def train(
     zoo = _zoo(family, spec, contexts, schedule, trained, record | (provenance or {}))
     if out is not None:
         zoo.save(out / "zoo")
-        (out / loop.SNAPSHOT).unlink(missing_ok=True)
+        (out / disk.SNAPSHOT).unlink(missing_ok=True)
     return zoo
 
 
@@ -148,21 +148,22 @@ def train_bases(
     family: Family,
     pools: list[np.ndarray],
     schedule: Schedule,
-    seed: int = 0,
+    seeds: list[int] | None = None,
     out: str | Path | None = None,
 ) -> list[Base]:
     """One context-conditioned base for each pool of training contexts, all trained at once.
 
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
+    `seeds` gives each base its own number (default 0, 1, …).
     """
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
     n, k = len(pools), max(len(pool) for pool in pools)
-    tasks = loop.Tasks(
+    tasks = disk.Tasks(
         worlds=np.stack([_cycle(pool, schedule.num_envs) for pool in pools]),
         pools=np.stack([_cycle(pool, k) for pool in pools]),
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
-        seeds=seed * 10_000 + np.arange(n),
+        seeds=np.arange(n) if seeds is None else np.array(seeds),
     )
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
@@ -172,14 +173,14 @@ def train_bases(
         ANY_TASK,
         tasks,
         schedule,
-        _fresh_start(cfg, family, d, "own", seed),
+        _fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
         fill_at_random=True,
         out=out,
         label="bases",
     )
-    record = {"made_by": "fleet.train_bases", "seed": seed, "sac": asdict(cfg)}
-    record |= {"schedule": asdict(schedule), "env_steps": schedule.env_steps}
+    record = {"made_by": "fleet.train_bases", "sac": asdict(cfg), "schedule": asdict(schedule)}
+    record |= {"env_steps": schedule.env_steps, "updates": schedule.num_updates}
     return [
         Base(
             family.name,
@@ -187,7 +188,7 @@ def train_bases(
             Policies(trained.weights[i : i + 1], spec),
             trained.critics[i : i + 1],
             trained.log_alpha[i : i + 1],
-            record,
+            record | {"seed": int(tasks.seeds[i])},
         )
         for i in range(n)
     ]

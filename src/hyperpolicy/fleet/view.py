@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.envs import Family
-from hyperpolicy.replay import unpack
+from hyperpolicy.replay import Layout, unpack
 from hyperpolicy.types import Batch, Key
 
 
@@ -32,13 +32,18 @@ class View(NamedTuple):
     """(family, rows [b,d], pool, key) → Batch."""
 
 
+def layout(family: Family) -> Layout:
+    """The replay row of a family."""
+    return Layout(family.obs_size, family.action_size, family.outcome_size)
+
+
 def _own_observe(family: Family, obs, contexts):
     return obs
 
 
 def _own_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
     """Transitions labeled with the learner's one context."""
-    t = unpack(family, rows)
+    t = unpack(layout(family), rows)
     context = jnp.broadcast_to(pool.contexts[0], (len(rows), pool.contexts.shape[1]))
     reward = family.reward(t.action, t.outcome, context, jnp)
     return Batch(t.obs, t.action, reward, t.next_obs, t.terminated)
@@ -50,7 +55,7 @@ def _any_observe(family: Family, obs, contexts):
 
 def _any_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
     """Transitions relabeled with contexts drawn from the pool; the policy sees the context."""
-    t = unpack(family, rows)
+    t = unpack(layout(family), rows)
     context = pool.contexts[jax.random.randint(key, (len(rows),), 0, pool.size)]
     reward = family.reward(t.action, t.outcome, context, jnp)
     obs = _any_observe(family, t.obs, context)

@@ -52,8 +52,6 @@ class CriticSpec:
         return jax.vmap(one)(weights)
 
 
-def value(
-    twins: Mlp, obs: Float[Array, " o"], action: Float[Array, " a"]
-) -> Float[Array, "2"]:
+def value(twins: Mlp, obs: Float[Array, " o"], action: Float[Array, " a"]) -> Float[Array, "2"]:
     """Both critics' estimate of the return."""
     return jax.vmap(lambda critic: critic(jnp.concatenate([obs, action]))[0])(twins)

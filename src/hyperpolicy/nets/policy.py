@@ -129,7 +129,7 @@ def _sample_fleet(spec: PolicySpec):
 
 @dataclass(frozen=True)
 class Policies:
-    """n policies of one spec: a generator's output, a zoo's rows, a fleet's actors. NumPy in and out."""
+    """n policies of one spec: a generator's output, a zoo's rows, a fleet's actors; in NumPy."""
 
     weights: Float[np.ndarray, "n p"]
     spec: PolicySpec
@@ -138,7 +138,8 @@ class Policies:
         weights = np.asarray(self.weights, np.float32)
         if weights.ndim != 2 or weights.shape[1] != self.spec.size:
             raise BadShape(
-                f"weights have shape {weights.shape}; a policy of {self.spec} is [n, {self.spec.size}]"
+                f"weights have shape {weights.shape}; a policy of {self.spec} is "
+                f"[n, {self.spec.size}]"
             )
         object.__setattr__(self, "weights", weights)
 
@@ -160,9 +161,7 @@ class Policies:
             return np.asarray(_act_fleet(self.spec)(self.weights, obs[:, None]))[:, 0]
         return np.asarray(_act_fleet(self.spec)(self.weights, obs))
 
-    def sample(
-        self, obs: Float[np.ndarray, "n *e o"], seed: int
-    ) -> Float[np.ndarray, "n *e a"]:
+    def sample(self, obs: Float[np.ndarray, "n *e o"], seed: int) -> Float[np.ndarray, "n *e a"]:
         """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs

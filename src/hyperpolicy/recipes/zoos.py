@@ -6,15 +6,15 @@ finished runs by `cut`.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from hyperpolicy.envs import Split, family
 from hyperpolicy.fleet import Base, Schedule, fold, train, train_bases
+from hyperpolicy.fleet.disk import SNAPSHOT
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
-
-SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 
 
 @dataclass(frozen=True)
@@ -47,39 +47,58 @@ INDEPENDENT = Schedule(num_updates=96_000, num_checkpoints=10, num_evaluations=2
 """40 experts of width 64 from one shared initialization: about an hour on two cores."""
 
 
-def bases(out: Path, splits: tuple[str, ...] = SPLITS, preset: SpecializedPreset = SMALL):
-    """The bases of `splits`, trained side by side; files `out/bases/<split>.safetensors`."""
+class Job(NamedTuple):
+    split: str
+    seed: int = 0
+
+    def path(self, out: Path) -> Path:
+        return out / f"seed-{self.seed}" / self.split
+
+
+FULL = (Job("full"),)
+ALL_SPLITS = tuple(Job(split) for split in ("full", "eighth", "sixteenth", "extrapolation"))
+
+
+def bases(
+    out: Path, jobs: tuple[Job, ...] = FULL, preset: SpecializedPreset = SMALL
+) -> dict[Job, Base]:
+    """A base for each job, trained side by side, each on the training speeds of its split alone."""
     fam = family("cheetah-vel")
-    paths = [out / "bases" / f"{split}.safetensors" for split in splits]
+    paths = [job.path(out) / "base.safetensors" for job in jobs]
     if not all(path.exists() for path in paths):
-        pools = [fam.grid("macaw").split(split).train for split in splits]
+        pools = [fam.grid("macaw").split(job.split).train for job in jobs]
+        seeds = [10_000 * job.seed + i for i, job in enumerate(jobs)]
+        name = "-".join(f"{job.split}{job.seed}" for job in jobs)
         trained = train_bases(
-            preset.base, fam, pools, preset.base_schedule, out=out / f"bases-{'-'.join(splits)}"
+            preset.base, fam, pools, preset.base_schedule, seeds, out / f"bases-{name}"
         )
         for base, path in zip(trained, paths, strict=True):
-            base.save(path)
-    return {split: Base.load(path) for split, path in zip(splits, paths, strict=True)}
+            if not path.exists():
+                base.save(path)
+        (out / f"bases-{name}" / SNAPSHOT).unlink(missing_ok=True)
+    return {job: Base.load(path) for job, path in zip(jobs, paths, strict=True)}
 
 
 def specialized(
-    out: Path, splits: tuple[str, ...] = SPLITS, preset: SpecializedPreset = SMALL
-) -> dict[str, Zoo]:
-    """One zoo of fine-tuned experts for each split, in `out/<split>/zoo`.
+    out: Path, jobs: tuple[Job, ...] = FULL, preset: SpecializedPreset = SMALL
+) -> dict[Job, Zoo]:
+    """A zoo of fine-tuned experts for each job, in `out/seed-<seed>/<split>/zoo`.
 
     `full` also holds the test speeds' experts, for oracle rows only.
     """
     fam = family("cheetah-vel")
     zoos = {}
-    for name, base in bases(out, splits, preset).items():
-        split = fam.grid("macaw").split(name)
-        contexts = fam.grid("macaw").contexts if name == "full" else split.train
-        zoos[name] = train(
+    for job, base in bases(out, jobs, preset).items():
+        split = fam.grid("macaw").split(job.split)
+        contexts = fam.grid("macaw").contexts if job.split == "full" else split.train
+        zoos[job] = train(
             preset.expert,
             fam,
             contexts,
             preset.expert_schedule,
             start=fold(base, fam, contexts),
-            out=out / name,
+            seed=job.seed,
+            out=job.path(out),
             provenance=_origin(split) | {"base": base.provenance},
         )
     return zoos

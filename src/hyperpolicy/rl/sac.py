@@ -71,9 +71,7 @@ def init(cfg: SacConfig, o: int, a: int, key: Key) -> SacState:
     return start_from(cfg, actor, critics, jnp.log(cfg.initial_alpha), key)
 
 
-def start_from(
-    cfg: SacConfig, actor: Actor, critics: Mlp, log_alpha: Scalar, key: Key
-) -> SacState:
+def start_from(cfg: SacConfig, actor: Actor, critics: Mlp, log_alpha: Scalar, key: Key) -> SacState:
     """A learner that goes on from given networks, with fresh optimizers."""
     log_alpha = jnp.asarray(log_alpha, jnp.float32)
     adam = (

@@ -1,0 +1,143 @@
+"""A run on disk: what it is, its metrics, and snapshots it goes on from bit for bit."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.fleet.member import Member, place
+from hyperpolicy.fleet.schedule import Schedule
+
+SNAPSHOT, METRICS, RUN = "snapshot.safetensors", "metrics.jsonl", "run.json"
+
+
+class Tasks(NamedTuple):
+    """What each of n learners works on."""
+
+    worlds: Float[np.ndarray, "n e c"]
+    """The contexts of its worlds."""
+    pools: Float[np.ndarray, "n k c"]
+    """The contexts its transitions may be labeled with; the first `pool_sizes` count."""
+    pool_sizes: Int[np.ndarray, " n"]
+    seeds: Int[np.ndarray, " n"]
+    """One number a learner: networks, exploration, worlds. Equal seeds on equal tasks agree."""
+
+
+@dataclass
+class Run:
+    """A run in progress on the host; everything a snapshot must hold beside the fleet."""
+
+    fleet: Member
+    worlds: Worlds
+    action: Float[np.ndarray, "n e a"]
+    step: int
+    episode_return: Float[np.ndarray, " w"]
+    """Of the episodes in progress; w = n·e worlds."""
+    last_return: Float[np.ndarray, " w"]
+    """Of the last finished episodes; NaN before the first."""
+    checkpoints: list[Float[np.ndarray, "n p"]]
+    num_metrics: int
+    seconds: float
+
+    def train_return(self, n: int, e: int) -> Float[np.ndarray, " n"]:
+        """Mean return of each of n learners' last finished training episodes."""
+        return self.last_return.reshape(-1, e).mean(axis=1)[:n]
+
+
+def log(out: Path | None, r: Run, n: int, e: int, updates: int, returns) -> None:
+    r.num_metrics += 1
+    if out is None:
+        return
+    learner = r.fleet.learner
+    record = {
+        "updates": updates,
+        "env_steps": r.step * e,
+        "seconds": round(r.seconds, 2),
+        "return": np.round(returns, 3).tolist(),
+        "train_return": np.round(r.train_return(n, e), 3).tolist(),
+        "entropy": np.round(np.asarray(learner.entropy)[:n], 4).tolist(),
+        "alpha": np.round(np.exp(np.asarray(learner.log_alpha)[:n]), 6).tolist(),
+        "died_at": np.asarray(r.fleet.died_at)[:n].tolist(),
+    }
+    with open(out / METRICS, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def check_settings(out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule) -> None:
+    """Write what this run is, or compare with what is there."""
+    record = {
+        "family": family.name,
+        "sac": asdict(cfg),
+        "schedule": asdict(schedule),
+        "worlds": tasks.worlds.tolist(),
+        "seeds": tasks.seeds.tolist(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / RUN).exists():
+        files.save_json(out / RUN, record)
+    there = files.load_json(out / RUN)
+    for name, value in json.loads(json.dumps(record)).items():
+        if there.get(name) != value:
+            raise BadSetting(
+                f"{out} holds a run with another {name}; resume it with the settings in "
+                f"{out / RUN}, or choose another directory"
+            )
+
+
+def _state(r: Run, size: int) -> dict:
+    """The run as a pytree of arrays, rings cut to their filled rows."""
+    return {
+        "fleet": r.fleet._replace(ring=r.fleet.ring[:, :size]),
+        "worlds": r.worlds.snapshot(),
+        "action": r.action,
+        "returns": (r.episode_return, r.last_return),
+        "checkpoints": list(r.checkpoints),
+    }
+
+
+def save(out: Path, r: Run, schedule: Schedule) -> None:
+    size = min(r.step * schedule.num_envs, schedule.ring)
+    tree = _state(r, size)
+    meta = {
+        "step": r.step,
+        "seconds": r.seconds,
+        "num_metrics": r.num_metrics,
+        "checkpoints": len(r.checkpoints),
+        "size": size,
+    }
+    files.save_tree(out / SNAPSHOT, tree, meta, overwrite=True)
+
+
+def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
+    """The run as its snapshot left it, or None where there is none."""
+    if not (out / SNAPSHOT).exists():
+        (out / METRICS).unlink(missing_ok=True)
+        return None
+    meta = files.read_meta(out / SNAPSHOT)
+    fresh.checkpoints = [np.zeros_like(fresh.fleet.mean)] * meta["checkpoints"]
+    size = meta["size"]
+    like = jax.eval_shape(lambda: _state(fresh, size))
+    tree, _ = files.load_tree(out / SNAPSHOT, like)
+    fleet, ring = tree["fleet"], np.zeros(fresh.fleet.ring.shape, np.float32)
+    ring[:, :size] = fleet.ring
+    fresh.worlds.restore(tree["worlds"])
+    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
+    kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
+    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
+    return Run(
+        place(fleet._replace(ring=ring), mesh),
+        fresh.worlds,
+        tree["action"],
+        meta["step"],
+        *(np.array(x) for x in tree["returns"]),
+        list(tree["checkpoints"]),
+        meta["num_metrics"],
+        meta["seconds"],
+    )

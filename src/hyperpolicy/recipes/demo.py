@@ -1,0 +1,134 @@
+"""The demo: fit a generator on the shipped zoo, let it write policies for unseen speeds, look."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from hyperpolicy import files, rollout
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadZoo, NoRendering
+from hyperpolicy.evaluate.compare import (
+    CONDITIONED,
+    NEAREST,
+    ORACLE,
+    Method,
+    compare,
+    standard_rows,
+)
+from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
+from hyperpolicy.evaluate.published import published
+from hyperpolicy.evaluate.score import score
+from hyperpolicy.evaluate.video import record
+from hyperpolicy.generate import hyplatent, interpolate
+from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.recipes import cheetah_vel_table as table
+from hyperpolicy.zoo import Zoo
+
+SHIPPED, FITTED = "shipped generator", "HypLatent, fitted just now"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    zoo: Path = Path("zoos/cheetah-vel/specialized-full")
+    """The zoo to fit on; the repository ships this one."""
+    out: Path = Path("demo")
+    """Where generator, table, pictures and video go; a number is added where it exists."""
+    hyplatent: HypLatentConfig = field(
+        default_factory=lambda: HypLatentConfig(behavior=1e3, steps=6_000)
+    )
+    """The generator to fit."""
+    episodes: int = 10
+    """Episodes of each policy."""
+    video: bool = True
+    """Record a short video; needs a rendering back end."""
+
+
+def demo(config: DemoConfig | None = None, console: Console | None = None) -> Path:
+    """Run the demo; the directory it filled.
+
+    Raises:
+        BadZoo: no zoo at `config.zoo`.
+    """
+    config, console = config or DemoConfig(), console or Console()
+    fam = family("cheetah-vel")
+    split = fam.grid("macaw").split("full")
+    if not (config.zoo / "zoo.json").exists():
+        raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
+    out = files.free_name(config.out)
+    source = table.find(config.zoo.parent, "specialized", split)[0]
+    console.print(
+        f"[bold]1/4[/] {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
+        f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"
+        f"    Fitting HypLatent for {config.hyplatent.steps:,} steps …"
+    )
+    began = time.monotonic()
+    fitted = hyplatent.fit(config.hyplatent, source.train, 0, out / "generator")
+    console.print(f"    done in {time.monotonic() - began:.0f} s → {out / 'generator'}")
+    shipped = load("cheetah-vel")
+
+    console.print("[bold]2/4[/] Writing policies for the held-out speeds and running them …")
+    comparison = compare_all(config, source, fitted, shipped, split)
+    files.save_json(out / "table.json", comparison.to_json())
+    text = f"# Cheetah-Vel, five held-out speeds\n\n{comparison.markdown()}\n"
+    files.write(out / "table.md", lambda p: p.write_text(text))
+    console.print(comparison.rich("Return over 200 steps on five held-out speeds"))
+
+    console.print("[bold]3/4[/] Drawing …")
+    draw(config, source, fitted, shipped, out)
+    console.print("[bold]4/4[/] Recording a video …")
+    if config.video:
+        _video(shipped, out, console)
+    for path in sorted(out.iterdir()):
+        console.print(f"    {path}")
+    return out
+
+
+def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generator, split):
+    """Trivial rows, both generators, the held-out speeds' own experts, published rows."""
+    fam = family("cheetah-vel")
+    methods = {SHIPPED: Method([shipped]), FITTED: Method([fitted], draws=8)}
+    rows = standard_rows(
+        fam,
+        split.test,
+        methods,
+        nearest=Method([interpolate.nearest(source.train)]),
+        interpolated=Method([interpolate.linear(source.train)]),
+        conditioned=Method([table.as_generator(source.base)]) if source.base else None,
+        oracle=Method([Zoo.load(config.zoo).only(split.test).finals]),
+        episodes=config.episodes,
+    )
+    return compare(rows, published("cheetah-vel"))
+
+
+def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out: Path) -> None:
+    """Return against speed on and between the grid points, and velocity traces."""
+    fam = family("cheetah-vel")
+    speeds = np.linspace(0.075, 3.0, 40)[:, None]
+    experts = Zoo.load(config.zoo)
+    rows: dict[str, object] = {
+        SHIPPED: shipped,
+        FITTED: fitted,
+        NEAREST: interpolate.nearest(source.train),
+        ORACLE: experts.only(speeds).finals,
+    }
+    if source.base is not None:
+        rows[CONDITIONED] = table.as_generator(source.base)
+    scores = {name: score(maker, fam, speeds, config.episodes) for name, maker in rows.items()}
+    plot_returns(scores, fam, out / "returns.png", source.train.contexts)
+    targets = np.array([[0.31], [0.94], [1.66], [2.17], [2.84]])
+    trace = rollout.trace(shipped.generate(targets), fam, targets, episodes=5)
+    title = "Policies written for speeds nobody trained on"
+    plot_velocities(trace, fam, targets, out / "velocities.png", title)
+
+
+def _video(shipped: Generator, out: Path, console: Console) -> None:
+    targets = np.array([[0.31], [1.66], [2.84]])
+    try:
+        policies = shipped.generate(targets)
+        record(policies, family("cheetah-vel"), targets, out / "cheetahs.mp4", steps=120)
+    except NoRendering as error:
+        console.print(f"    no video: {error}")

@@ -1,0 +1,24 @@
+"""What every test runs under: two host devices, a compilation cache, checked shapes."""
+
+import os
+from pathlib import Path
+
+# Before jax starts, and inherited by the processes that tests start.
+CACHE = Path(__file__).parents[1] / ".cache"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["MPLBACKEND"] = "agg"
+
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook("hyperpolicy", "beartype.beartype")
+
+
+@pytest.fixture
+def as_user(monkeypatch):
+    """Without the shape checks, as users run: wrong shapes reach our own errors."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
