@@ -26,10 +26,10 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def expert_mesh():
-    """All devices on the one axis ("expert",)."""
+def expert_mesh(num_experts: int):
+    """As many devices as there are experts, at most all, on the one axis ("expert",)."""
     import jax
     import numpy as np
     from jax.sharding import Mesh
 
-    return Mesh(np.array(jax.devices()), ("expert",))
+    return Mesh(np.array(jax.devices()[:num_experts]), ("expert",))

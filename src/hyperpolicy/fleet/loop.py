@@ -65,8 +65,8 @@ def run(
         BadSetting: `out` holds a run with other settings.
         DiskFull: a snapshot could not be written; the last one is intact.
     """
-    mesh = expert_mesh()
     n = len(tasks.seeds)
+    mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
     contexts = place(jnp.asarray(tasks.worlds, jnp.float32), mesh)
     pool = Pool(jnp.asarray(tasks.pools, jnp.float32), jnp.asarray(tasks.pool_sizes, jnp.int32))

@@ -13,6 +13,7 @@ import numpy as np
 from hyperpolicy.envs import Split, family
 from hyperpolicy.fleet import Base, Schedule, fold, train, train_bases
 from hyperpolicy.fleet.disk import SNAPSHOT
+from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
 
@@ -43,8 +44,35 @@ SMALL = SpecializedPreset(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
 )
-INDEPENDENT = Schedule(num_updates=96_000, num_checkpoints=10, num_evaluations=24)
-"""40 experts of width 64 from one shared initialization: about an hour on two cores."""
+SMOKE = SpecializedPreset(
+    base=SacConfig(width=8),
+    base_schedule=Schedule(
+        num_updates=8,
+        num_envs=4,
+        updates_per_step=4,
+        batch=8,
+        fill_steps=2,
+        episodes=1,
+        num_checkpoints=1,
+        num_evaluations=1,
+    ),
+    expert=SacConfig(width=8),
+    expert_schedule=Schedule(
+        num_updates=8,
+        num_envs=1,
+        updates_per_step=4,
+        batch=8,
+        fill_steps=2,
+        episodes=1,
+        num_checkpoints=2,
+        num_evaluations=1,
+        num_states=8,
+    ),
+)
+"""Seconds; for tests."""
+
+INDEPENDENT = Schedule(num_updates=80_000, num_checkpoints=10, num_evaluations=20)
+"""40 experts of width 64 from one shared initialization: about 45 minutes on two cores."""
 
 
 class Job(NamedTuple):
@@ -57,6 +85,8 @@ class Job(NamedTuple):
 
 FULL = (Job("full"),)
 ALL_SPLITS = tuple(Job(split) for split in ("full", "eighth", "sixteenth", "extrapolation"))
+
+REPLICAS = (Job("full", 1), Job("full", 2))
 
 
 def bases(
@@ -104,18 +134,55 @@ def specialized(
     return zoos
 
 
-def independent(out: Path, schedule: Schedule = INDEPENDENT) -> Zoo:
+def independent(out: Path, cfg: SacConfig | None = None, schedule: Schedule = INDEPENDENT) -> Zoo:
     """40 experts from one shared initialization, in `out/zoo`."""
     fam = family("cheetah-vel")
     grid = fam.grid("macaw")
     origin = _origin(grid.split("full"))
-    return train(SacConfig(), fam, grid.contexts, schedule, "shared", out=out, provenance=origin)
+    cfg = cfg or SacConfig()
+    return train(cfg, fam, grid.contexts, schedule, "shared", out=out, provenance=origin)
+
+
+def ship(runs: Path, into: Path, num_checkpoints: int = 4) -> list[Path]:
+    """Compact slices of the finished runs under `runs`, as zoos in `into`; those that are new.
+
+    Specialized runs become `specialized-<split>`, those of another seed s
+    `specialized-<split>-seed<s>`, with their base beside the zoo's files; the independent run
+    becomes `independent`.
+    """
+    made = []
+    for path in sorted((runs / "specialized").glob("seed-*/*/zoo")):
+        split, seed = path.parent.name, path.parent.parent.name.removeprefix("seed-")
+        name = f"specialized-{split}" + ("" if seed == "0" else f"-seed{seed}")
+        base = Base.load(path.parent / "base.safetensors")
+        made += _ship_one(path, into / name, num_checkpoints, seed == "0", base)
+    if (runs / "independent/zoo").exists():
+        made += _ship_one(runs / "independent/zoo", into / "independent", num_checkpoints, True)
+    return made
+
+
+def _ship_one(
+    path: Path, into: Path, num_checkpoints: int, critics: bool, base: Base | None = None
+) -> list[Path]:
+    if into.exists():
+        return []
+    zoo = cut(Zoo.load(path), num_checkpoints)
+    (zoo if critics else replace(zoo, critics=None)).save(into)
+    if base is not None:
+        half = replace(base, policy=Policies(_half(base.policy.weights), base.policy.spec))
+        replace(half, critics=_half(base.critics)).save(into / "base.safetensors")
+    return [into]
+
+
+def _half(numbers):
+    return numbers.astype(np.float16).astype(np.float32)
 
 
 def cut(zoo: Zoo, num_checkpoints: int, num_states: int = 128) -> Zoo:
-    """A compact slice: the last checkpoints, the finals, critics and some states."""
-    marks = np.unique(zoo.updates[~zoo.final])[::-1][:num_checkpoints]
-    rows = np.flatnonzero(zoo.final | np.isin(zoo.updates, marks))
+    """A compact slice: evenly spaced checkpoints, the finals, critics and some states."""
+    marks = np.unique(zoo.updates[~zoo.final])
+    chosen = marks[np.linspace(0, len(marks) - 1, num_checkpoints).round().astype(int)]
+    rows = np.flatnonzero(zoo.final | np.isin(zoo.updates, chosen))
     return replace(
         zoo,
         weights=zoo.weights[rows],

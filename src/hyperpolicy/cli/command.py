@@ -1,0 +1,47 @@
+"""What every command shares: how it is run, how it prints, and that it overwrites nothing."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hyperpolicy.errors import AlreadyExists
+
+
+class Command(ABC):
+    """A frozen dataclass whose fields are the command's options.
+
+    `run` imports what it needs, so that `--help` stays quick.
+    """
+
+    resumes: ClassVar[bool] = False
+    """Whether the same command, given again after Ctrl-C, goes on where it stopped."""
+
+    @abstractmethod
+    def run(self, console: Console) -> int | None:
+        """Do it; an exit code, None for success."""
+
+
+def console() -> Console:
+    """Standard output, wide where it is not a terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=140)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """For the terminal; brackets in the cells are only brackets."""
+    out = Table(*header, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in rows:
+        out.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return out
+
+
+def refuse(path: Path | None) -> None:
+    """Raise AlreadyExists before any work is done for a `path` that could not be written."""
+    if path is not None and path.exists():
+        raise AlreadyExists(f"{path} exists; choose another name or remove it first")

@@ -1,0 +1,236 @@
+"""Commands that make policies and run them: play, generate, score.
+
+A *source* of policies is `zero`, `random`, `expert` (the nearest one of the zoo), `generator` (the
+one shipped for the family), the name of a shipped generator, or a path: a generator's directory, a
+zoo (its nearest expert), or a file of policies, one a context.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from hyperpolicy.cli.command import Command, refuse, table
+from hyperpolicy.errors import BadContext, BadZoo
+
+
+@dataclass(frozen=True)
+class Play(Command):
+    """Run policies for one episode; print what they did, and record a video if asked."""
+
+    family: Positional[str]
+    """Task family, e.g. cheetah-vel."""
+    context: tuple[float, ...]
+    """One or more contexts, e.g. target speeds in m/s; they play side by side."""
+    policy: str = "generator"
+    """zero, random, expert (the zoo's nearest), generator (the shipped one), or the path of a
+    generator, a zoo or a file of policies."""
+    video: Path | None = None
+    """Write an mp4 here; needs a rendering back end."""
+    zoo: Path | None = None
+    """Where `expert` is looked up; zoos/<family>/specialized-full by default."""
+    every: int = 4
+    """One frame of the video for so many steps."""
+    seed: int = 0
+    """Of the initial state, and of the generator's noise."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.rollout import trace
+
+        fam = family(self.family)
+        contexts = contexts_of(fam, self.context)
+        refuse(self.video)
+        actor = maker_of(fam, self.policy, self.zoo)
+        if hasattr(actor, "generate"):
+            actor = actor.generate(contexts, seed=self.seed)
+        if self.policy == "expert":
+            print(self._nearest(fam, contexts))
+        found = trace(actor, fam, contexts, seed=self.seed)
+        console.print(_outcomes(fam, contexts, found))
+        if self.video is not None:
+            from hyperpolicy.evaluate.video import record
+
+            titles = [self.policy] * len(contexts)
+            record(actor, fam, contexts, self.video, titles, every=self.every, seed=self.seed)
+            print(f"video: {self.video}")
+
+    def _nearest(self, fam, contexts) -> str:
+        from hyperpolicy.evaluate.score import task_name
+        from hyperpolicy.zoo import Zoo
+
+        path = zoo_path(fam, self.zoo)
+        known = Zoo.load(path).contexts
+        chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
+        names = ", ".join(task_name(fam, context) for context in chosen)
+        return f"nearest experts of {path}: {names}"
+
+
+@dataclass(frozen=True)
+class Generate(Command):
+    """Write policies for contexts nobody trained on, into one safetensors file."""
+
+    generator: Positional[str]
+    """A shipped generator's name, or a generator's directory."""
+    context: tuple[float, ...]
+    """One or more contexts."""
+    out: Path
+    """The file to write, e.g. policies.safetensors."""
+    seed: int = 0
+    """Of the generator's noise."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.evaluate.score import task_name
+        from hyperpolicy.generate import load
+
+        refuse(self.out)
+        generator = load(self.generator)
+        fam = family(generator.family)
+        contexts = contexts_of(fam, self.context)
+        policies = generator.generate(contexts, seed=self.seed)
+        policies.save(self.out)
+        names = ", ".join(task_name(fam, context) for context in contexts)
+        sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
+        print(f"{self.out}: {sizes}, {fam.name} at {names}")
+
+
+@dataclass(frozen=True)
+class Score(Command):
+    """Score sources of policies on a split's test contexts, beside trivial and published rows.
+
+    Rows out of the zoo (nearest expert, interpolated neighbors, the test contexts' own experts) are
+    there if the zoo has these experts.
+    """
+
+    family: Positional[str]
+    """Task family, e.g. cheetah-vel."""
+    policy: tuple[str, ...] = ("generator",)
+    """Sources as in `play`: generator, or paths of generators and zoos."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    split: str = "full"
+    """Split of the grid; its test contexts are scored."""
+    zoo: Path | None = None
+    """Zoo of the trivial rows; zoos/<family>/specialized-full by default."""
+    episodes: int = 10
+    """Episodes of each policy on each context."""
+    draws: int = 1
+    """Noise draws of a generator on each context."""
+    seed: int = 0
+    """Of the episodes."""
+    out: Path | None = None
+    """Write all returns here, as JSON."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.evaluate import Method, compare, published, standard_rows
+
+        fam = family(self.family)
+        split = fam.grid(self.grid).split(self.split)
+        refuse(self.out)
+        makers = {source: maker_of(fam, source, self.zoo) for source in self.policy}
+        methods = {name: Method([maker], draws=self.draws) for name, maker in makers.items()}
+        trivial = self._zoo_rows(fam, split)
+        scores = standard_rows(
+            fam, split.test, methods, **trivial, episodes=self.episodes, seed=self.seed
+        )
+        others = published(fam.name, self.grid) if self.split == "full" else ()
+        comparison = compare(scores, others)
+        where = f"{fam.name}, grid {self.grid}, split {self.split}"
+        what = f"return on {len(split.test)} test contexts, {self.episodes} episodes each"
+        console.print(comparison.rich(f"{where}: {what}"))
+        if self.out is not None:
+            comparison.save(self.out)
+            print(f"all returns: {self.out}")
+
+    def _zoo_rows(self, fam, split) -> dict:
+        from hyperpolicy.evaluate import Method
+        from hyperpolicy.generate import interpolate
+        from hyperpolicy.zoo import Zoo
+
+        try:
+            zoo = Zoo.load(zoo_path(fam, self.zoo))
+            train = zoo.only(split.train)
+            return {
+                "nearest": Method([interpolate.nearest(train)]),
+                "interpolated": Method([interpolate.linear(train)]),
+                "oracle": Method([zoo.only(split.test).finals]),
+            }
+        except BadZoo as error:
+            if self.zoo is not None:
+                raise
+            print(f"without rows of experts: {error}")
+            return {}
+
+
+# --- Sources ------------------------------------------------------------------------------
+def contexts_of(fam, numbers: tuple[float, ...]):
+    """The numbers given on the command line as checked contexts [n, c].
+
+    Raises:
+        BadContext: not a multiple of c numbers, or out of bounds.
+    """
+    size = fam.context.size
+    if not numbers or len(numbers) % size:
+        names = ", ".join(fam.context.names)
+        raise BadContext(f"{len(numbers)} numbers; {fam.name} takes {size} a context: {names}")
+    rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    return fam.context.check(rows)
+
+
+def zoo_path(fam, given: Path | None) -> Path:
+    """The zoo that was given, or the one the repository ships for the family.
+
+    Raises:
+        BadZoo: none is there.
+    """
+    path = given or Path("zoos") / fam.name / "specialized-full"
+    if not path.exists():
+        raise BadZoo(f"no zoo at {path}; run in a clone of the repository, or give --zoo")
+    return path
+
+
+def maker_of(fam, source: str, zoo: Path | None):
+    """Who makes or is the policies: a generator, Policies, or bare actions.
+
+    Raises:
+        UnknownGenerator, BadZoo, BadFile: `source` is neither a word nor a path that holds one.
+    """
+    from hyperpolicy import rollout
+    from hyperpolicy.generate import interpolate, load
+    from hyperpolicy.nets.policy import Policies
+    from hyperpolicy.zoo import Zoo
+
+    if source == "zero":
+        return rollout.zero(fam)
+    if source == "random":
+        return rollout.uniform(fam)
+    if source == "expert":
+        return _of_family(fam, interpolate.nearest(Zoo.load(zoo_path(fam, zoo))), source)
+    if (Path(source) / "zoo.json").is_file():
+        return _of_family(fam, interpolate.nearest(Zoo.load(source)), source)
+    if Path(source).is_file():
+        return Policies.load(source)
+    return _of_family(fam, load(fam.name if source == "generator" else source), source)
+
+
+def _of_family(fam, generator, source: str):
+    if generator.family != fam.name:
+        raise BadZoo(f"{source} is of family {generator.family}; give one of {fam.name}")
+    return generator
+
+
+def _outcomes(fam, contexts, found):
+    """A table of what the policies did in their episode."""
+    from hyperpolicy.evaluate.score import task_name
+    from hyperpolicy.evaluate.video import caption
+
+    rows = []
+    for i, context in enumerate(contexts):
+        steps = int(found.alive[i, 0].sum())
+        mean = found.outcome[i, 0, steps // 2 : steps].mean(axis=0)
+        actual = caption(fam, context, mean)[1].removeprefix("actual ")
+        rows.append([task_name(fam, context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
+    return table(["target", "return", "steps", "over the second half"], rows)

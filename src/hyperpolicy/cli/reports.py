@@ -1,0 +1,122 @@
+"""Commands that only look: doctor, families, zoo info, zoo verify."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import Positional, subcommand
+
+from hyperpolicy.cli.command import Command, table
+from hyperpolicy.errors import BadZoo
+
+
+@dataclass(frozen=True)
+class Doctor(Command):
+    """Versions, devices, rendering, disk; what is wrong and what to do. Exit code 1 if unusable."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def run(self, console: Console) -> int:
+        from hyperpolicy import doctor
+
+        findings = doctor.examine()
+        usable = doctor.usable(findings)
+        if self.json:
+            print(json.dumps(doctor.to_json(findings), indent=1))
+        else:
+            rows = ([_mark(f), f.name, f.value, f.advice] for f in findings)
+            console.print(table(["", "", "found", "what to do"], rows))
+            print("usable" if usable else "not usable")
+        return 0 if usable else 1
+
+
+def _mark(finding) -> Text:
+    if finding.fatal:
+        return Text("✗", "red")
+    return Text("!", "yellow") if finding.advice else Text("✓", "green")
+
+
+@dataclass(frozen=True)
+class Families(Command):
+    """The task families: contexts, grids and splits."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import FAMILIES
+
+        rows = []
+        for family in FAMILIES.values():
+            space = family.context
+            bounds = zip(space.names, space.low, space.high, space.units, strict=True)
+            ranges = "\n".join(
+                f"{name} {low:g} … {high:.4g} {unit}" for name, low, high, unit in bounds
+            )
+            about = [family.name, ranges, f"{family.obs_size} → {family.action_size}"]
+            for name, grid in family.grids.items():
+                rows.append([*about, name, str(len(grid.contexts)), ", ".join(grid.splits)])
+                about = ["", "", ""]
+        header = ["family", "context", "observation → action", "grid", "contexts", "splits"]
+        console.print(table(header, rows))
+
+
+@dataclass(frozen=True)
+class ZooInfo(Command):
+    """What a zoo holds, and where it came from."""
+
+    path: Positional[Path]
+    """The zoo's directory."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.zoo import Zoo
+
+        zoo = Zoo.load(self.path)
+        low, high = (end.round(4).tolist() for end in (zoo.contexts.min(0), zoo.contexts.max(0)))
+        sizes = " → ".join(map(str, (zoo.spec.obs, *zoo.spec.hidden, zoo.spec.action)))
+        rows = {
+            "family": zoo.family,
+            "policy": f"{sizes}, {zoo.spec.size:,} numbers",
+            "experts": f"{len(zoo.contexts)}, contexts {low} … {high}",
+            "rows": f"{len(zoo)}, of which {zoo.final.sum()} final",
+            "experts' returns": _spread(zoo.returns[zoo.final_rows]),
+            "critics": "none" if zoo.critics is None else "one pair an expert",
+            "states": "none" if zoo.states is None else f"{zoo.states.shape[1]} an expert",
+        }
+        for name, value in zoo.provenance.items():
+            rows[name] = value if isinstance(value, str) else json.dumps(value)
+        console.print(table([str(self.path), ""], rows.items()))
+
+
+def _spread(returns) -> str:
+    measured = returns[returns == returns]
+    if not len(measured):
+        return "not measured"
+    return f"mean {measured.mean():.1f}, from {measured.min():.1f} to {measured.max():.1f}"
+
+
+@dataclass(frozen=True)
+class ZooVerify(Command):
+    """Check a zoo's files: checksums, sizes, finite numbers. Exit code 2 if something is wrong."""
+
+    path: Positional[Path]
+    """The zoo's directory."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.zoo import Zoo
+
+        faults = Zoo.verify(self.path)
+        if faults:
+            raise BadZoo(f"{len(faults)} faults in {self.path}: {'; '.join(faults)}")
+        print(f"{self.path}: every file is whole")
+
+
+@dataclass(frozen=True)
+class Zoo(Command):
+    """Look into a zoo, or check its files."""
+
+    action: Annotated[ZooInfo, subcommand("info")] | Annotated[ZooVerify, subcommand("verify")]
+
+    def run(self, console: Console) -> int | None:
+        return self.action.run(console)

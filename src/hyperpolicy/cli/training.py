@@ -1,0 +1,174 @@
+"""Commands that take a while: train, fit, recipe, demo. All but the demo resume after a kill."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.fleet import Schedule
+from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.recipes.cheetah_vel_table import TableConfig
+from hyperpolicy.recipes.demo import DemoConfig
+from hyperpolicy.rl.sac import SacConfig
+
+
+@dataclass(frozen=True)
+class Train(Command):
+    """Train one expert for each training context of a split; the result is a zoo."""
+
+    resumes: ClassVar[bool] = True
+
+    family: Positional[str]
+    """Task family, e.g. cheetah-vel."""
+    out: Path
+    """Directory of the run; the zoo will be OUT/zoo. The same command resumes a stopped run."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    split: str = "full"
+    """Split of the grid; its training contexts get experts."""
+    start: Literal["own", "shared"] = "shared"
+    """Every expert from its own networks, or all from one initialization."""
+    seed: int = 0
+    """Of networks, exploration and worlds."""
+    sac: SacConfig = field(default_factory=SacConfig)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy import fleet
+        from hyperpolicy.envs import family
+
+        fam = family(self.family)
+        split = fam.grid(self.grid).split(self.split)
+        origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
+        zoo = fleet.train(
+            self.sac,
+            fam,
+            split.train,
+            self.schedule,
+            self.start,
+            self.seed,
+            self.out,
+            origin,
+        )
+        console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
+        console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
+
+
+@dataclass(frozen=True)
+class Fit(Command):
+    """Fit a generator on a zoo's training contexts; other commands take its directory."""
+
+    resumes: ClassVar[bool] = True
+
+    zoo: Positional[Path]
+    """Directory of a zoo."""
+    out: Path
+    """Directory of the generator. The same command resumes a stopped fit."""
+    config: RegressionConfig | HypLatentConfig | DistillConfig
+    """The kind of generator, and its settings."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    split: str = "full"
+    """Split of the grid; only experts at its training contexts are used."""
+    seed: int = 0
+    """Of the fit; the regression draws nothing."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.generate import conditioned, hyplatent, regression
+        from hyperpolicy.zoo import Zoo
+
+        zoo = Zoo.load(self.zoo)
+        zoo = zoo.only(family(zoo.family).grid(self.grid).split(self.split).train)
+        if isinstance(self.config, RegressionConfig):
+            refuse(self.out)
+            generator = regression.fit(self.config, zoo)
+            generator.save(self.out)
+        else:
+            refuse(self.out / "config.json")
+            fit = hyplatent.fit if isinstance(self.config, HypLatentConfig) else conditioned.distill
+            generator = fit(self.config, zoo, self.seed, self.out)
+        console.print(
+            f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
+        )
+
+
+@dataclass(frozen=True)
+class Zoos(Command):
+    """Build Cheetah-Vel zoos from nothing."""
+
+    resumes: ClassVar[bool] = True
+
+    out: Path = Path("runs")
+    """Where the runs go; the same command resumes."""
+    kind: Literal["specialized", "splits", "replicas", "independent", "all"] = "specialized"
+    """The specialized zoo of the full split, those of all splits, two more seeds of the first, the
+    independent one, or everything."""
+    ship: Path | None = None
+    """Also write compact slices here; existing ones are left alone."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.recipes import zoos
+
+        wanted = ("splits", "replicas", "independent") if self.kind == "all" else (self.kind,)
+        for kind in wanted:
+            if kind == "independent":
+                zoos.independent(self.out / kind)
+            else:
+                jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
+                zoos.specialized(self.out / "specialized", jobs)
+            console.print(f"{kind}: done")
+        if self.ship is not None:
+            for path in zoos.ship(self.out, self.ship):
+                console.print(f"new slice: {path}")
+
+
+@dataclass(frozen=True)
+class CheetahVelTable(Command):
+    """Every generator and every trivial row on both Cheetah-Vel zoos and four splits."""
+
+    resumes: ClassVar[bool] = True
+
+    config: TableConfig = field(default_factory=TableConfig)
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy import files
+        from hyperpolicy.recipes import cheetah_vel_table
+
+        cells = cheetah_vel_table.run(self.config)
+        for (kind, split), comparison in cells.items():
+            console.print(comparison.rich(f"{kind} zoo, split {split}"))
+        page = self.config.out / "table.md"
+        text = cheetah_vel_table.markdown(cells)
+        files.write(page, lambda p: p.write_text(text), overwrite=True)
+        console.print(f"the whole table: {page}")
+
+
+@dataclass(frozen=True)
+class Recipe(Command):
+    """Rebuild a published table, or the zoos behind it."""
+
+    resumes: ClassVar[bool] = True
+
+    recipe: Positional[Zoos | CheetahVelTable]
+
+    def run(self, console: Console) -> None:
+        self.recipe.run(console)
+
+
+@dataclass(frozen=True)
+class Demo(Command):
+    """Fit a generator on the shipped zoo, let it write policies for unseen speeds, and look."""
+
+    config: DemoConfig = field(default_factory=DemoConfig)
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.recipes.demo import demo
+
+        where = demo(self.config, console)
+        console.print(f"read {where / 'table.md'}, look at the pictures beside it")

@@ -1,0 +1,107 @@
+"""The recipes, whole, at smoke size: zoos, their slices, the table, the demo."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hyperpolicy.errors import BadZoo
+from hyperpolicy.evaluate.compare import NEAREST, ORACLE
+from hyperpolicy.generate import generator, regression
+from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.recipes import cheetah_vel_table as table
+from hyperpolicy.recipes import demo, zoos
+from hyperpolicy.zoo import Zoo
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Slices of smoke-size zoos: specialized for two splits, and independent."""
+    out = tmp_path_factory.mktemp("recipes")
+    jobs = (zoos.Job("full"), zoos.Job("sixteenth"))
+    zoos.specialized(out / "runs/specialized", jobs, zoos.SMOKE)
+    schedule, cfg = zoos.SMOKE.expert_schedule, zoos.SMOKE.expert
+    zoos.independent(out / "runs/independent", cfg, schedule)
+    made = zoos.ship(out / "runs", out / "zoos", num_checkpoints=1)
+    assert [p.name for p in made] == [
+        "specialized-full", "specialized-sixteenth", "independent",
+    ]  # fmt: skip
+    return out / "zoos"
+
+
+def test_slices_are_whole_zoos(shipped):
+    for path in sorted(shipped.iterdir()):
+        assert Zoo.verify(path) == []
+    full = Zoo.load(shipped / "specialized-full")
+    assert len(full.contexts) == 40 and len(full) == 80
+    assert len(Zoo.load(shipped / "specialized-sixteenth").contexts) == 3
+    assert zoos.ship(shipped.parent / "runs", shipped) == []
+
+
+def test_a_base_sees_its_own_splits_training_speeds_only(shipped):
+    base = table.Base.load(shipped / "specialized-sixteenth" / "base.safetensors")
+    np.testing.assert_allclose(base.contexts[:, 0], [0.075, 1.275, 2.475])
+    full = table.Base.load(shipped / "specialized-full" / "base.safetensors")
+    assert len(full.contexts) == 35
+    assert not np.isclose(full.contexts, 0.225).any()
+
+
+def tiny_table(shipped, out) -> table.TableConfig:
+    return table.TableConfig(
+        zoos=shipped,
+        out=out,
+        splits=("full", "sixteenth"),
+        seeds=(0, 1),
+        episodes=1,
+        draws=1,
+        hyplatent={"HypLatent, PCA": HypLatentConfig(steps=100, batch=4)},
+        distill=DistillConfig(steps=100, batch=4),
+    )
+
+
+def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch):
+    config = tiny_table(shipped, tmp_path)
+    cells = table.run(config)
+    assert set(cells) == {(k, s) for k in table.KINDS for s in ("full", "sixteenth")}
+    rows = cells["specialized", "full"].rows
+    for name in (NEAREST, ORACLE, table.REGRESSION, table.DISTILLED, "HypLatent, PCA"):
+        assert np.isfinite(rows[name].mean), name
+    assert rows["HypLatent, PCA"].num_seeds == 2
+    assert rows[ORACLE].tasks == rows[NEAREST].tasks and len(rows[NEAREST].tasks) == 5
+    text = table.markdown(cells)
+    assert "published" in text and "independent zoo, split `sixteenth`" in text
+    monkeypatch.setattr(table, "cell", lambda *a: pytest.fail("computed again"))
+    again = table.run(config)
+    for key, comparison in cells.items():
+        assert again[key].rows.keys() == comparison.rows.keys()
+        for name, score in comparison.rows.items():
+            np.testing.assert_allclose(again[key].rows[name].returns, score.returns)
+
+
+def test_missing_zoos_say_how_to_make_them(tmp_path):
+    with pytest.raises(BadZoo, match="hyperpolicy recipe zoos"):
+        table.run(table.TableConfig(zoos=tmp_path, out=tmp_path / "out"))
+
+
+def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
+    """Fitting, table, pictures; the shipped generator is stood in for by one of this zoo's size."""
+    train = Zoo.load(shipped / "specialized-full")
+    stand_in = regression.fit(RegressionConfig(), train)
+    monkeypatch.setattr(demo, "load", lambda name: stand_in)
+    config = demo.DemoConfig(
+        zoo=shipped / "specialized-full",
+        out=tmp_path / "demo",
+        hyplatent=HypLatentConfig(steps=100, batch=4),
+        episodes=1,
+        video=False,
+    )
+    out = demo.demo(config)
+    names = {path.name for path in out.iterdir()}
+    assert {"generator", "table.json", "table.md", "returns.png", "velocities.png"} <= names
+    generator.load(out / "generator")
+    assert demo.SHIPPED in json.loads((out / "table.json").read_text())["rows"]
+    assert demo.demo(config) == tmp_path / "demo-2"
+    with pytest.raises(BadZoo, match="give --zoo"):
+        demo.demo(demo.DemoConfig(zoo=tmp_path / "nowhere"))

@@ -1,0 +1,255 @@
+"""The command line: what it prints, its exit codes, and that it never ends in a traceback."""
+
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import hyperpolicy as hp
+from hyperpolicy import cli, doctor
+from hyperpolicy.cli.command import Command
+from hyperpolicy.generate import interpolate
+
+SPEC = hp.PolicySpec(20, 6, (4, 4))
+CONTEXTS = hp.family("cheetah-vel").grid("macaw").contexts
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A zoo of untrained experts at all MACAW speeds."""
+    weights = np.random.default_rng(0).normal(0, 0.3, (40, SPEC.size)).astype(np.float32)
+    made = hp.Zoo(
+        SPEC,
+        "cheetah-vel",
+        weights,
+        expert=np.arange(40),
+        updates=np.full(40, 10),
+        final=np.ones(40, bool),
+        returns=np.full(40, -100.0, np.float32),
+        contexts=CONTEXTS,
+        provenance={"seed": 0},
+    )
+    return made.save(tmp_path_factory.mktemp("cli") / "zoo")
+
+
+@pytest.fixture(scope="module")
+def generator(zoo, tmp_path_factory):
+    return interpolate.nearest(hp.Zoo.load(zoo)).save(tmp_path_factory.mktemp("cli") / "generator")
+
+
+def run(*arguments) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+# --- Frame --------------------------------------------------------------------------------
+def test_help_is_quick():
+    """Top-level help loads neither jax nor MuJoCo nor matplotlib."""
+    code = (
+        "import sys; from hyperpolicy.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'jax', 'mujoco', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name in cli.COMMANDS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(name, "--help")
+    assert end.value.code == 0
+    assert cli.COMMANDS[name].__doc__.split(".")[0][:30] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nope"], [], ["play"], ["zoo"], ["play", "x", "--context", "y"]]
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
+    @dataclass(frozen=True)
+    class Interrupted(Command):
+        """Work that is interrupted."""
+
+        steps: int = 1
+        resumes = True
+
+        def run(self, console):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "work", Interrupted)
+    assert run("work", "--steps", "3") == 130
+    assert "resume with: hyperpolicy work --steps 3" in capsys.readouterr().err
+
+
+def test_warnings_are_one_line(monkeypatch, capsys):
+    @dataclass(frozen=True)
+    class Warns(Command):
+        """Work that warns."""
+
+        def run(self, console):
+            with warnings.catch_warnings():
+                warnings.simplefilter("default")
+                warnings.warn("mind the gap", stacklevel=1)
+
+    monkeypatch.setitem(cli.COMMANDS, "work", Warns)
+    assert run("work") == 0
+    assert capsys.readouterr().err == "warning: mind the gap\n"
+
+
+# --- Looking ------------------------------------------------------------------------------
+def test_families(capsys):
+    assert run("families") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("cheetah-vel", "ant-dir", "m/s", "rad", "sixteenth"))
+
+
+def test_doctor(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("jax", "1.0")])
+    assert run("doctor", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["findings"][0]["value"] == "1.0"
+
+
+def test_doctor_fails_on_an_unusable_machine(monkeypatch, capsys):
+    monkeypatch.setattr(
+        doctor, "examine", lambda: [doctor.Finding("jax", "missing", "get [it]", True)]
+    )
+    assert run("doctor") == 1
+    out = capsys.readouterr().out
+    assert "get [it]" in out
+    assert "not usable" in out
+
+
+def test_zoo_info_and_verify(zoo, capsys):
+    assert run("zoo", "info", zoo) == 0
+    out = capsys.readouterr().out
+    assert "40, contexts [0.075] … [3.0]" in out
+    assert "mean -100.0" in out
+    assert run("zoo", "verify", zoo) == 0
+
+
+def test_a_damaged_zoo_is_told(zoo, tmp_path, capsys):
+    damaged = tmp_path / "zoo"
+    damaged.mkdir()
+    for file in zoo.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    shard = damaged / "actors-000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert run("zoo", "verify", damaged) == 2
+    assert "checksum" in capsys.readouterr().err
+
+
+# --- Policies -----------------------------------------------------------------------------
+def test_play_prints_what_was_done(capsys):
+    assert run("play", "cheetah-vel", "--context", 1.2, 0.6, "--policy", "zero") == 0
+    out = capsys.readouterr().out
+    assert "1.2 m/s" in out
+    assert "0.6 m/s" in out
+    assert "-240" in out or "-239" in out
+
+
+def test_play_says_which_expert_is_nearest(zoo, capsys):
+    assert run("play", "cheetah-vel", "--context", 1.21, "--policy", "expert", "--zoo", zoo) == 0
+    assert f"nearest experts of {zoo}: 1.2 m/s" in capsys.readouterr().out
+
+
+def test_play_takes_a_zoo_a_generator_and_a_file(zoo, generator, tmp_path, capsys):
+    """The nearest expert, by three ways, does the same."""
+    file = tmp_path / "policies.safetensors"
+    assert run("generate", generator, "--context", 1.2, "--out", file) == 0
+    outs = []
+    for source in (zoo, generator, file):
+        capsys.readouterr()
+        assert run("play", "cheetah-vel", "--context", 1.2, "--policy", source) == 0
+        outs.append(capsys.readouterr().out)
+    assert outs[0] == outs[1] == outs[2]
+
+
+def test_play_writes_a_video(tmp_path, capsys):
+    from hyperpolicy.evaluate import rendering
+
+    try:
+        rendering.back_end()
+    except hp.errors.NoRendering as fault:
+        pytest.skip(str(fault))
+    path = tmp_path / "out.mp4"
+    arguments = ("play", "cheetah-vel", "--context", 1.0, "--policy", "random", "--video", path)
+    assert run(*arguments, "--every", 100) == 0
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert run(*arguments) == 2
+    assert "AlreadyExists" in capsys.readouterr().err
+
+
+def test_generate_writes_policies_and_overwrites_nothing(generator, tmp_path, capsys):
+    out = tmp_path / "policies.safetensors"
+    assert run("generate", generator, "--context", 0.31, 2.17, "--out", out) == 0
+    assert len(hp.Policies.load(out)) == 2
+    assert "0.31 m/s, 2.17 m/s" in capsys.readouterr().out
+    assert run("generate", generator, "--context", 0.31, "--out", out) == 2
+    assert capsys.readouterr().err.startswith("AlreadyExists: ")
+
+
+def test_score_prints_trivial_rows_beside(zoo, generator, tmp_path, capsys):
+    out = tmp_path / "score.json"
+    code = run(
+        *("score", "cheetah-vel", "--policy", generator, "--zoo", zoo),
+        *("--episodes", 1, "--split", "sixteenth", "--out", out),
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    names = ("zero action", "random", "nearest training expert", "interpolated", "oracle", "5 test")
+    assert all(name in printed for name in names)
+    assert "published" not in printed  # those numbers are of the full split
+    assert len(json.loads(out.read_text())["rows"]) == 6
+
+
+def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("score", "cheetah-vel", "--policy", "zero", "--episodes", 1) == 0
+    out = capsys.readouterr().out
+    assert "without rows of experts: no zoo at zoos/cheetah-vel" in out
+    assert "published" in out
+
+
+# --- Bad input ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("play cheetah-vell --context 1", "UnknownFamily: no task family 'cheetah-vell'. Did you"),
+        ("play cheetah-vel --context 3.5 --policy zero", "BadContext: velocity = 3.5 m/s"),
+        ("play cheetah-vel --context --policy zero", "BadContext: 0 numbers"),
+        ("play cheetah-vel --context 1 --policy nope", "UnknownGenerator: no generator 'nope'"),
+        ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
+        ("play cheetah-vel --context 1 --policy a.json", "BadFile: a.json is not"),
+        ("play cheetah-vel --context 1 --policy zero --video a.json", "AlreadyExists: a.json"),
+        ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
+        ("zoo info .", "BadZoo: . is not a zoo"),
+        ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),
+        ("score cheetah-vel --split sixtenth", "UnknownSplit: no split"),
+        ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),
+        ("generate nope --context 1 --out b", "UnknownGenerator"),
+    ],
+)
+def test_bad_input_is_one_line_and_ends_with_2(arguments, says, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.json").write_text("{}")
+    assert run(*arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(says)
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_generator_of_another_family(generator, capsys):
+    assert run("play", "ant-dir", "--context", 1, "--policy", generator) == 2
+    assert "is of family cheetah-vel" in capsys.readouterr().err
