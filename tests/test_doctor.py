@@ -6,8 +6,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from hyperpolicy import doctor
+from hyperpolicy.envs import rendering
 from hyperpolicy.errors import NoRendering
-from hyperpolicy.evaluate import rendering
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,6 @@ _MEMBERS = {
 }
 _MODULES = ("envs", "nets", "rl", "fleet", "evaluate", "generate", "recipes", "errors", "zoo")
 
-__all__ = [*_MEMBERS, *_MODULES, "__version__"]
-
 
 def __getattr__(name: str):
     if name in _MEMBERS:
@@ -42,3 +40,7 @@ def __getattr__(name: str):
     if name in _MODULES:
         return import_module(f"hyperpolicy.{name}")
     raise AttributeError(f"module 'hyperpolicy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_MEMBERS, *_MODULES, "__version__"])

@@ -67,9 +67,9 @@ def _needs() -> list[tuple[Requirement, str]]:
 
 
 def _asks(need: Requirement, extra: str) -> bool:
-    marker = need.marker
-    core = marker is None or marker.evaluate({"extra": ""})
-    return core if not extra else not core and marker.evaluate({"extra": extra})
+    if need.marker is None or need.marker.evaluate({"extra": ""}):
+        return not extra
+    return need.marker.evaluate({"extra": extra})
 
 
 def _installed(need: Requirement) -> str | None:
@@ -146,7 +146,7 @@ def _cores() -> Finding:
 
 def _rendering() -> Finding:
     try:
-        from hyperpolicy.evaluate import rendering
+        from hyperpolicy.envs import rendering
 
         return Finding("rendering", rendering.back_end())
     except NoRendering as fault:

@@ -13,13 +13,10 @@ CHEETAH, ANT = hp.family("cheetah-vel"), hp.family("ant-dir")
 families = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 
 
-def test_contexts(family, n: int) -> np.ndarray:
+def tasks_of(family, n: int) -> np.ndarray:
     """n contexts of the family's MACAW test tasks, repeated as needed."""
     test = family.grid("macaw").split("full").test
     return test[np.arange(n) % len(test)]
-
-
-test_contexts.__test__ = False
 
 
 def actions(family, steps: int, n: int, seed: int = 0) -> np.ndarray:
@@ -33,7 +30,7 @@ def walk(worlds: Worlds, plan: np.ndarray) -> list:
 
 def first_returns(family, episodes: int, plan) -> np.ndarray:
     """Return of the first episode of every MACAW test task, [task, episode]."""
-    contexts = np.repeat(test_contexts(family, 5), episodes, axis=0)
+    contexts = np.repeat(tasks_of(family, 5), episodes, axis=0)
     worlds = Worlds(family, contexts)
     worlds.reset()
     total, alive = np.zeros(len(contexts)), np.ones(len(contexts), bool)
@@ -64,7 +61,7 @@ def test_random_actions_score_what_was_published(family, published, atol):
 
 @families
 def test_ten_steps_equal_mujoco_stepped_by_hand(family):
-    model, contexts = compile_model(family.model_path), test_contexts(family, 2)
+    model, contexts = compile_model(family.model_path), tasks_of(family, 2)
     worlds = Worlds(family, contexts, seed=3)
     obs = worlds.reset()
     data = [mujoco.MjData(model) for _ in contexts]
@@ -98,7 +95,7 @@ def test_ten_steps_equal_mujoco_stepped_by_hand(family):
 # --- Independence -------------------------------------------------------------------------
 @families
 def test_threads_change_nothing(family):
-    contexts, plan = test_contexts(family, 6), actions(family, 12, 6)
+    contexts, plan = tasks_of(family, 6), actions(family, 12, 6)
     one = walk(Worlds(family, contexts, seed=1, num_threads=1), plan)
     two = walk(Worlds(family, contexts, seed=1, num_threads=2), plan)
     for a, b in zip(one, two, strict=True):
@@ -109,7 +106,7 @@ def test_threads_change_nothing(family):
 @families
 def test_neighbours_change_nothing(family):
     """Another action and another context in world 1: worlds 0 and 2 are bit-identical."""
-    contexts, plan = test_contexts(family, 3), actions(family, 12, 3)
+    contexts, plan = tasks_of(family, 3), actions(family, 12, 3)
     before = walk(Worlds(family, contexts, seed=1), plan)
     contexts, plan = contexts.copy(), plan.copy()
     contexts[1] += 0.5
@@ -160,7 +157,7 @@ def test_time_limit_truncates_and_opens_the_next_episode_in_the_same_step():
 
 
 def test_a_fallen_ant_terminates_with_its_true_last_observation():
-    worlds = Worlds(ANT, test_contexts(ANT, 8))
+    worlds = Worlds(ANT, tasks_of(ANT, 8))
     for step in walk(worlds, actions(ANT, 199, 8)):
         height = step.next_obs[:, 0]
         np.testing.assert_array_equal(step.terminated, (height < 0.2) | (height > 1.0))
@@ -174,7 +171,7 @@ def test_a_fallen_ant_terminates_with_its_true_last_observation():
 
 
 def test_snapshot_resumes_bit_for_bit():
-    contexts, plan = test_contexts(ANT, 3), actions(ANT, 60, 3)
+    contexts, plan = tasks_of(ANT, 3), actions(ANT, 60, 3)
     worlds = Worlds(ANT, contexts, seed=2)
     walk(worlds, plan[:20])
     saved = worlds.snapshot()
@@ -190,7 +187,7 @@ def test_snapshot_resumes_bit_for_bit():
 @families
 def test_a_nan_action_breaks_its_own_world_only(family, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    contexts, plan = test_contexts(family, 3), actions(family, 6, 3)
+    contexts, plan = tasks_of(family, 3), actions(family, 6, 3)
     whole = walk(Worlds(family, contexts), plan)
     plan[3, 1] = np.nan
     hurt = walk(Worlds(family, contexts), plan)

@@ -5,9 +5,9 @@ import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
 from hyperpolicy import rollout
-from hyperpolicy.envs import family
+from hyperpolicy.envs import family, rendering
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, NoRendering
-from hyperpolicy.evaluate import rendering, video
+from hyperpolicy.evaluate import video
 
 CHEETAH = family("cheetah-vel")
 CONTEXTS = np.array([[0.5], [2.0]])

@@ -56,7 +56,7 @@ def tiny_table(shipped, out) -> table.TableConfig:
         seeds=(0, 1),
         episodes=1,
         draws=1,
-        hyplatent={"HypLatent, PCA": HypLatentConfig(steps=100, batch=4)},
+        hyplatent={"HypLatent": HypLatentConfig(steps=100, batch=4)},
         distill=DistillConfig(steps=100, batch=4),
     )
 
@@ -66,9 +66,9 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
     cells = table.run(config)
     assert set(cells) == {(k, s) for k in table.KINDS for s in ("full", "sixteenth")}
     rows = cells["specialized", "full"].rows
-    for name in (NEAREST, ORACLE, table.REGRESSION, table.DISTILLED, "HypLatent, PCA"):
+    for name in (NEAREST, ORACLE, table.REGRESSION, table.RESIDUAL, table.DISTILLED, "HypLatent"):
         assert np.isfinite(rows[name].mean), name
-    assert rows["HypLatent, PCA"].num_seeds == 2
+    assert rows["HypLatent"].num_seeds == 2
     assert rows[ORACLE].tasks == rows[NEAREST].tasks and len(rows[NEAREST].tasks) == 5
     text = table.markdown(cells)
     assert "published" in text and "independent zoo, split `sixteenth`" in text

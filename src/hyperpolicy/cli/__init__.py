@@ -7,51 +7,83 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
-from hyperpolicy.cli.command import Command, console
-from hyperpolicy.cli.policies import Generate, Play, Score
-from hyperpolicy.cli.reports import Doctor, Families, Zoo
-from hyperpolicy.errors import HyperpolicyError
+import hyperpolicy
+from hyperpolicy.cli.command import Command, console, table
+from hyperpolicy.errors import HyperpolicyError, unknown
 
 COMMANDS = {
-    "doctor": Doctor,
-    "families": Families,
-    "play": Play,
-    "generate": Generate,
-    "score": Score,
-    "zoo": Zoo,
+    "demo": ("training:Demo", "fit a generator, let it write policies for unseen speeds, and look"),
+    "doctor": (
+        "reports:Doctor",
+        "versions, devices, rendering, disk; what is wrong and what to do",
+    ),
+    "families": ("reports:Families", "the task families: contexts, grids and splits"),
+    "play": ("policies:Play", "run policies for one episode; record a video"),
+    "train": ("training:Train", "train one expert for each training context of a split"),
+    "fit": ("training:Fit", "fit a generator on a zoo"),
+    "generate": ("policies:Generate", "write policies for contexts nobody trained on"),
+    "score": ("policies:Score", "score policies beside trivial and published rows"),
+    "zoo": ("reports:Zoo", "look into a zoo, or check its files"),
+    "recipe": ("training:Recipe", "rebuild a published table, or the zoos behind it"),
 }
+"""Where each command lives and what it does. Its module is imported when it is called, so that
+the overview is quick."""
 
 
-def parse(arguments: Sequence[str]) -> Command:
-    """The command that `arguments` ask for; wrong usage ends the program with code 2."""
-    return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="hyperpolicy",
-        description="Generate reinforcement-learning policies: contexts in, weights out.",
-        args=arguments,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-    )
+class UnknownCommand(HyperpolicyError):
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Faults a user can mend are one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    command = parse(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _overview()
+        return 0 if arguments else 2
+    resumes = False
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
+            command = parse(arguments)
+            resumes = command.resumes
             return command.run(console()) or 0
         except HyperpolicyError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            again = f"; resume with: hyperpolicy {shlex.join(arguments)}" if command.resumes else ""
+            again = f"; resume with: hyperpolicy {shlex.join(arguments)}" if resumes else ""
             print(f"interrupted{again}", file=sys.stderr)
             return 130
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that `arguments` ask for; wrong options end the program with code 2.
+
+    Raises:
+        UnknownCommand: no such command; the message suggests one.
+    """
+    name, *options = arguments
+    if name not in COMMANDS:
+        raise unknown(UnknownCommand, "command", "Commands", name, COMMANDS)
+    config = (OmitArgPrefixes, OmitSubcommandPrefixes)
+    return tyro.cli(load(name), prog=f"hyperpolicy {name}", args=options, config=config)
+
+
+def load(name: str) -> type[Command]:
+    """The class of a command."""
+    module, _, member = COMMANDS[name][0].partition(":")
+    return getattr(import_module(f"hyperpolicy.cli.{module}"), member)
+
+
+def _overview() -> None:
+    print(f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n")
+    print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
+    console().print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
 
 
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:

@@ -28,7 +28,7 @@ class Doctor(Command):
         if self.json:
             print(json.dumps(doctor.to_json(findings), indent=1))
         else:
-            rows = ([_mark(f), f.name, f.value, f.advice] for f in findings)
+            rows = ((_mark(f), f.name, f.value, f.advice) for f in findings)
             console.print(table(["", "", "found", "what to do"], rows))
             print("usable" if usable else "not usable")
         return 0 if usable else 1

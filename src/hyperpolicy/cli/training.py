@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from rich.console import Console
-from tyro.conf import Positional
+from tyro.conf import Positional, subcommand
 
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
-from hyperpolicy.recipes.cheetah_vel_table import TableConfig
-from hyperpolicy.recipes.demo import DemoConfig
 from hyperpolicy.rl.sac import SacConfig
 
 
@@ -60,6 +58,12 @@ class Train(Command):
 
 
 @dataclass(frozen=True)
+class ResidualConfig:
+    base: Path | None = None
+    """The base the zoo's experts started from; ZOO/base.safetensors by default."""
+
+
+@dataclass(frozen=True)
 class Fit(Command):
     """Fit a generator on a zoo's training contexts; other commands take its directory."""
 
@@ -69,7 +73,12 @@ class Fit(Command):
     """Directory of a zoo."""
     out: Path
     """Directory of the generator. The same command resumes a stopped fit."""
-    config: RegressionConfig | HypLatentConfig | DistillConfig
+    config: (
+        Annotated[RegressionConfig, subcommand("regression")]
+        | Annotated[HypLatentConfig, subcommand("hyplatent")]
+        | Annotated[DistillConfig, subcommand("distill")]
+        | Annotated[ResidualConfig, subcommand("residual")]
+    )
     """The kind of generator, and its settings."""
     grid: str = "macaw"
     """Grid of contexts."""
@@ -80,14 +89,19 @@ class Fit(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy.envs import family
-        from hyperpolicy.generate import conditioned, hyplatent, regression
+        from hyperpolicy.fleet import Base
+        from hyperpolicy.generate import conditioned, hyplatent, regression, residual
         from hyperpolicy.zoo import Zoo
 
         zoo = Zoo.load(self.zoo)
         zoo = zoo.only(family(zoo.family).grid(self.grid).split(self.split).train)
-        if isinstance(self.config, RegressionConfig):
+        if isinstance(self.config, RegressionConfig | ResidualConfig):
             refuse(self.out)
-            generator = regression.fit(self.config, zoo)
+            if isinstance(self.config, RegressionConfig):
+                generator = regression.fit(self.config, zoo)
+            else:
+                base = Base.load(self.config.base or self.zoo / "base.safetensors")
+                generator = residual.fit(conditioned.from_base(base), zoo)
             generator.save(self.out)
         else:
             refuse(self.out / "config.json")
@@ -134,17 +148,25 @@ class CheetahVelTable(Command):
 
     resumes: ClassVar[bool] = True
 
-    config: TableConfig = field(default_factory=TableConfig)
+    zoos: Path = Path("zoos/cheetah-vel")
+    """Directory of the zoos; the repository ships these."""
+    out: Path = Path("runs/cheetah-vel-table")
+    """Where fits and cells go; the same command goes on from what is there."""
+    kinds: tuple[str, ...] = ("specialized", "independent")
+    """Zoos to use."""
+    splits: tuple[str, ...] = ("full", "eighth", "sixteenth", "extrapolation")
+    """Splits to use."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
-        from hyperpolicy.recipes import cheetah_vel_table
+        from hyperpolicy.recipes import cheetah_vel_table as recipe
 
-        cells = cheetah_vel_table.run(self.config)
+        config = recipe.TableConfig(self.zoos, self.out, self.kinds, self.splits)
+        cells = recipe.run(config)
         for (kind, split), comparison in cells.items():
             console.print(comparison.rich(f"{kind} zoo, split {split}"))
-        page = self.config.out / "table.md"
-        text = cheetah_vel_table.markdown(cells)
+        page = self.out / "table.md"
+        text = recipe.markdown(cells)
         files.write(page, lambda p: p.write_text(text), overwrite=True)
         console.print(f"the whole table: {page}")
 
@@ -155,7 +177,7 @@ class Recipe(Command):
 
     resumes: ClassVar[bool] = True
 
-    recipe: Positional[Zoos | CheetahVelTable]
+    recipe: Zoos | CheetahVelTable
 
     def run(self, console: Console) -> None:
         self.recipe.run(console)
@@ -165,10 +187,15 @@ class Recipe(Command):
 class Demo(Command):
     """Fit a generator on the shipped zoo, let it write policies for unseen speeds, and look."""
 
-    config: DemoConfig = field(default_factory=DemoConfig)
+    zoo: Path = Path("zoos/cheetah-vel/specialized-full")
+    """The zoo to fit on; the repository ships this one."""
+    out: Path = Path("demo")
+    """Where everything goes; a number is added where it exists."""
+    video: bool = True
+    """Record a short video; needs a rendering back end."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes.demo import demo
+        from hyperpolicy.recipes.demo import DemoConfig, demo
 
-        where = demo(self.config, console)
+        where = demo(DemoConfig(self.zoo, self.out, video=self.video), console)
         console.print(f"read {where / 'table.md'}, look at the pictures beside it")

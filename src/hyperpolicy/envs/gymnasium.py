@@ -20,7 +20,8 @@ from jaxtyping import Float
 
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.envs import family as find
-from hyperpolicy.errors import BadContext, NoRendering
+from hyperpolicy.envs.rendering import renderer
+from hyperpolicy.errors import BadContext
 
 FRAME_PIXELS = (240, 320)
 """Height and width of a rendered frame."""
@@ -39,7 +40,7 @@ class ContextEnv(gymnasium.Env):
         self.context = contexts_of(self.family, 1, context, named)
         self.observation_space, self.action_space = spaces_of(self.family)
         self.render_mode = render_mode
-        self._worlds: Worlds | None = None
+        self._worlds = Worlds(self.family, self.context, new_seed(self.np_random), 1)
         self._shown: mujoco.MjData | None = None
         self._renderer: mujoco.Renderer | None = None
 
@@ -48,7 +49,7 @@ class ContextEnv(gymnasium.Env):
         given = (options or {}).get("context")
         if given is not None:
             self.context = contexts_of(self.family, 1, given, {})
-        if self._worlds is None or seed is not None or given is not None:
+        if seed is not None or given is not None:
             self._worlds = Worlds(self.family, self.context, new_seed(self.np_random), 1)
         obs = self._worlds.reset()[0]
         if self.render_mode is not None:
@@ -68,19 +69,13 @@ class ContextEnv(gymnasium.Env):
         """A frame [height, width, 3]; after an episode's last step, the one before it.
 
         Raises:
-            NoRendering: the OpenGL back end that MuJoCo chose does not work.
+            NoRendering: no OpenGL back end works; the message says what to install.
         """
         if self.render_mode is None or self._shown is None:
             return None
         model = self._worlds.model
         if self._renderer is None:
-            try:
-                self._renderer = mujoco.Renderer(model, *FRAME_PIXELS)
-            except Exception as error:  # each back end fails in its own way
-                raise NoRendering(
-                    f"no picture from MuJoCo ({error}); set MUJOCO_GL=egl or osmesa before Python "
-                    "starts, `hyperpolicy doctor` says which one works"
-                ) from error
+            self._renderer = renderer(model, *FRAME_PIXELS)
         mujoco.mj_forward(model, self._shown)  # MjData of Worlds holds no positions of bodies
         self._renderer.update_scene(self._shown, camera="track")
         return self._renderer.render()
@@ -109,14 +104,15 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         self.single_observation_space, self.single_action_space = spaces_of(self.family)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._worlds: Worlds | None = None
+        seeds = new_seed(self.np_random)
+        self._worlds = Worlds(self.family, self.contexts, seeds, num_threads)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         given = (options or {}).get("context")
         if given is not None:
             self.contexts = contexts_of(self.family, self.num_envs, given, {})
-        if self._worlds is None or seed is not None or given is not None:
+        if seed is not None or given is not None:
             seeds = new_seed(self.np_random)
             self._worlds = Worlds(self.family, self.contexts, seeds, self.num_threads)
         everywhere = np.ones(self.num_envs, bool)

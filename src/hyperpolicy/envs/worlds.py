@@ -1,6 +1,5 @@
 """Worlds: n simulations of a family stepped together on native threads, one context each."""
 
-import os
 from functools import partial
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from mujoco.batch import Batch as Simulations
 
+from hyperpolicy.devices import num_cores
 from hyperpolicy.envs.engine import compile_model, quiet_engine
 from hyperpolicy.envs.family import Family
 from hyperpolicy.errors import BadShape
@@ -60,7 +60,7 @@ class Worlds:
         if self.seeds.shape != (n,):
             raise BadShape(f"{self.seeds.shape} seeds for {n} worlds; give one number or [n]")
         self.model = compile_model(family.model_path)
-        threads = num_threads or len(os.sched_getaffinity(0))
+        threads = num_threads or num_cores()
         self._sims = Simulations(self.model, nsim=n, nthread=min(threads, n))
         self._view = {name: self._sims.bind(name) for name in family.fields}
         self._ctrl = self._sims.bind("ctrl")

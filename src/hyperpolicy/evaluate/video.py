@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from hyperpolicy import files, rollout
-from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.envs import Family, Worlds, rendering
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.evaluate import rendering
 from hyperpolicy.evaluate.score import task_name
 from hyperpolicy.nets.policy import Policies
 

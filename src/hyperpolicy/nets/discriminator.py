@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from hyperpolicy.nets.mlp import Linear
@@ -45,3 +47,8 @@ class Discriminator(eqx.Module):
     def condition(self, z: Float[Array, " z"]) -> Float[Array, " d"]:
         """Q(z), the condition this latent seems to have been made for."""
         return self.auxiliary(self.trunk(z))
+
+
+def cross_entropy(logit: Float[Array, " b"], label: Float[Array, " b"]) -> Scalar:
+    """E[−y log σ(l) − (1 − y) log(1 − σ(l))]."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, label))

@@ -100,15 +100,15 @@ def follow(running: list[Moments], batch: list[Moments], b: int) -> list[Moments
 
 
 def _train_one(net: SkipMlp, x, dropout: float, key: Key):
-    seen = [None] * len(net.blocks)
+    seen: list[Moments] = []
     widths = [block.shift.shape[0] for block in net.blocks]
-    kept = jax.random.bernoulli(key, 1.0 - dropout, (sum(widths),))
-    kept = jnp.split(kept, list(accumulate(widths))[:-1])
+    draws = jax.random.bernoulli(key, 1.0 - dropout, (sum(widths),))
+    kept = jnp.split(draws, list(accumulate(widths))[:-1])
 
     def finish(number: int, h):
         mean = jax.lax.pmean(h, BATCH)
-        seen[number] = Moments(mean, jax.lax.pmean((h - mean) ** 2, BATCH))
-        h = jax.nn.gelu(_normalize(net.blocks[number], h, seen[number]), approximate=False)
+        seen.append(Moments(mean, jax.lax.pmean((h - mean) ** 2, BATCH)))
+        h = jax.nn.gelu(_normalize(net.blocks[number], h, seen[-1]), approximate=False)
         return jnp.where(kept[number], h / (1.0 - dropout), 0.0)
 
     return _forward(net, x, finish), seen

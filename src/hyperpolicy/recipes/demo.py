@@ -22,7 +22,7 @@ from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
 from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.score import score
 from hyperpolicy.evaluate.video import record
-from hyperpolicy.generate import hyplatent, interpolate
+from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.recipes import cheetah_vel_table as table
@@ -38,7 +38,9 @@ class DemoConfig:
     out: Path = Path("demo")
     """Where generator, table, pictures and video go; a number is added where it exists."""
     hyplatent: HypLatentConfig = field(
-        default_factory=lambda: HypLatentConfig(behavior=1e3, steps=6_000)
+        default_factory=lambda: HypLatentConfig(
+            steps=5_000, behavior=1e3, regularization=1.0, dropout=0.0
+        )
     )
     """The generator to fit."""
     episodes: int = 10
@@ -97,7 +99,7 @@ def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generato
         methods,
         nearest=Method([interpolate.nearest(source.train)]),
         interpolated=Method([interpolate.linear(source.train)]),
-        conditioned=Method([table.as_generator(source.base)]) if source.base else None,
+        conditioned=Method([conditioned.from_base(source.base)]) if source.base else None,
         oracle=Method([Zoo.load(config.zoo).only(split.test).finals]),
         episodes=config.episodes,
     )
@@ -116,7 +118,7 @@ def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out:
         ORACLE: experts.only(speeds).finals,
     }
     if source.base is not None:
-        rows[CONDITIONED] = table.as_generator(source.base)
+        rows[CONDITIONED] = conditioned.from_base(source.base)
     scores = {name: score(maker, fam, speeds, config.episodes) for name, maker in rows.items()}
     plot_returns(scores, fam, out / "returns.png", source.train.contexts)
     targets = np.array([[0.31], [0.94], [1.66], [2.17], [2.84]])

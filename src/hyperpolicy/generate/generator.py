@@ -1,0 +1,237 @@
+"""A generator: contexts → Policies, whatever kind of model writes the weights; and its directory.
+
+    config.json          kind, family, policy, training contexts, the model's settings
+    weights.safetensors  the model's arrays, named by where they stand in it
+    provenance.json      configuration, seed, zoo, library versions
+
+`config.json` is written last: a directory without it is not a generator.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hyperpolicy import files
+from hyperpolicy.envs import ContextSpace, Family, family
+from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, UnknownGenerator, unknown
+from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.zoo import Zoo, library_versions
+
+FORMAT = "hyperpolicy-generator-1"
+SHIPPED = Path(__file__).parent / "shipped"
+KINDS = {
+    "regression": "regression:Regression",
+    "hyplatent": "hyplatent:HypLatent",
+    "conditioned": "conditioned:Conditioned",
+    "nearest": "interpolate:Nearest",
+    "linear": "interpolate:Linear",
+    "residual": "residual:Residual",
+}
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What writes the weights: a pytree of arrays and a few JSON settings."""
+
+    kind: ClassVar[str]
+
+    def write(
+        self, family: Family, contexts: Float[np.ndarray, "n c"], seed: int
+    ) -> Float[np.ndarray, "n p"]:
+        """Flat policy weights, one row a context."""
+        ...
+
+    def settings(self) -> dict:
+        """Sizes and choices, as JSON, that `skeleton` needs."""
+        ...
+
+    @classmethod
+    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Model":
+        """A model of the same structure whose leaves have shapes and no numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Writes one policy per context. `fit`, `load` and the trivial rows all return this."""
+
+    family: str
+    spec: PolicySpec
+    trained_contexts: Float[np.ndarray, "x c"]
+    model: Model
+    provenance: dict = field(default_factory=dict)
+
+    def generate(self, contexts, seed: int = 0) -> Policies:
+        """One policy a context; `seed` draws the noise of generators that take some.
+
+        `contexts` is [n, c], in the family's units. Row i depends on context i, i and `seed` only.
+
+        Raises:
+            BadContext: wrong shape, not finite, or outside what physics allows.
+
+        Warns:
+            UserWarning: a context lies outside the trained range.
+        """
+        tasks = family(self.family)
+        contexts = tasks.context.check(contexts)
+        outside = beyond(tasks.context, self.trained_contexts, contexts)
+        if outside.any():
+            low, high = self.trained_contexts.min(axis=0), self.trained_contexts.max(axis=0)
+            warnings.warn(
+                f"{outside.sum()} of {len(contexts)} contexts, such as "
+                f"{contexts[outside][0].tolist()}, lie outside the trained range "
+                f"{low.tolist()} … {high.tolist()}; their policies are extrapolations",
+                stacklevel=2,
+            )
+        return Policies(self.model.write(tasks, contexts, seed), self.spec)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the generator as a new directory; it appears whole or not at all.
+
+        Raises:
+            AlreadyExists: something is at `path`.
+        """
+        path = Path(path)
+        if path.exists():
+            raise AlreadyExists(f"{path} exists; choose another name or remove it first")
+        with files.directory(path) as new:
+            write(self, new)
+        return path
+
+
+def from_zoo(zoo: Zoo, model: Model, provenance: dict) -> Generator:
+    """A generator fitted on `zoo`, which its provenance remembers."""
+    record = {
+        "kind": model.kind,
+        **provenance,
+        "versions": library_versions(),
+        "zoo": zoo.provenance,
+    }
+    return Generator(zoo.family, zoo.spec, np.asarray(zoo.contexts, float), model, record)
+
+
+def write(generator: Generator, path: str | Path) -> None:
+    """Write a generator's three files into the directory `path`, `config.json` last."""
+    path, model = Path(path), generator.model
+    config = {
+        "format": FORMAT,
+        "kind": model.kind,
+        "family": generator.family,
+        "policy": generator.spec.to_json(),
+        "trained_contexts": generator.trained_contexts,
+        "settings": model.settings(),
+    }
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
+    files.save_json(path / "provenance.json", generator.provenance, overwrite=True)
+    files.save_arrays(path / "weights.safetensors", arrays, overwrite=True)
+    files.save_json(path / "config.json", config, overwrite=True)
+
+
+def load(name_or_path: str | Path) -> Generator:
+    """A shipped generator by name, or one's own from its directory.
+
+    Raises:
+        UnknownGenerator: neither a shipped name nor a generator's directory.
+        BadFile: its files are damaged, truncated or of another version.
+    """
+    known = shipped()
+    path = SHIPPED / name_or_path if str(name_or_path) in known else Path(name_or_path)
+    if not (path / "config.json").is_file():
+        if path.exists():
+            raise UnknownGenerator(f"{path} is not a generator: it has no config.json")
+        raise unknown(UnknownGenerator, "generator", "Shipped", str(name_or_path), known)
+    return _read(path)
+
+
+def shipped() -> list[str]:
+    """Names of the generators that come with the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def check_zoo(zoo: Zoo) -> Family:
+    """The zoo's family, once its rows are fit to train on.
+
+    Raises:
+        BadZoo: its policies do not fit its family, an expert has no final row, or weights are not
+            finite.
+    """
+    tasks = family(zoo.family)
+    if (zoo.spec.obs, zoo.spec.action) != (tasks.obs_size, tasks.action_size):
+        raise BadZoo(
+            f"this zoo's policies take {zoo.spec.obs} observations and give {zoo.spec.action} "
+            f"actions; {tasks.name} has {tasks.obs_size} and {tasks.action_size}"
+        )
+    if zoo.contexts.shape[1] != tasks.context.size or len(zoo.final_rows) != len(zoo.contexts):
+        raise BadZoo(
+            f"this zoo has {len(zoo.final_rows)} final rows for contexts {zoo.contexts.shape}; "
+            f"{tasks.name} needs one a context, [x, {tasks.context.size}]"
+        )
+    if not np.isfinite(zoo.weights).all():
+        raise BadZoo(
+            "this zoo holds weights that are not finite; `hyperpolicy zoo verify` says which"
+        )
+    return tasks
+
+
+def beyond(
+    space: ContextSpace, trained: Float[np.ndarray, "x c"], contexts: Float[np.ndarray, "n c"]
+) -> Bool[np.ndarray, " n"]:
+    """Where a context lies outside the box of the trained ones.
+
+    On a circle every angle lies between two trained ones; those in a gap of half a circle or more
+    count as outside.
+    """
+    outside = np.zeros(len(contexts), bool)
+    for i, period in enumerate(space.period):
+        known, x = np.sort(trained[:, i]), contexts[:, i]
+        if period is not None:
+            gaps = np.diff(known, append=known[0] + period)
+            widest = int(gaps.argmax())
+            if gaps[widest] < period / 2:
+                continue
+            origin = known[(widest + 1) % len(known)]  # the trained arc starts where the gap ends
+            known, x = np.array([0.0, period - gaps[widest]]), np.mod(x - origin, period)
+        slack = 1e-9 * max(1.0, np.abs(known).max())
+        outside |= (x < known[0] - slack) | (x > known[-1] + slack)
+    return outside
+
+
+def _read(path: Path) -> Generator:
+    config = files.load_json(path / "config.json")
+    arrays, _ = files.load_arrays(path / "weights.safetensors")
+    try:
+        if config["format"] != FORMAT or config["kind"] not in KINDS:
+            raise BadFile(
+                f"{path} holds a {config['kind']!r} of format {config['format']!r}; this version "
+                f"reads {FORMAT!r}: {', '.join(KINDS)}"
+            )
+        tasks, spec = family(config["family"]), PolicySpec.from_json(config["policy"])
+        module, _, name = KINDS[config["kind"]].partition(":")
+        kind = getattr(import_module(f"hyperpolicy.generate.{module}"), name)
+        like = kind.skeleton(config["settings"], tasks, spec)
+        contexts = np.asarray(config["trained_contexts"], float)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadFile(f"{path}/config.json is damaged ({error!r})") from None
+    found = {name: array.shape for name, array in arrays.items()}
+    wanted = {name: leaf.shape for name, leaf in _named(like).items()}
+    if found != wanted:
+        name = next(n for n in wanted | found if found.get(n) != wanted.get(n))
+        raise BadFile(
+            f"{path}/weights.safetensors does not fit its config.json: {name} has shape "
+            f"{found.get(name)}, expected {wanted.get(name)}"
+        )
+    model = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+    return Generator(
+        config["family"], spec, contexts, model, files.load_json(path / "provenance.json")
+    )
+
+
+def _named(model: Model) -> dict:
+    leaves = jax.tree_util.tree_leaves_with_path(model)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -1,0 +1,207 @@
+"""The one training loop of the generators: seeds side by side, metrics, snapshots, resuming.
+
+A `step(state, own, shared, i)` is written for ONE fit; `vmap` runs the fits of several seeds at
+once. `own` is each fit's data, `shared` all fits'. All randomness comes from the seed and `i`, so
+a run that was killed and resumed equals one left alone.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hyperpolicy import files
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+
+REPORT_STEPS = 100
+"""Steps of one jitted call, and between two lines of metrics."""
+SNAPSHOT = "snapshot.safetensors"
+SNAPSHOT_S = 60.0
+"""Seconds between snapshots."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is called, how long it is, where it writes, and what identifies it."""
+
+    label: str
+    seeds: tuple[int, ...]
+    steps: int
+    out: Path | None
+    signature: dict
+    """Everything the result depends on: a snapshot resumes only under the same signature."""
+
+
+def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:
+    """The state after `run.steps` steps, and the step at which each fit died (−1: it lives).
+
+    A fit dies when one of its losses stops being finite; the others go on.
+
+    Raises:
+        BadSetting: every fit died, or the snapshot in `run.out` is of another run.
+    """
+    fits = (state, jnp.full(len(run.seeds), -1))
+    start, fits = resume(run, fits)
+    advance = jax.jit(partial(_advance, jax.vmap(step, (0, 0, None, None))), donate_argnums=0)
+    saved = time.monotonic()
+    with _progress() as bar:
+        task = bar.add_task(run.label, total=run.steps, completed=start, loss="")
+        while start < run.steps:
+            stop = min(start + REPORT_STEPS, run.steps)
+            fits, means = advance(fits, own, shared, start, stop)
+            start = stop
+            means = {name: np.asarray(value) for name, value in means.items()}
+            _log(run, start, means)
+            bar.update(task, completed=start, loss=_line(means))
+            if time.monotonic() - saved >= SNAPSHOT_S or start == run.steps:
+                snapshot(run, start, fits)
+                saved = time.monotonic()
+    state, died_at = fits
+    return state, _mourn(run, np.asarray(died_at))
+
+
+# --- Steps --------------------------------------------------------------------------------
+def _advance(step: Callable, fits, own, shared, start, stop):
+    """Steps `start` … `stop` of all fits, and the mean of each metric over them."""
+    shapes = jax.eval_shape(step, fits[0], own, shared, start)[1]
+    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def body(i, carry):
+        (state, died_at), sums = carry
+        state, metrics = step(state, own, shared, i)
+        finite = jnp.isfinite(sum(metrics.values()))
+        died_at = jnp.where(finite | (died_at >= 0), died_at, i)
+        return (state, died_at), jax.tree.map(jnp.add, sums, metrics)
+
+    fits, sums = jax.lax.fori_loop(start, stop, body, (fits, sums))
+    return fits, jax.tree.map(lambda s: s / (stop - start), sums)
+
+
+def _mourn(run: Run, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    dead = [f"seed {s} at step {i}" for s, i in zip(run.seeds, died_at, strict=True) if i >= 0]
+    if dead:
+        text = f"{run.label}: numbers stopped being finite for {', '.join(dead)}"
+        if len(dead) == len(run.seeds):
+            raise BadSetting(f"{text}; lower the rate or the loss weights")
+        warnings.warn(f"{text}; the other seeds went on", stacklevel=3)
+    return died_at
+
+
+# --- Snapshots ----------------------------------------------------------------------------
+def resume(run: Run, fits):
+    """Where to go on: the snapshot in `run.out`, or step 0 in a new directory.
+
+    Raises:
+        BadSetting: the snapshot belongs to another configuration, zoo or list of seeds.
+        AlreadyExists: `run.out` holds other files.
+    """
+    if run.out is None:
+        return 0, fits
+    claim(run.out)
+    path = run.out / SNAPSHOT
+    if not path.exists():
+        snapshot(run, 0, fits)
+        return 0, fits
+    fits, meta = files.load_tree(path, fits)
+    if meta.get("signature") != _signature(run):
+        raise BadSetting(
+            f"{run.out} holds a snapshot of another run (its configuration, zoo or seeds differ); "
+            "choose another directory or remove it"
+        )
+    _trim_log(run.out / "metrics.jsonl", meta["step"])
+    return meta["step"], fits
+
+
+def claim(out: Path | None) -> None:
+    """Check that `out` is free, or holds a run to resume.
+
+    Raises:
+        AlreadyExists: it holds other files.
+    """
+    if out is None or not out.exists() or (out / SNAPSHOT).exists():
+        return
+    if not out.is_dir() or any(p.is_file() for p in out.iterdir()):
+        raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
+
+
+def snapshot(run: Run, step: int, fits) -> None:
+    """Write everything needed to go on from `step`."""
+    if run.out is not None:
+        meta = {"step": step, "signature": _signature(run)}
+        files.save_tree(run.out / SNAPSHOT, fits, meta, overwrite=True)
+
+
+def finish(out: Path | None) -> None:
+    """Remove the snapshots below `out`, of a run whose result is safe and of its earlier stages."""
+    if out is not None:
+        for path in Path(out).rglob(SNAPSHOT):
+            path.unlink()
+
+
+def digest(tree) -> str:
+    """A short checksum of training data."""
+    state = hashlib.sha256()
+    for array in jax.tree.leaves(tree):
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()[:16]
+
+
+def _signature(run: Run) -> dict:
+    record = {**run.signature, "seeds": run.seeds, "steps": run.steps}
+    return json.loads(json.dumps(record))  # as it will be read back
+
+
+# --- Metrics ------------------------------------------------------------------------------
+def _log(run: Run, step: int, means: dict[str, np.ndarray]) -> None:
+    if run.out is None:
+        return
+    lines = []
+    for n, seed in enumerate(run.seeds):
+        values = {name: float(value[n]) for name, value in means.items()}
+        plain = {name: v if np.isfinite(v) else None for name, v in values.items()}
+        lines.append(json.dumps({"step": step, "seed": seed, **plain}))
+    try:
+        with open(run.out / "metrics.jsonl", "a") as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError as error:
+        raise BadFile(f"cannot write {run.out}/metrics.jsonl: {error}") from None
+
+
+def _trim_log(path: Path, step: int) -> None:
+    """Drop the lines a killed run wrote after its last snapshot."""
+    if path.exists():
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        kept = [line + "\n" for line in whole if json.loads(line)["step"] <= step]
+        text = "".join(kept)
+
+        def writer(temporary: Path) -> None:
+            temporary.write_text(text)
+
+        files.write(path, writer, overwrite=True)
+
+
+def _line(means: dict[str, np.ndarray]) -> str:
+    return "  ".join(f"{name} {np.median(value):.4g}" for name, value in means.items())
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description} {task.completed:,}/{task.total:,} steps"),
+        BarColumn(bar_width=20),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)

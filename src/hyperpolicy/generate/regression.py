@@ -1,0 +1,127 @@
+"""The simplest generator: a polynomial of the context, fitted to the experts' PCA coordinates.
+
+    θ(c) = mean + normalizer⁻¹(φ(c) · C) · basis,  C = argmin Σ_i ‖φ(c_i) C − z_i‖² + n·ridge·‖C₁…‖²
+
+φ(c) holds all monomials of the encoded context (bounds scaled to [−1, 1], angles as sine and
+cosine) up to `degree`; the constant is not penalized. The seed of `generate` changes nothing.
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import combinations_with_replacement
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.generate import pca as pca_
+from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo
+from hyperpolicy.generate.pca import Pca, PcaConfig
+from hyperpolicy.zoo import Zoo
+
+MAX_DEGREE = 5
+"""Largest degree that the choice by leave-one-context-out considers."""
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    components: int = 32
+    """Principal components kept; fewer where there are fewer training rows."""
+    degree: int | None = None
+    """Degree of the polynomial; None chooses it by leaving out one training context at a time."""
+    ridge: float = 1e-5
+    """Penalty on the squared coefficients, per training row; coordinates are scaled to [−1, 1]."""
+    checkpoints: bool = False
+    """Fit every row of the zoo, not only the experts' final ones."""
+
+
+class Regression(eqx.Module):
+    kind: ClassVar[str] = "regression"
+    pca: Pca
+    coefficients: Float[Array | np.ndarray, "m z"]
+    degree: int = eqx.field(static=True)
+
+    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
+        phi = features(np.asarray(family.context.encode(contexts)), self.degree)
+        latents = np.asarray(phi @ self.coefficients, np.float32)
+        return np.asarray(self.pca.decode(latents), np.float32)
+
+    def settings(self) -> dict:
+        return {"degree": self.degree, "latent": self.pca.size}
+
+    @classmethod
+    def skeleton(cls, settings: dict, family: Family, spec) -> "Regression":
+        z, degree = settings["latent"], settings["degree"]
+        m = features(np.zeros((1, family.context.encoded_size)), degree).shape[1]
+        coefficients = jax.ShapeDtypeStruct((m, z), np.float32)
+        return jax.eval_shape(
+            lambda pca, c: cls(pca, c, degree), pca_.blank(z, spec.size), coefficients
+        )
+
+
+def features(encoded: Float[np.ndarray, "n d"], degree: int) -> Float[np.ndarray, "n m"]:
+    """φ: the monomials of each row's d numbers up to `degree`, the constant first."""
+    columns = [np.ones(len(encoded))]
+    for power in range(1, degree + 1):
+        for factors in combinations_with_replacement(range(encoded.shape[1]), power):
+            columns.append(np.prod(encoded[:, factors], axis=1))
+    return np.stack(columns, axis=1)
+
+
+def solve(
+    encoded: Float[np.ndarray, "n d"], latents: Float[np.ndarray, "n z"], degree: int, ridge: float
+) -> Float[np.ndarray, "m z"]:
+    """C, the ridge solution for one degree."""
+    phi = features(encoded, degree)
+    penalty = ridge * len(phi) * np.eye(phi.shape[1])
+    penalty[0, 0] = 0.0
+    return np.linalg.lstsq(phi.T @ phi + penalty, phi.T @ latents, rcond=None)[0]
+
+
+def choose_degree(
+    encoded: Float[np.ndarray, "x d"], latents: Float[np.ndarray, "x z"], ridge: float
+) -> int:
+    """The degree that best predicts each expert from all others; at most x − 2, at least 1."""
+    count = len(encoded)
+    if count < 3:
+        return count - 1
+
+    def error(degree: int) -> float:
+        total = 0.0
+        for held in range(count):
+            rest = np.arange(count) != held
+            guess = solve(encoded[rest], latents[rest], degree, ridge)
+            gap = features(encoded[~rest], degree) @ guess - latents[~rest]
+            total += float((gap**2).sum())
+        return total
+
+    return min(range(1, min(MAX_DEGREE, count - 2) + 1), key=error)
+
+
+def fit(config: RegressionConfig, zoo: Zoo) -> Generator:
+    """The regression of `zoo`'s experts on their contexts.
+
+    Raises:
+        BadSetting: a degree that the number of training contexts cannot determine.
+        BadZoo: a zoo that cannot be trained on.
+    """
+    family = check_zoo(zoo)
+    count = len(zoo.contexts)
+    if config.degree is not None and not 0 <= config.degree < count:
+        raise BadSetting(
+            f"degree {config.degree} needs more than {count} training contexts; "
+            f"0 … {count - 1} are possible, or none to choose one"
+        )
+    rows = np.arange(len(zoo)) if config.checkpoints else zoo.final_rows
+    pca = pca_.fit(PcaConfig(config.components), zoo.weights[rows])
+    encoded = np.asarray(family.context.encode(zoo.contexts))
+
+    degree = config.degree
+    if degree is None:
+        degree = choose_degree(encoded, pca.encode(zoo.finals.weights), config.ridge)
+    solution = solve(encoded[zoo.expert[rows]], pca.encode(zoo.weights[rows]), degree, config.ridge)
+    model = Regression(pca, np.asarray(solution, np.float32), degree)
+    return from_zoo(zoo, model, {"config": asdict(config), "degree": degree})

@@ -1,0 +1,63 @@
+"""Base plus difference: the simplest generator that uses all of a specialized zoo.
+
+    θ(c) = fold(base, c) + Σᵢ wᵢ(c) (θᵢ − fold(base, cᵢ))
+
+The base is the context-conditioned policy the experts started from; folded at c it is an ordinary
+policy. What fine-tuning changed is interpolated linearly between the two neighboring experts and
+kept constant beyond the last one. Inside the trained range of a one-number context this equals the
+interpolation of the experts' weights, because folding is linear in the encoded context; outside it
+the base goes on and carries the last expert's change along.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadZoo
+from hyperpolicy.generate.conditioned import Conditioned
+from hyperpolicy.generate.generator import Generator, from_zoo
+from hyperpolicy.generate.interpolate import Linear, linear
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.zoo import Zoo
+
+
+class Residual(eqx.Module):
+    kind: ClassVar[str] = "residual"
+    base: Conditioned
+    change: Linear
+    """Its weights are what fine-tuning added to the folded base."""
+
+    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
+        return self.base.write(family, contexts, seed) + self.change.write(family, contexts, seed)
+
+    def settings(self) -> dict:
+        return self.change.settings()
+
+    @classmethod
+    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Residual":
+        parts = (kind.skeleton(settings, family, spec) for kind in (Conditioned, Linear))
+        return cls(*parts)
+
+
+def fit(base: Generator, zoo: Zoo) -> Generator:
+    """The generator of `zoo`'s experts, which were fine-tuned from `base`.
+
+    Raises:
+        BadZoo: the base is of another family or architecture.
+        BadSetting: contexts of more than one number; neighbors are not defined there.
+    """
+    if not isinstance(base.model, Conditioned) or (base.family, base.spec) != (
+        zoo.family,
+        zoo.spec,
+    ):
+        raise BadZoo(
+            f"the base is a {base.model.kind} of {base.family} for {base.spec}; the zoo holds "
+            f"{zoo.family} policies of {zoo.spec}: give the base these experts started from"
+        )
+    model = linear(zoo).model
+    folded = base.generate(zoo.contexts).weights
+    change = Linear(model.contexts, zoo.finals.weights - folded)
+    return from_zoo(zoo, Residual(base.model, change), {"base": base.provenance})

@@ -1,0 +1,60 @@
+"""Base plus difference: exact at experts, linear between them, the base's course beyond them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperpolicy.errors import BadZoo
+from hyperpolicy.generate import conditioned, interpolate, residual
+from hyperpolicy.generate.generator import load
+
+from .conftest import SPEC, smooth_zoo
+
+
+@pytest.fixture(scope="module")
+def base():
+    wide = replace(SPEC, obs=SPEC.obs + 1)
+    weights = np.random.default_rng(2).normal(scale=0.3, size=wide.size).astype(np.float32)
+    return conditioned.from_weights("cheetah-vel", wide, weights, smooth_zoo().contexts, {})
+
+
+def test_experts_are_met_exactly(base, zoo):
+    made = residual.fit(base, zoo).generate(zoo.contexts)
+    np.testing.assert_allclose(made.weights, zoo.finals.weights, atol=1e-5)
+
+
+def test_between_experts_it_is_linear_interpolation(base, zoo):
+    contexts = np.array([[0.5], [1.31], [2.6]])
+    made = residual.fit(base, zoo).generate(contexts)
+    mixed = interpolate.linear(zoo).generate(contexts)
+    np.testing.assert_allclose(made.weights, mixed.weights, atol=1e-5)
+
+
+def test_beyond_them_the_base_goes_on_with_the_last_change(base, zoo):
+    ends = np.array([[2.7], [2.9]])
+    with pytest.warns(UserWarning, match="outside the trained range"):
+        made = residual.fit(base, zoo).generate(ends).weights
+    with pytest.warns(UserWarning, match="outside the trained range"):
+        folded = base.generate(ends).weights
+    np.testing.assert_allclose(made[1] - made[0], folded[1] - folded[0], atol=1e-5)
+    assert np.abs(folded[1] - folded[0]).max() > 1e-3
+
+
+def test_save_and_load(base, zoo, tmp_path):
+    generator = residual.fit(base, zoo)
+    generator.save(tmp_path / "g")
+    contexts = np.array([[0.4], [1.0]])
+    np.testing.assert_array_equal(
+        load(tmp_path / "g").generate(contexts).weights, generator.generate(contexts).weights
+    )
+
+
+def test_another_architecture_is_refused(zoo):
+    wide = replace(SPEC, obs=SPEC.obs + 1, hidden=(5, 5))
+    weights = np.zeros(wide.size, np.float32)
+    other = conditioned.from_weights("cheetah-vel", wide, weights, zoo.contexts, {})
+    with pytest.raises(BadZoo, match="give the base"):
+        residual.fit(other, zoo)
+    with pytest.raises(BadZoo, match="give the base"):
+        residual.fit(interpolate.nearest(zoo), zoo)

@@ -1,0 +1,121 @@
+"""PCA, normalizers, regression, interpolation: against zoos whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperpolicy import envs
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.generate import interpolate, normalizer, pca, regression
+from hyperpolicy.generate.regression import RegressionConfig
+
+
+def test_normalizers_round_trip_and_survive_constant_features():
+    rows = np.random.default_rng(0).normal(size=(9, 3)) * [1.0, 5.0, 0.0] + [0.0, 2.0, 7.0]
+    for fit in (normalizer.limits, normalizer.gaussian, normalizer.pooled):
+        norm = fit(rows)
+        np.testing.assert_allclose(norm.invert(norm(rows)), rows, atol=1e-5)
+        np.testing.assert_allclose(norm(rows)[:, 2], 0.0, atol=1e-6)
+    scaled = normalizer.limits(rows)(rows)[:, :2]
+    np.testing.assert_allclose(scaled.min(axis=0), -1.0, atol=1e-5)
+    np.testing.assert_allclose(scaled.max(axis=0), 1.0, atol=1e-5)
+    np.testing.assert_allclose(normalizer.gaussian(rows)(rows).std(axis=0), [1, 1, 0], atol=1e-5)
+    a, b = normalizer.pooled(rows)(rows)[:2, :2]
+    np.testing.assert_allclose(np.ptp(normalizer.pooled(rows)(rows), axis=0).max(), 2.0, rtol=1e-5)
+    ratio = (a - b) / (rows[0, :2] - rows[1, :2])
+    np.testing.assert_allclose(ratio[0], ratio[1], rtol=1e-4)
+
+
+def test_pca_recovers_rows_of_its_rank(zoo):
+    encoder = pca.fit(pca.PcaConfig(2), zoo.weights)
+    rebuilt = np.stack([encoder.decode(encoder.encode(w)) for w in zoo.weights])
+    np.testing.assert_allclose(rebuilt, zoo.weights, atol=1e-4)
+    np.testing.assert_allclose(encoder.basis @ encoder.basis.T, np.eye(2), atol=1e-5)
+    assert pca.fit(pca.PcaConfig(99), zoo.weights[:4]).size == 3
+
+
+def test_regression_recovers_a_quadratic_and_its_degree(zoo):
+    """θ is quadratic in v: leave-one-out chooses 2, and speeds never seen come out right."""
+    generator = regression.fit(RegressionConfig(), zoo)
+    assert generator.model.degree == 2
+    v = np.array([[0.5], [2.2]])
+    finals = zoo.finals.weights
+    powers = np.concatenate([zoo.contexts**0, zoo.contexts, zoo.contexts**2], axis=1)
+    true = np.concatenate([v**0, v, v**2], axis=1) @ np.linalg.lstsq(powers, finals, rcond=None)[0]
+    np.testing.assert_allclose(generator.generate(v).weights, true, atol=1e-3)
+    np.testing.assert_array_equal(
+        generator.generate(v, seed=1).weights, generator.generate(v, seed=2).weights
+    )
+
+
+def test_checkpoints_are_used_only_when_asked_for(make_zoo):
+    clean, noisy = make_zoo(noise=0.0), make_zoo(noise=0.3)
+    v = np.array([[1.0]])
+
+    def write(zoo, checkpoints):
+        config = RegressionConfig(degree=2, checkpoints=checkpoints)
+        return regression.fit(config, zoo).generate(v).weights
+
+    np.testing.assert_array_equal(write(clean, False), write(noisy, False))
+    assert np.abs(write(clean, True) - write(noisy, True)).max() > 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_contexts(make_zoo, count):
+    zoo = make_zoo(num_experts=count)
+    generator = regression.fit(RegressionConfig(), zoo)
+    assert generator.model.degree <= max(count - 2, min(count - 1, 1))
+    assert np.isfinite(generator.generate(zoo.contexts).weights).all()
+    for trivial in (interpolate.nearest(zoo), interpolate.linear(zoo)):
+        np.testing.assert_allclose(
+            trivial.generate(zoo.contexts).weights, zoo.finals.weights, atol=1e-6
+        )
+    with pytest.raises(BadSetting, match="degree"):
+        regression.fit(RegressionConfig(degree=count), zoo)
+
+
+def test_regression_on_a_circle(make_ant_zoo):
+    """Angles enter as sine and cosine: 0 and 2π are one context, the gap is bridged."""
+    zoo = make_ant_zoo(np.linspace(0.2, 6.0, 9))
+    generator = regression.fit(RegressionConfig(degree=1), zoo)
+    a, b = generator.generate([[0.0], [2 * np.pi]]).weights
+    np.testing.assert_array_equal(a, b)
+    true = make_ant_zoo([0.0, 3.3]).finals.weights
+    np.testing.assert_allclose(generator.generate([[0.0], [3.3]]).weights, true, atol=1e-3)
+
+
+def test_features_by_hand():
+    phi = regression.features(np.array([[2.0, 3.0]]), 2)
+    np.testing.assert_array_equal(phi, [[1, 2, 3, 4, 6, 9]])
+
+
+def test_nearest(zoo):
+    near = interpolate.nearest(zoo).generate(zoo.contexts[[4, 1]] + 0.1).weights
+    np.testing.assert_array_equal(near, zoo.finals.weights[[4, 1]])
+
+
+def test_linear_mixes_neighbors_and_clamps(zoo):
+    generator = interpolate.linear(zoo)
+    finals, v = zoo.finals.weights, zoo.contexts
+    third = v[2] + (v[3] - v[2]) / 3
+    np.testing.assert_allclose(
+        generator.generate([third]).weights[0], finals[2] * 2 / 3 + finals[3] / 3, atol=1e-5
+    )
+    with pytest.warns(UserWarning, match="outside the trained range"):
+        np.testing.assert_allclose(generator.generate([[3.0]]).weights[0], finals[-1], atol=1e-6)
+
+
+def test_linear_goes_round_a_circle(make_ant_zoo):
+    zoo = make_ant_zoo([1.0, 3.0, 5.0])
+    middle = (5.0 + 1.0 + 2 * np.pi) / 2  # halfway from 5 rad over 0 to 1 rad
+    mixed = interpolate.linear(zoo).generate([[middle]]).weights[0]
+    np.testing.assert_allclose(mixed, zoo.finals.weights[[0, 2]].mean(axis=0), atol=1e-5)
+
+
+def test_linear_needs_one_number(zoo, monkeypatch):
+    wide = envs.ContextSpace(("v", "w"), ("m/s", "m/s"), (0.0, 0.0), (3.0, 3.0), (None, None))
+    monkeypatch.setattr(envs.CheetahVel, "context", wide)
+    plane = replace(zoo, contexts=np.repeat(zoo.contexts, 2, axis=1))
+    with pytest.raises(BadSetting, match="one number"):
+        interpolate.linear(plane)
