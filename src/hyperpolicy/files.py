@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from hyperpolicy.errors import AlreadyExists, BadFile, DiskFull
 
 
-def write(path: str | Path, writer: Callable[[Path], None], overwrite: bool = False) -> Path:
+def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = False) -> Path:
     """Call `writer` with a temporary name beside `path`, then rename.
 
     Raises:
@@ -31,6 +31,7 @@ def write(path: str | Path, writer: Callable[[Path], None], overwrite: bool = Fa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(temporary)
+        temporary.chmod(0o644)  # safetensors leaves files to their owner alone
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -11,7 +11,9 @@ Weights are stored as float16 (design §7); nothing in a zoo is a pickle.
 """
 
 import json
+import subprocess
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -221,13 +223,18 @@ class Zoo:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions that physics and learning depend on."""
+    """Versions that physics and learning depend on; the commit, when run from a clone."""
     found = {}
     for name in ("hyperpolicy", "mujoco", "gymnasium", "jax"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "unknown"
+    here = Path(__file__).parent
+    asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):  # an installed package has none
+        done = subprocess.run(asked, capture_output=True, text=True, check=True)
+        found["commit"] = done.stdout.strip()
     return found
 
 

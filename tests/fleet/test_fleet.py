@@ -73,7 +73,7 @@ def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
     """A run stopped in the middle by Ctrl-C and called again ends where the other one did."""
     whole, whole_dir = zoo
     out = tmp_path / "run"
-    _interrupt_after(monkeypatch, 11)
+    _interrupt_after(monkeypatch, 16)  # between the two checkpoints
     with pytest.raises(KeyboardInterrupt):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
     monkeypatch.undo()

@@ -104,7 +104,7 @@ def run(
             updates = schedule.updates_per_step * max(0, r.step - schedule.fill_steps)
             progress.step(updates, r.step, r.train_return(n, e))
             if go is advance and updates in marks:
-                r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor))[:n])
+                r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor)))
             if go is advance and updates in exams:
                 returns = evaluate(np.asarray(r.fleet.mean)[:n])
                 progress.evaluated(updates, returns)
@@ -192,7 +192,7 @@ def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int)
         weights=fleet.mean[:n],
         critics=np.asarray(critics)[:n],
         log_alpha=fleet.learner.log_alpha[:n],
-        checkpoints=np.stack(r.checkpoints),
+        checkpoints=np.stack(r.checkpoints)[:, :n],
         checkpoint_updates=np.array(
             schedule.due(schedule.num_checkpoints, schedule.average_from)[: len(r.checkpoints)]
         ),

@@ -143,7 +143,7 @@ def independent(out: Path, cfg: SacConfig | None = None, schedule: Schedule = IN
     return train(cfg, fam, grid.contexts, schedule, "shared", out=out, provenance=origin)
 
 
-def ship(runs: Path, into: Path, num_checkpoints: int = 4) -> list[Path]:
+def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
     """Compact slices of the finished runs under `runs`, as zoos in `into`; those that are new.
 
     Specialized runs become `specialized-<split>`, those of another seed s
