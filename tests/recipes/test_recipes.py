@@ -70,7 +70,9 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
         assert np.isfinite(rows[name].mean), name
     assert rows["HypLatent"].num_seeds == 2
     assert rows[ORACLE].tasks == rows[NEAREST].tasks and len(rows[NEAREST].tasks) == 5
-    text = table.markdown(cells)
+    halves = table.between(config)
+    assert [one.returns.shape[2] for one in halves.values()] == [40, 40, 39]
+    text = table.markdown(cells, halves)
     assert "published" in text and "independent zoo, split `sixteenth`" in text
     monkeypatch.setattr(table, "cell", lambda *a: pytest.fail("computed again"))
     again = table.run(config)

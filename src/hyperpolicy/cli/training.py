@@ -166,7 +166,7 @@ class CheetahVelTable(Command):
         for (kind, split), comparison in cells.items():
             console.print(comparison.rich(f"{kind} zoo, split {split}"))
         page = self.out / "table.md"
-        text = recipe.markdown(cells)
+        text = recipe.markdown(cells, recipe.between(config))
         files.write(page, lambda p: p.write_text(text), overwrite=True)
         console.print(f"the whole table: {page}")
 

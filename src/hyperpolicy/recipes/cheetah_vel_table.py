@@ -14,6 +14,7 @@ import numpy as np
 from hyperpolicy import files
 from hyperpolicy.envs import Split, family
 from hyperpolicy.errors import BadZoo
+from hyperpolicy.evaluate import tables
 from hyperpolicy.evaluate.compare import (
     Comparison,
     Method,
@@ -21,7 +22,8 @@ from hyperpolicy.evaluate.compare import (
     standard_rows,
 )
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.score import Score, score
+from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (
     conditioned,
@@ -46,11 +48,9 @@ DISTILLED = "distilled conditional policy"
 
 HYPLATENT = {
     "HypLatent": HypLatentConfig(steps=5_000),
-    "HypLatent, behavior loss": HypLatentConfig(
-        steps=5_000, behavior=1e3, regularization=1.0, dropout=0.0
-    ),
+    "HypLatent, behavior loss": HypLatentConfig(steps=5_000, behavior=1e3),
 }
-"""The second one's weights were chosen on the `full` split with five training speeds held out."""
+"""λ_behavior was chosen on the `full` split with five of its training speeds held out."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,28 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     return compare(rows, published("cheetah-vel") if split_name == "full" else ())
 
 
+def between(config: TableConfig) -> dict[str, Score]:
+    """The residual generator on the grid's 40 speeds and half way between them, and the experts.
+
+    Written by the generators of the `full` split, which has 35 of the speeds in training.
+    """
+    fam = family("cheetah-vel")
+    grid = fam.grid("macaw")
+    path = config.out / "between.json"
+    if not path.exists():
+        sources = find(config.zoos, "specialized", grid.split("full"))
+        makers = [residual.fit(conditioned.from_base(s.base), s.train) for s in sources]
+        halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
+        experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
+        found = {
+            "experts, on the grid": score(experts, fam, grid.contexts, config.episodes),
+            f"{RESIDUAL}, on the grid": score(makers, fam, grid.contexts, config.episodes),
+            f"{RESIDUAL}, between its points": score(makers, fam, halves, config.episodes),
+        }
+        files.save_json(path, {name: one.to_json() for name, one in found.items()})
+    return {name: Score.from_json(one) for name, one in files.load_json(path).items()}
+
+
 # --- Zoos ---------------------------------------------------------------------------------
 def find(zoos: Path, kind: str, split: Split) -> list[Source]:
     """The training experts of `split` in every zoo of this kind; never a test expert.
@@ -221,9 +243,15 @@ def read(path: Path) -> Comparison:
     return compare(rows, published("cheetah-vel") if split == "full" else ())
 
 
-def markdown(cells: dict[tuple[str, str], Comparison]) -> str:
-    """All cells as one Markdown page."""
+def markdown(cells: dict[tuple[str, str], Comparison], halves: dict[str, Score]) -> str:
+    """All cells and the speeds between the grid's points as one Markdown page."""
     parts = []
     for (kind, split), comparison in cells.items():
         parts.append(f"### {kind} zoo, split `{split}`\n\n{comparison.markdown()}\n")
+    lines = [
+        [name, number(one.mean), interval_text(one.interval), str(one.num_seeds)]
+        for name, one in halves.items()
+    ]
+    text = tables.markdown(["policies", "mean", "95 % CI", "seeds"], lines)
+    parts.append(f"### Between the grid's points (specialized zoo, split `full`)\n\n{text}\n")
     return "\n".join(parts)

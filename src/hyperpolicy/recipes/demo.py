@@ -45,9 +45,7 @@ class DemoConfig:
     out: Path = Path("demo")
     """Where generator, table, pictures and video go; a number is added where it exists."""
     hyplatent: HypLatentConfig = field(
-        default_factory=lambda: HypLatentConfig(
-            steps=5_000, behavior=1e3, regularization=1.0, dropout=0.0
-        )
+        default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
     """The generator to fit."""
     episodes: int = 10
