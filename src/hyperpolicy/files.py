@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -96,7 +98,7 @@ def save_tree(path: str | Path, tree, meta: dict | None = None, overwrite=False)
     return save_arrays(path, {f"{i:04d}": x for i, x in enumerate(leaves)}, meta, overwrite)
 
 
-def load_tree(path: str | Path, like) -> tuple[object, dict]:
+def load_tree(path: str | Path, like) -> tuple[Any, dict]:
     """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`.
 
     Raises:
@@ -110,7 +112,7 @@ def load_tree(path: str | Path, like) -> tuple[object, dict]:
     for i, leaf in enumerate(leaves):
         array = arrays[f"{i:04d}"]
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            array = jax.random.wrap_key_data(array)
+            array = jax.random.wrap_key_data(jnp.asarray(array))
         if array.shape != leaf.shape:
             raise BadFile(f"{path}: array {i} has shape {array.shape}, expected {leaf.shape}")
         out.append(array)

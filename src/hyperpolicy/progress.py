@@ -18,7 +18,8 @@ class FleetProgress:
         self.label, self.n, self.schedule = label, num_experts, schedule
         self.every_s = 0.5 if self.console.is_terminal else every_s
         self.began = self.shown = time.monotonic()
-        self.first = None  # (updates, steps, time) when learning began here
+        self.first: tuple[int, int, float] | None = None
+        """(updates, steps, time) when learning began here."""
         self.evaluation = "–"
 
     def __enter__(self) -> "FleetProgress":

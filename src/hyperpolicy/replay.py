@@ -63,7 +63,7 @@ def push(
 
 
 def draw(
-    ring: Float[Array, "capacity d"], size: Int[Array, ""], num: int, key: Key
+    ring: Float[Array, "capacity d"], size: Int[Array, ""] | np.int32, num: int, key: Key
 ) -> Float[Array, "num d"]:
     """`num` rows drawn uniformly, with replacement, from the first `size`."""
     return ring[jax.random.randint(key, (num,), 0, size)]

@@ -105,8 +105,10 @@ class Fit(Command):
             generator.save(self.out)
         else:
             refuse(self.out / "config.json")
-            fit = hyplatent.fit if isinstance(self.config, HypLatentConfig) else conditioned.distill
-            generator = fit(self.config, zoo, self.seed, self.out)
+            if isinstance(self.config, HypLatentConfig):
+                generator = hyplatent.fit(self.config, zoo, self.seed, self.out)
+            else:
+                generator = conditioned.distill(self.config, zoo, self.seed, self.out)
         console.print(
             f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )

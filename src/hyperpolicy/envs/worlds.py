@@ -107,7 +107,7 @@ class Worlds:
         if broken.any():
             outcome[broken], next_obs[broken] = 0.0, self.obs[broken]
             action = np.where(broken[:, None], np.float32(0), action)
-        reward = family.reward(action, outcome, self.contexts).astype(np.float32)
+        reward = np.asarray(family.reward(action, outcome, self.contexts), np.float32)
         terminated = family.terminated(self._view) & ~broken
         self.elapsed_steps += 1
         truncated = ((self.elapsed_steps >= family.horizon_steps) & ~terminated) | broken

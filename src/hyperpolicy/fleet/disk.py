@@ -131,12 +131,14 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
     lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
     kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
     files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
+    episode_return, last_return = (np.array(x) for x in tree["returns"])
     return Run(
         place(fleet._replace(ring=ring), mesh),
         fresh.worlds,
         tree["action"],
         meta["step"],
-        *(np.array(x) for x in tree["returns"]),
+        episode_return,
+        last_return,
         list(tree["checkpoints"]),
         meta["num_metrics"],
         meta["seconds"],

@@ -146,14 +146,14 @@ def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, 
 
 
 def _clock(schedule: Schedule, step: int, fill_at_random: bool) -> Clock:
-    index = schedule.updates_per_step * max(0, step - schedule.fill_steps)
-    averaged = index - schedule.average_from * schedule.num_updates
+    updates = schedule.updates_per_step * max(0, step - schedule.fill_steps)
+    averaged = updates - schedule.average_from * schedule.num_updates
     count = max(0, int(averaged // schedule.updates_per_step))
     return Clock(
         step=np.int32(step),
         position=np.int32(step * schedule.num_envs % schedule.ring),
         size=np.int32(min((step + 1) * schedule.num_envs, schedule.ring)),
-        index=np.int32(index),
+        updates=np.int32(updates),
         share=np.float32(1.0 / (count + 1)),
         random=np.bool_(fill_at_random and step < schedule.fill_steps),
     )
@@ -181,23 +181,24 @@ def _count_returns(r: Run, step) -> None:
 
 def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int) -> Trained:
     o = family.obs_size + view.extra_inputs(family)
-    fleet = jax.device_get(r.fleet._replace(key=None, learner=r.fleet.learner._replace(key=None)))
-    critics = jax.vmap(sac.critic_spec(cfg, o, family.action_size).flatten)(fleet.learner.targets)
+    learner = r.fleet.learner
+    mean, ring, died_at = (np.asarray(x) for x in (r.fleet.mean, r.fleet.ring, r.fleet.died_at))
+    critics = jax.vmap(sac.critic_spec(cfg, o, family.action_size).flatten)(learner.targets)
     size = min(schedule.num_steps * schedule.num_envs, schedule.ring)
     states = [
-        fleet.ring[i, np.random.default_rng(seed).integers(0, size, schedule.num_states)]
+        ring[i, np.random.default_rng(seed).integers(0, size, schedule.num_states)]
         for i, seed in enumerate(tasks.seeds[:n])
     ]
     return Trained(
-        weights=fleet.mean[:n],
+        weights=mean[:n],
         critics=np.asarray(critics)[:n],
-        log_alpha=fleet.learner.log_alpha[:n],
+        log_alpha=np.asarray(learner.log_alpha)[:n],
         checkpoints=np.stack(r.checkpoints)[:, :n],
         checkpoint_updates=np.array(
             schedule.due(schedule.num_checkpoints, schedule.average_from)[: len(r.checkpoints)]
         ),
         states=np.stack(states)[:, :, : family.obs_size],
-        died_at=fleet.died_at[:n],
+        died_at=died_at[:n],
     )
 
 

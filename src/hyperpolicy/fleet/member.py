@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
@@ -33,15 +34,18 @@ class Member(NamedTuple):
     died_at: Int[Array, ""]  # updates done when a number stopped being finite, −1 while alive
 
 
+Count = Int[Array, ""] | np.int32
+
+
 class Clock(NamedTuple):
     """Where the run stands; the same for every member."""
 
-    step: Int[Array, ""]  # steps of the worlds
-    position: Int[Array, ""]  # next row of the rings
-    size: Int[Array, ""]  # filled rows of the rings
-    index: Int[Array, ""]  # gradient updates done
-    share: Float[Array, ""]  # weight of the newest actor in the average
-    random: Bool[Array, ""]  # act at random
+    step: Count  # steps of the worlds
+    position: Count  # next row of the rings
+    size: Count  # filled rows of the rings
+    updates: Count  # gradient updates done
+    share: Float[Array, ""] | np.float32  # weight of the newest actor in the average
+    random: Bool[Array, ""] | np.bool_  # act at random
 
 
 def act(
@@ -57,8 +61,8 @@ def act(
 
 
 def draw_batch(family: Family, view: View, num: int, member: Member, pool: Pool, clock: Clock, i):
-    """The batch of update `clock.index + i`."""
-    key = jax.random.fold_in(jax.random.fold_in(member.key, clock.index + i), 1)
+    """The batch of update `clock.updates + i`."""
+    key = jax.random.fold_in(jax.random.fold_in(member.key, clock.updates + i), 1)
     key_rows, key_pool = jax.random.split(key)
     rows = replay.draw(member.ring, clock.size, num, key_rows)
     return view.batch(family, rows, pool, key_pool)
@@ -70,7 +74,7 @@ def settle(cfg: sac.SacConfig, spec, old: sac.SacState, member: Member, clock: C
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
     alive = finite & (member.died_at < 0)
     keep = lambda new, before: jnp.where(alive, new, before)  # noqa: E731
-    died_at = jnp.where(finite | (member.died_at >= 0), member.died_at, clock.index + num)
+    died_at = jnp.where(finite | (member.died_at >= 0), member.died_at, clock.updates + num)
     learner = jax.tree.map(keep, member.learner, old)
     mean = member.mean + clock.share * (spec.flatten(learner.actor) - member.mean)
     return member._replace(learner=learner, mean=keep(mean, member.mean), died_at=died_at)
@@ -104,7 +108,7 @@ def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Sche
         def step(i, learners):
             def one(learner, member, pool):
                 batch = draw_batch(family, view, schedule.batch, member, pool, clock, i)
-                return sac.update(cfg, learner, batch, clock.index + i)
+                return sac.update(cfg, learner, batch, clock.updates + i)
 
             return for_each(one, learners, fleet, pool)
 

@@ -115,21 +115,25 @@ def train(
         seeds=seed * 10_000 + np.arange(n),
     )
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
-    fresh = isinstance(start, str)
+    kind: str = "given"
+    if isinstance(start, str):
+        begin, kind = _fresh_start(cfg, family, 0, start, seed), start
+    else:
+        begin = _given_start(cfg, family, start, n)
     trained = loop.run(
         cfg,
         family,
         OWN_TASK,
         tasks,
         schedule,
-        _fresh_start(cfg, family, 0, start, seed) if fresh else _given_start(cfg, family, start, n),
+        begin,
         partial(_evaluate, family, spec, contexts, schedule.episodes),
-        fill_at_random=fresh,
+        fill_at_random=kind != "given",
         out=out,
     )
     record = {
         "made_by": "fleet.train",
-        "start": start if fresh else "given",
+        "start": kind,
         "seed": seed,
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
@@ -179,8 +183,13 @@ def train_bases(
         out=out,
         label="bases",
     )
-    record = {"made_by": "fleet.train_bases", "sac": asdict(cfg), "schedule": asdict(schedule)}
-    record |= {"env_steps": schedule.env_steps, "updates": schedule.num_updates}
+    record = {
+        "made_by": "fleet.train_bases",
+        "sac": asdict(cfg),
+        "schedule": asdict(schedule),
+        "env_steps": schedule.env_steps,
+        "updates": schedule.num_updates,
+    }
     return [
         Base(
             family.name,

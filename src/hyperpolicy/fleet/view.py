@@ -45,7 +45,7 @@ def _own_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) 
     """Transitions labeled with the learner's one context."""
     t = unpack(layout(family), rows)
     context = jnp.broadcast_to(pool.contexts[0], (len(rows), pool.contexts.shape[1]))
-    reward = family.reward(t.action, t.outcome, context, jnp)
+    reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
     return Batch(t.obs, t.action, reward, t.next_obs, t.terminated)
 
 
@@ -57,7 +57,7 @@ def _any_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) 
     """Transitions relabeled with contexts drawn from the pool; the policy sees the context."""
     t = unpack(layout(family), rows)
     context = pool.contexts[jax.random.randint(key, (len(rows),), 0, pool.size)]
-    reward = family.reward(t.action, t.outcome, context, jnp)
+    reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
     obs = _any_observe(family, t.obs, context)
     next_obs = _any_observe(family, t.next_obs, context)
     return Batch(obs, t.action, reward, next_obs, t.terminated)

@@ -38,8 +38,8 @@ class Residual(eqx.Module):
 
     @classmethod
     def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Residual":
-        parts = (kind.skeleton(settings, family, spec) for kind in (Conditioned, Linear))
-        return cls(*parts)
+        change = Linear.skeleton(settings, family, spec)
+        return cls(Conditioned.skeleton(settings, family, spec), change)
 
 
 def fit(base: Generator, zoo: Zoo) -> Generator:
@@ -57,7 +57,7 @@ def fit(base: Generator, zoo: Zoo) -> Generator:
             f"the base is a {base.model.kind} of {base.family} for {base.spec}; the zoo holds "
             f"{zoo.family} policies of {zoo.spec}: give the base these experts started from"
         )
-    model = linear(zoo).model
+    linear(zoo)  # raises where neighbors are not defined
     folded = base.generate(zoo.contexts).weights
-    change = Linear(model.contexts, zoo.finals.weights - folded)
+    change = Linear(np.asarray(zoo.contexts, float), zoo.finals.weights - folded)
     return from_zoo(zoo, Residual(base.model, change), {"base": base.provenance})

@@ -7,6 +7,7 @@ fitted once on each; where it has one, methods that draw random numbers are fitt
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from hyperpolicy.evaluate.compare import (
     standard_rows,
 )
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.score import Score, score
+from hyperpolicy.evaluate.score import Maker, Score, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (
@@ -81,6 +82,16 @@ class Source:
     train: Zoo
     base: Base | None
 
+    def conditioned(self) -> Generator:
+        """The base as a generator.
+
+        Raises:
+            BadZoo: these experts were not specialized from one.
+        """
+        if self.base is None:
+            raise BadZoo(f"{self.path} has no base.safetensors; its experts are independent")
+        return conditioned.from_base(self.base)
+
     @property
     def env_steps(self) -> int:
         """Environment steps behind the training experts."""
@@ -108,7 +119,7 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     out = config.out / "fits" / f"{kind}-{split_name}"
     several = len(sources) > 1
 
-    def each(make: Callable[[Source], object]) -> Method:
+    def each(make: Callable[[Source], Maker]) -> Method:
         return Method([make(s) for s in sources], sources[0].env_steps)
 
     def drawn(fit_on: Callable[[Zoo, int], Generator], draws: int = 1) -> Method:
@@ -132,9 +143,9 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     if base is None:
         conditioned_row = distilled
     else:
-        makers = [conditioned.from_base(s.base) for s in sources]
+        makers = [s.conditioned() for s in sources]
         conditioned_row = Method(makers, base.provenance["env_steps"])
-        methods[RESIDUAL] = each(lambda s: residual.fit(conditioned.from_base(s.base), s.train))
+        methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
         methods[DISTILLED] = distilled
     oracles = experts_at(config.zoos, kind, split)
     rows = standard_rows(
@@ -161,7 +172,7 @@ def between(config: TableConfig) -> dict[str, Score]:
     path = config.out / "between.json"
     if not path.exists():
         sources = find(config.zoos, "specialized", grid.split("full"))
-        makers = [residual.fit(conditioned.from_base(s.base), s.train) for s in sources]
+        makers = [residual.fit(s.conditioned(), s.train) for s in sources]
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
         found = {
@@ -213,7 +224,7 @@ def fit_hyplatent(
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
     if len(sources) > 1:
         return [
-            fit_once(out / f"zoo-{i}", lambda o, s=s, i=i: hyplatent.fit(cfg, s.train, i, o))
+            fit_once(out / f"zoo-{i}", partial(hyplatent.fit, cfg, s.train, i))
             for i, s in enumerate(sources)
         ]
     places = [out / f"seed-{seed}" for seed in seeds]

@@ -20,7 +20,7 @@ from hyperpolicy.evaluate.compare import (
 )
 from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.score import score
+from hyperpolicy.evaluate.score import Maker, score
 from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
@@ -117,7 +117,7 @@ def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out:
     fam = family("cheetah-vel")
     experts = Zoo.load(config.zoo)
     between = np.linspace(0.075, 3.0, 79)[:, None]  # the grid's speeds and those half way between
-    rows = {
+    rows: dict[str, tuple[Maker, np.ndarray]] = {
         SHIPPED: (shipped, between),
         FITTED: (fitted, between),
         NEAREST: (interpolate.nearest(source.train), between),
