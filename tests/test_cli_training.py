@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -100,3 +101,20 @@ def test_a_schedule_that_cannot_work_is_explained(tmp_path, capsys):
     assert end.value.code == 2
     assert run(f"train cheetah-vel --out {tmp_path / 'x'} --num-updates 10") == 2
     assert "multiple of updates_per_step=8" in capsys.readouterr().err
+
+
+def test_tensorboard_logs(tmp_path):
+    """Two evaluations, each as median, lowest and highest over the experts."""
+    out = tmp_path / "run"
+    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track") == 0
+    assert [path.stat().st_size > 100 for path in (out / "tensorboard").iterdir()] == [True]
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    out = tmp_path / "run"
+    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("MissingExtra: ")
+    assert "pip install 'hyperpolicy[track]'" in error
+    assert not out.exists()

@@ -33,6 +33,8 @@ class Train(Command):
     """Every expert from its own networks, or all from one initialization."""
     seed: int = 0
     """Of networks, exploration and worlds."""
+    track: bool = False
+    """Write TensorBoard logs beside metrics.jsonl; needs the extra `track`."""
     sac: SacConfig = field(default_factory=SacConfig)
     schedule: Schedule = field(default_factory=Schedule)
 
@@ -52,6 +54,7 @@ class Train(Command):
             self.seed,
             self.out,
             origin,
+            self.track,
         )
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
@@ -139,6 +142,8 @@ class Zoos(Command):
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(self.out / "specialized", jobs)
             console.print(f"{kind}: done")
+        for path in zoos.draw_curves(self.out, self.out):
+            console.print(f"learning curves: {path}")
         if self.ship is not None:
             for path in zoos.ship(self.out, self.ship):
                 console.print(f"new slice: {path}")

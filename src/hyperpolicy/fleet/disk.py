@@ -51,10 +51,9 @@ class Run:
         return self.last_return.reshape(-1, e).mean(axis=1)[:n]
 
 
-def log(out: Path | None, r: Run, n: int, e: int, updates: int, returns) -> None:
+def log(out: Path, r: Run, n: int, e: int, updates: int, returns) -> dict:
+    """Append one line to the metrics; the record."""
     r.num_metrics += 1
-    if out is None:
-        return
     learner = r.fleet.learner
     record = {
         "updates": updates,
@@ -68,6 +67,7 @@ def log(out: Path | None, r: Run, n: int, e: int, updates: int, returns) -> None
     }
     with open(out / METRICS, "a") as file:
         file.write(json.dumps(record) + "\n")
+    return record
 
 
 def check_settings(out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule) -> None:

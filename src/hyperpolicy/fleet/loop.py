@@ -23,6 +23,7 @@ from hyperpolicy.fleet.view import Pool, View, layout
 from hyperpolicy.progress import FleetProgress
 from hyperpolicy.replay import pack
 from hyperpolicy.rl import sac
+from hyperpolicy.tracking import tensorboard
 
 
 class Trained(NamedTuple):
@@ -55,16 +56,19 @@ def run(
     out: Path | None = None,
     snapshot_every_s: float = 300.0,
     label: str = "experts",
+    track: bool = False,
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
-    `metrics.jsonl` in `out` gets one line an evaluation. Ctrl-C writes a snapshot, then raises
-    KeyboardInterrupt.
+    `metrics.jsonl` in `out` gets one line an evaluation, TensorBoard too with `track`. Ctrl-C
+    writes a snapshot, then raises KeyboardInterrupt.
 
     Raises:
         BadSetting: `out` holds a run with other settings.
         DiskFull: a snapshot could not be written; the last one is intact.
+        MissingExtra: `track` without tensorboardX.
     """
+    tracker = tensorboard(out) if track and out is not None else lambda record: None
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
@@ -108,7 +112,8 @@ def run(
             if go is advance and updates in exams:
                 returns = evaluate(np.asarray(r.fleet.mean)[:n])
                 progress.evaluated(updates, returns)
-                disk.log(out, r, n, e, updates, returns)
+                if out is not None:
+                    tracker(disk.log(out, r, n, e, updates, returns))
             if out is not None and (
                 time.monotonic() - saved > snapshot_every_s or interrupted.is_set()
             ):

@@ -92,15 +92,17 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     provenance: dict | None = None,
+    track: bool = False,
 ) -> Zoo:
     """A zoo with one expert for each context.
 
     With `out`, the run can be stopped and called again with the same arguments; the finished zoo
-    lies in `out/zoo`.
+    lies in `out/zoo`. `track` writes TensorBoard logs beside `metrics.jsonl`.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
+        MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
     contexts = family.context.check(contexts)
@@ -130,6 +132,7 @@ def train(
         partial(_evaluate, family, spec, contexts, schedule.episodes),
         fill_at_random=kind != "given",
         out=out,
+        track=track,
     )
     record = {
         "made_by": "fleet.train",

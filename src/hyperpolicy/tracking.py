@@ -1,0 +1,38 @@
+"""TensorBoard, for who wants to watch; `metrics.jsonl` is written anyway."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hyperpolicy.errors import MissingExtra
+
+
+def tensorboard(out: Path) -> Callable[[dict], None]:
+    """A function that writes one record of metrics, its lists as median, lowest and highest.
+
+    Raises:
+        MissingExtra: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise MissingExtra(
+            "TensorBoard logs need tensorboardX: pip install 'hyperpolicy[track]'"
+        ) from None
+    writer = SummaryWriter(str(out / "tensorboard"))
+
+    def write(record: dict) -> None:
+        step = record["updates"]
+        for name, value in record.items():
+            if not isinstance(value, list):
+                writer.add_scalar(name, value, step)
+                continue
+            finite = np.array(value, float)[np.isfinite(np.array(value, float))]
+            if len(finite):  # before the first episode ends there is no return
+                writer.add_scalar(f"{name}/median", np.median(finite), step)
+                writer.add_scalar(f"{name}/lowest", finite.min(), step)
+                writer.add_scalar(f"{name}/highest", finite.max(), step)
+        writer.flush()
+
+    return write
