@@ -40,11 +40,11 @@ def contenders(counts: tuple[int, ...], widths: tuple[int, ...], quick: bool) ->
     cases, theirs = {}, str(peers.python())
     for width in widths:
         for n in counts:
-            seconds = 1.0 if quick else 20.0 if n == max(EXPERTS) else 8.0
+            seconds = 1.0 if quick else 12.0 if n == max(EXPERTS) else 5.0
             settings = {"experts": n, "width": width, "seconds": seconds}
             cases[f"fleet {n} × {width}"] = Case("fleet.py", settings)
         for library in PEERS:
-            settings = {"library": library, "width": width, "seconds": 1.0 if quick else 10.0}
+            settings = {"library": library, "width": width, "seconds": 1.0 if quick else 6.0}
             cases[f"{library} {width}"] = Case("peer.py", settings, theirs)
     return cases
 

@@ -13,6 +13,7 @@ Weights are stored as float16 (design §7); nothing in a zoo is a pickle.
 import json
 import subprocess
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -118,8 +119,10 @@ class Zoo:
         )
 
     # --- on disk --------------------------------------------------------------------------
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, beside: Callable[[Path], object] | None = None) -> Path:
         """Write the zoo as a new directory; it appears whole or not at all.
+
+        `beside` writes further files into it, which get checksums too.
 
         Raises:
             AlreadyExists: something is at `path`.
@@ -138,7 +141,9 @@ class Zoo:
                 experts["log_alpha"] = np.asarray(self.log_alpha, np.float32)
             files.save_arrays(new / "experts.safetensors", experts)
             _write_shard(new, self, 0, [])
-            _write_manifest(new, self.spec, self.family, self.provenance | library_versions(), 1)
+            if beside is not None:
+                beside(new)
+            _write_manifest(new, self.spec, self.family, library_versions() | self.provenance, 1)
         return path
 
     def append(self, path: str | Path) -> Path:
@@ -261,7 +266,9 @@ def _write_manifest(
     path: Path, spec: PolicySpec, family: str, provenance: dict, num_shards: int
 ) -> None:
     shards = [f"actors-{i:03d}.safetensors" for i in range(num_shards)]
-    counted = ["index.jsonl", "experts.safetensors", *shards]
+    known = {"index.jsonl", "experts.safetensors", *shards}
+    others = {p.name for p in path.glob("*.safetensors") if not p.name.startswith("actors-")}
+    counted = sorted(known | others)
     record = {
         "format": FORMAT,
         "family": family,

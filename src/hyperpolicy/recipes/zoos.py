@@ -184,10 +184,15 @@ def _ship_one(
     if into.exists():
         return []
     zoo = cut(Zoo.load(path), num_checkpoints)
-    (zoo if critics else replace(zoo, critics=None)).save(into)
-    if base is not None:
+    # a run that did not note its commit must not get the slice's
+    origin = {"commit": "not recorded"} | zoo.provenance
+    zoo = replace(zoo, critics=zoo.critics if critics else None, provenance=origin)
+    if base is None:
+        zoo.save(into)
+    else:
         half = replace(base, policy=Policies(_half(base.policy.weights), base.policy.spec))
-        replace(half, critics=_half(base.critics)).save(into / "base.safetensors")
+        half = replace(half, critics=_half(base.critics))
+        zoo.save(into, lambda new: half.save(new / "base.safetensors"))
     return [into]
 
 
