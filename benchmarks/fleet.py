@@ -21,14 +21,15 @@ EXPERTS, WIDTHS = (1, 8, 40), (64, 256)
 PEERS = {"stable_baselines3": "SB3", "sbx": "SBX"}
 
 
-def main(quick: bool = False) -> None:
+def main(quick: bool = False, repeats: int = 3) -> None:
     """Measure, print a table, and write results/fleet.json.
 
     Args:
         quick: one short repeat of the smallest case, to see that all works; nothing is written.
+        repeats: runs of every case, interleaved.
     """
     counts, widths = ((1,), (64,)) if quick else (EXPERTS, WIDTHS)
-    repeats = 1 if quick else 3
+    repeats = 1 if quick else repeats
     results = measure(contenders(counts, widths, quick), repeats)
     console.print(table(counts, widths, results))
     if not quick:
