@@ -202,7 +202,14 @@ def test_generate_writes_policies_and_overwrites_nothing(generator, tmp_path, ca
     assert capsys.readouterr().err.startswith("AlreadyExists: ")
 
 
-def test_score_prints_trivial_rows_beside(zoo, generator, tmp_path, capsys):
+def test_score_refuses_who_trained_on_test_contexts(zoo, generator, capsys):
+    assert run("score", "cheetah-vel", "--policy", generator, "--zoo", zoo) == 2
+    assert "was trained on test contexts of split 'full'" in capsys.readouterr().err
+
+
+def test_score_prints_trivial_rows_beside(zoo, tmp_path, capsys):
+    train = hp.family("cheetah-vel").grid("macaw").split("sixteenth").train
+    generator = interpolate.nearest(hp.Zoo.load(zoo).only(train)).save(tmp_path / "generator")
     out = tmp_path / "score.json"
     code = run(
         *("score", "cheetah-vel", "--policy", generator, "--zoo", zoo),

@@ -77,6 +77,7 @@ def test_fit_then_generate(trained, tmp_path, kind, capsys):
     ("line", "says"),
     [
         ("fit {zoo} --out {new} regression", "BadZoo: no expert at context"),
+        ("train cheetah-vel --out {zoo}", "AlreadyExists: "),
         ("fit {zoo} --split sixteenth --out {new} residual", "BadFile: "),
         ("fit {zoo} --split sixteenth --out {new} regression --degree 9", "BadSetting: degree 9"),
         ("fit nowhere --out {new} regression", "BadZoo: nowhere is not a zoo"),

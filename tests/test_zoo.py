@@ -9,7 +9,7 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, DiskFull
 from hyperpolicy.nets.policy import Policies, PolicySpec
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import FORMAT, Zoo
 
 SPEC = PolicySpec(3, 2, (4, 4))
 
@@ -68,7 +68,9 @@ def test_a_few_rows_are_read_alone(tmp_path):
 def test_appended_rows_follow_the_old_ones(tmp_path):
     zoo = make_zoo()
     zoo.save(tmp_path / "z")
-    more = replace(zoo, weights=zoo.weights + 1, updates=zoo.updates + 1000)
+    more = replace(
+        zoo, weights=zoo.weights + 1, updates=zoo.updates + 1000, final=np.zeros(len(zoo), bool)
+    )
     more.append(tmp_path / "z")
     back = Zoo.load(tmp_path / "z")
     np.testing.assert_array_equal(back.updates, np.append(zoo.updates, more.updates))
@@ -76,10 +78,19 @@ def test_appended_rows_follow_the_old_ones(tmp_path):
         Zoo.load(tmp_path / "z", np.array([8, 9])).weights,
         np.stack([zoo.weights[8], more.weights[0].astype(np.float16).astype(np.float32)]),
     )
+    np.testing.assert_array_equal(back.finals.weights, zoo.finals.weights)
     assert Zoo.verify(tmp_path / "z") == []
-    other = replace(zoo, contexts=zoo.contexts + 0.1)
     with pytest.raises(BadZoo, match="same family"):
-        other.append(tmp_path / "z")
+        replace(more, contexts=zoo.contexts + 0.1).append(tmp_path / "z")
+    with pytest.raises(BadZoo, match="has its final row already"):
+        zoo.append(tmp_path / "z")
+
+
+def test_files_beside_a_zoo_are_verified_too(tmp_path):
+    make_zoo().save(tmp_path / "z", lambda new: (new / "base.safetensors").write_bytes(b"x" * 50))
+    assert Zoo.verify(tmp_path / "z") == []
+    (tmp_path / "z" / "base.safetensors").write_bytes(b"y" * 50)
+    assert Zoo.verify(tmp_path / "z") == ["base.safetensors does not match its checksum"]
 
 
 def test_only_picks_experts_in_the_order_asked():
@@ -123,6 +134,10 @@ def test_foreign_and_empty_directories_are_refused(tmp_path):
         Zoo.load(tmp_path)
     (tmp_path / "zoo.json").write_text(json.dumps({"format": "something else"}))
     with pytest.raises(BadZoo, match="something else"):
+        Zoo.load(tmp_path)
+    (tmp_path / "index.jsonl").write_text("")
+    (tmp_path / "zoo.json").write_text(json.dumps({"format": FORMAT, "shards": []}))
+    with pytest.raises(BadZoo, match="lacks checksums, family, policy, provenance"):
         Zoo.load(tmp_path)
     (tmp_path / "zoo.json").write_text('{"format": ')
     with pytest.raises(BadFile, match="half written"):

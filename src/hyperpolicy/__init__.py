@@ -30,7 +30,18 @@ _MEMBERS = {
     "Zoo": "hyperpolicy.zoo:Zoo",
     "load": "hyperpolicy.generate:load",
 }
-_MODULES = ("envs", "nets", "rl", "fleet", "evaluate", "generate", "recipes", "errors", "zoo")
+_MODULES = (
+    "envs",
+    "nets",
+    "rl",
+    "fleet",
+    "evaluate",
+    "generate",
+    "recipes",
+    "errors",
+    "zoo",
+    "rollout",
+)
 
 
 def __getattr__(name: str):

@@ -3,10 +3,11 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hyperpolicy.errors import AlreadyExists, BadFile, DiskFull
+from hyperpolicy.errors import AlreadyExists, BadFile, DiskFull, HyperpolicyError
 
 
 def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = False) -> Path:
@@ -36,13 +37,42 @@ def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = 
         temporary.chmod(0o644)  # safetensors leaves files to their owner alone
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in str(error):
-            raise DiskFull(f"no space left to write {path}; free some and run again") from error
-        raise BadFile(f"cannot write {path}: {error}") from error
+        raise _fault(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def append_line(path: Path, record: dict) -> None:
+    """Add one JSON line; numbers that are not finite become null.
+
+    Raises:
+        DiskFull, BadFile: as `write`.
+    """
+    text = json.dumps(_finite(record), default=_plain) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a") as file:
+            file.write(text)
+    except OSError as error:
+        raise _fault(path, error) from error
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _fault(path: Path, error: Exception) -> HyperpolicyError:
+    """What to tell a user whose `path` could not be written."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left" in str(error):
+        return DiskFull(f"no space left to write {path}; free some and run again")
+    return BadFile(f"cannot write {path}: {error}")
 
 
 def save_json(path: str | Path, record, overwrite: bool = False) -> Path:
@@ -106,7 +136,8 @@ def load_tree(path: str | Path, like) -> tuple[Any, dict]:
     """
     arrays, meta = load_arrays(path)
     leaves, structure = jax.tree.flatten(like)
-    if len(arrays) != len(leaves):
+    names = {f"{i:04d}" for i in range(len(leaves))}
+    if set(arrays) != names:
         raise BadFile(f"{path} holds {len(arrays)} arrays, {len(leaves)} were expected")
     out = []
     for i, leaf in enumerate(leaves):
@@ -125,15 +156,6 @@ def checksum(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def new_directory(path: str | Path) -> Path:
-    """An empty directory at `path`, made if need be; one with files in it is an error."""
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise AlreadyExists(f"{path} exists and is not empty; choose another name or remove it")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 @contextmanager
 def directory(path: str | Path):
     """A temporary directory that becomes `path` when the block ends well, else vanishes."""
@@ -144,7 +166,7 @@ def directory(path: str | Path):
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise BadFile(f"cannot write {path}: {error}") from error
+        raise _fault(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -158,8 +158,8 @@ def trace(
 
 # --- Parts --------------------------------------------------------------------------------
 def _worlds(family: Family, contexts, episodes: int, seed: int) -> Worlds:
-    if episodes < 1:
-        raise BadSetting(f"episodes={episodes}; give at least 1")
+    if episodes < 1 or seed < 0:
+        raise BadSetting(f"episodes={episodes}, seed={seed}; give at least 1 episode, a seed ≥ 0")
     contexts = family.context.check(contexts)
     seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
     return Worlds(family, np.repeat(contexts, episodes, axis=0), seed=seeds)

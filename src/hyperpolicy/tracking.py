@@ -11,6 +11,8 @@ from hyperpolicy.errors import MissingExtra
 def tensorboard(out: Path) -> Callable[[dict], None]:
     """A function that writes one record of metrics, its lists as median, lowest and highest.
 
+    The logs appear in `out/tensorboard` with the first record.
+
     Raises:
         MissingExtra: tensorboardX is not installed.
     """
@@ -20,10 +22,12 @@ def tensorboard(out: Path) -> Callable[[dict], None]:
         raise MissingExtra(
             "TensorBoard logs need tensorboardX: pip install 'hyperpolicy[track]'"
         ) from None
-    writer = SummaryWriter(str(out / "tensorboard"))
+    writers: list[SummaryWriter] = []
 
     def write(record: dict) -> None:
-        step = record["updates"]
+        if not writers:
+            writers.append(SummaryWriter(str(out / "tensorboard")))
+        writer, step = writers[0], record["updates"]
         for name, value in record.items():
             if not isinstance(value, list):
                 writer.add_scalar(name, value, step)

@@ -44,6 +44,7 @@ class Zoo:
     """Mean deterministic return, NaN where it was not measured."""
     contexts: Float[np.ndarray, "x c"]
     critics: Float[np.ndarray, "x 2 q"] | None = None
+    """Each expert's last target critics."""
     states: Float[np.ndarray, "x s o"] | None = None
     """Observations drawn from each expert's replay."""
     log_alpha: Float[np.ndarray, " x"] | None = None
@@ -147,11 +148,13 @@ class Zoo:
         return path
 
     def append(self, path: str | Path) -> Path:
-        """Add this zoo's rows to the one at `path`, which has the same experts.
+        """Add this zoo's checkpoints to the one at `path`, which has the same experts.
 
         Raises:
-            BadZoo: another family, policy, or other experts.
+            BadZoo: another family, policy, or other experts; a second final row of an expert.
         """
+        if self.final.any():
+            raise BadZoo("only checkpoints can be appended; every expert has its final row already")
         path = Path(path)
         manifest, index = _read_manifest(path)
         there = _experts(path)
@@ -235,11 +238,12 @@ def library_versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "unknown"
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
-    with suppress(OSError, subprocess.CalledProcessError):  # an installed package has none
-        done = subprocess.run(asked, capture_output=True, text=True, check=True)
-        found["commit"] = done.stdout.strip()
+    clone = Path(__file__).parents[2]
+    if (clone / ".git").exists():  # an installed package has none of its own
+        asked = ["git", "-C", str(clone), "describe", "--always", "--dirty", "--exclude=*"]
+        with suppress(OSError, subprocess.CalledProcessError):
+            done = subprocess.run(asked, capture_output=True, text=True, check=True)
+            found["commit"] = done.stdout.strip()
     return found
 
 
@@ -288,6 +292,9 @@ def _read_manifest(path: Path) -> tuple[dict, list[dict]]:
         if manifest.get("format") != FORMAT:
             raise BadZoo(f"{path} has format {manifest.get('format')!r}, this reads {FORMAT!r}")
         index = [json.loads(line) for line in (path / "index.jsonl").read_text().splitlines()]
+        missing = {"family", "policy", "shards", "checksums", "provenance"} - set(manifest)
+        if missing:
+            raise BadZoo(f"{path}/zoo.json lacks {', '.join(sorted(missing))}")
         index = [row for row in index if row["shard"] < len(manifest["shards"])]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise BadZoo(f"{path} is damaged ({error}); `hyperpolicy zoo verify` says more") from None
@@ -309,6 +316,8 @@ def _read_rows(path: Path, manifest: dict, rows: Int[np.ndarray, " k"]) -> Float
     out, start = np.zeros((len(rows), size), np.float32), 0
     for name in manifest["shards"]:
         with files.open_arrays(path / name) as shard:
+            if "weights" not in shard.keys():  # noqa: SIM118
+                raise BadZoo(f"{path}/{name} holds no weights")
             part = shard.get_slice("weights")
             count, width = part.get_shape()
             if width != size:

@@ -1,5 +1,6 @@
 """The fleet: equal to its experts alone, resumable bit for bit, robust against one bad expert."""
 
+import functools
 import json
 import os
 import signal
@@ -109,6 +110,39 @@ def test_finished_run_is_not_trained_again(zoo, monkeypatch):
     np.testing.assert_array_equal(again.weights, whole.weights)
 
 
+def test_a_finished_run_of_other_settings_is_not_passed_off(zoo):
+    _, out = zoo
+    for other in ({"seed": 4}, {"seed": 3, "start": "shared"}):
+        with pytest.raises(BadSetting, match="holds a run with another"):
+            fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, out=out, **other)
+
+
+def test_metrics_after_the_last_snapshot_are_written_once(zoo, tmp_path, monkeypatch):
+    """Killed between a snapshot and the next: the lines in between are dropped and come again."""
+    whole, _ = zoo
+    out = tmp_path / "run"
+    original, saved = disk.save, []
+
+    def save(where, r, schedule):
+        if r.step == 10:
+            original(where, r, schedule)
+            saved.append(r.step)
+        if r.step == 15:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(disk, "save", save)
+    monkeypatch.setattr(loop, "run", functools.partial(loop.run, snapshot_every_s=-1.0))
+    with pytest.raises(RuntimeError, match="killed"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    assert saved == [10]
+    assert len((out / disk.METRICS).read_text().splitlines()) == 1
+    monkeypatch.undo()
+    resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    np.testing.assert_array_equal(resumed.weights, whole.weights)
+    lines = [json.loads(x)["updates"] for x in (out / disk.METRICS).read_text().splitlines()]
+    assert lines == [12, 24]
+
+
 def test_another_run_in_the_same_directory_is_refused(tmp_path, monkeypatch):
     _interrupt_after(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
@@ -207,8 +241,15 @@ def test_relabeling_stays_inside_the_pool():
 def test_bad_schedules_and_contexts():
     with pytest.raises(BadSetting, match="multiple of updates_per_step"):
         fleet.Schedule(num_updates=10, updates_per_step=4)
-    with pytest.raises(BadSetting, match="at least one step"):
-        fleet.Schedule(fill_steps=0)
+    for bad in ("fill_steps", "num_checkpoints", "batch", "updates_per_step", "episodes"):
+        with pytest.raises(BadSetting, match=f"{bad}=0; give at least one"):
+            fleet.Schedule(**{bad: 0})
+    with pytest.raises(BadSetting, match="cannot hold one step"):
+        fleet.Schedule(capacity=3)
+    with pytest.raises(BadSetting, match="share in"):
+        fleet.Schedule(average_from=1.0)
+    with pytest.raises(BadSetting, match="must be positive"):
+        SacConfig(width=0)
     with pytest.raises(BadContext, match="outside"):
         fleet.train(CFG, CHEETAH, np.array([[9.0]]), SHORT)
 

@@ -58,3 +58,9 @@ def test_another_architecture_is_refused(zoo):
         residual.fit(other, zoo)
     with pytest.raises(BadZoo, match="give the base"):
         residual.fit(interpolate.nearest(zoo), zoo)
+
+
+def test_a_base_that_saw_other_contexts_is_refused(base, zoo):
+    """A test context in the base's training would leak into the generator."""
+    with pytest.raises(BadZoo, match="would leak"):
+        residual.fit(base, zoo.only(zoo.contexts[:-1]))

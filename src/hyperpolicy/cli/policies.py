@@ -113,7 +113,7 @@ class Score(Command):
     split: str = "full"
     """Split of the grid; its test contexts are scored."""
     zoo: Path | None = None
-    """Zoo of the trivial rows; zoos/<family>/specialized-full by default."""
+    """Zoo of the trivial rows; zoos/<family>/specialized-<split> by default."""
     episodes: int = 10
     """Episodes of each policy on each context."""
     draws: int = 1
@@ -130,7 +130,7 @@ class Score(Command):
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
         refuse(self.out)
-        makers = {source: maker_of(fam, source, self.zoo) for source in self.policy}
+        makers = {name: self._maker(fam, split, name) for name in self.policy}
         methods = {name: Method([maker], draws=self.draws) for name, maker in makers.items()}
         trivial = self._zoo_rows(fam, split)
         scores = standard_rows(
@@ -145,24 +145,52 @@ class Score(Command):
             comparison.save(self.out)
             print(f"all returns: {self.out}")
 
-    def _zoo_rows(self, fam, split) -> dict:
-        from hyperpolicy.evaluate import Method
+    def _maker(self, fam, split, name: str):
+        """The maker of a row; one that trained on a test context is refused.
+
+        Raises:
+            BadZoo: its training contexts meet the split's test contexts.
+        """
         from hyperpolicy.generate import interpolate
         from hyperpolicy.zoo import Zoo
 
+        if name == "expert":
+            path = zoo_path(fam, self.zoo, self.split)
+            return interpolate.nearest(Zoo.load(path).only(split.train))
+        maker = maker_of(fam, name, self.zoo)
+        trained = getattr(maker, "trained_contexts", split.test[:0])
+        if len(trained) and fam.context.distance(split.test, trained).min() < 1e-6:
+            raise BadZoo(
+                f"{name} was trained on test contexts of split {self.split!r}; score it on a split "
+                "that held its test contexts out, or fit one on this split"
+            )
+        return maker
+
+    def _zoo_rows(self, fam, split) -> dict:
+        from hyperpolicy.evaluate import Method
+        from hyperpolicy.fleet import Base
+        from hyperpolicy.generate import conditioned, interpolate
+        from hyperpolicy.zoo import Zoo
+
         try:
-            zoo = Zoo.load(zoo_path(fam, self.zoo))
-            train = zoo.only(split.train)
-            return {
-                "nearest": Method([interpolate.nearest(train)]),
-                "interpolated": Method([interpolate.linear(train)]),
-                "oracle": Method([zoo.only(split.test).finals]),
-            }
+            path = zoo_path(fam, self.zoo, self.split)
+            train = Zoo.load(path).only(split.train)
+            oracles = Zoo.load(zoo_path(fam, self.zoo)).only(split.test)
         except BadZoo as error:
             if self.zoo is not None:
                 raise
             print(f"without rows of experts: {error}")
             return {}
+        steps = len(train.contexts) * train.provenance.get("env_steps_per_expert", 0)
+        rows = {"oracle": Method([oracles.finals])}
+        if (path / "base.safetensors").exists():
+            base = Base.load(path / "base.safetensors")
+            spent = base.provenance["env_steps"]
+            rows["conditioned"] = Method([conditioned.from_base(base)], spent)
+            steps += spent
+        rows["nearest"] = Method([interpolate.nearest(train)], steps or None)
+        rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
+        return rows
 
 
 # --- Sources ------------------------------------------------------------------------------
@@ -180,13 +208,13 @@ def contexts_of(fam, numbers: tuple[float, ...]):
     return fam.context.check(rows)
 
 
-def zoo_path(fam, given: Path | None) -> Path:
-    """The zoo that was given, or the one the repository ships for the family.
+def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
+    """The zoo that was given, or the one the repository ships for the family and split.
 
     Raises:
         BadZoo: none is there.
     """
-    path = given or Path("zoos") / fam.name / "specialized-full"
+    path = given or Path("zoos") / fam.name / f"specialized-{split}"
     if not path.exists():
         raise BadZoo(f"no zoo at {path}; run in a clone of the repository, or give --zoo")
     return path

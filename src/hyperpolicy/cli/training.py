@@ -8,6 +8,7 @@ from rich.console import Console
 from tyro.conf import Positional, subcommand
 
 from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -98,6 +99,12 @@ class Fit(Command):
 
         zoo = Zoo.load(self.zoo)
         zoo = zoo.only(family(zoo.family).grid(self.grid).split(self.split).train)
+        made_for = zoo.provenance.get("split", self.split)
+        if zoo.provenance.get("base") and made_for != self.split:
+            raise BadZoo(
+                f"{self.zoo} was specialized from a base that saw the training contexts of split "
+                f"{made_for!r}; give --split {made_for}, or the zoo of {self.split!r}"
+            )
         if isinstance(self.config, RegressionConfig | ResidualConfig):
             refuse(self.out)
             if isinstance(self.config, RegressionConfig):

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from hyperpolicy import files
 from hyperpolicy.envs import Family, Worlds
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.fleet.member import Member, place
 from hyperpolicy.fleet.schedule import Schedule
 
@@ -65,22 +65,32 @@ def log(out: Path, r: Run, n: int, e: int, updates: int, returns) -> dict:
         "alpha": np.round(np.exp(np.asarray(learner.log_alpha)[:n]), 6).tolist(),
         "died_at": np.asarray(r.fleet.died_at)[:n].tolist(),
     }
-    with open(out / METRICS, "a") as file:
-        file.write(json.dumps(record) + "\n")
+    files.append_line(out / METRICS, record)
     return record
 
 
-def check_settings(out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule) -> None:
-    """Write what this run is, or compare with what is there."""
+def check_settings(
+    out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule, start: str
+) -> None:
+    """Write what this run is, or compare with what is there; `start` says where learners begin.
+
+    Raises:
+        BadSetting: another run is there.
+        AlreadyExists: `out` holds files and no run.
+        BadFile, DiskFull: `out` cannot be written.
+    """
     record = {
         "family": family.name,
+        "start": start,
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
         "worlds": tasks.worlds.tolist(),
+        "pools": tasks.pools.tolist(),
         "seeds": tasks.seeds.tolist(),
     }
-    out.mkdir(parents=True, exist_ok=True)
     if not (out / RUN).exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise AlreadyExists(f"{out} holds files and no run; choose another directory")
         files.save_json(out / RUN, record)
     there = files.load_json(out / RUN)
     for name, value in json.loads(json.dumps(record)).items():
@@ -118,7 +128,7 @@ def save(out: Path, r: Run, schedule: Schedule) -> None:
 def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
     """The run as its snapshot left it, or None where there is none."""
     if not (out / SNAPSHOT).exists():
-        (out / METRICS).unlink(missing_ok=True)
+        (out / METRICS).unlink(missing_ok=True)  # of a run killed before its first snapshot
         return None
     meta = files.read_meta(out / SNAPSHOT)
     fresh.checkpoints = [np.zeros_like(fresh.fleet.mean)] * meta["checkpoints"]

@@ -23,7 +23,6 @@ from hyperpolicy.fleet.view import Pool, View, layout
 from hyperpolicy.progress import FleetProgress
 from hyperpolicy.replay import pack
 from hyperpolicy.rl import sac
-from hyperpolicy.tracking import tensorboard
 
 
 class Trained(NamedTuple):
@@ -56,19 +55,17 @@ def run(
     out: Path | None = None,
     snapshot_every_s: float = 300.0,
     label: str = "experts",
-    track: bool = False,
+    tracker: Callable[[dict], None] | None = None,
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
-    `metrics.jsonl` in `out` gets one line an evaluation, TensorBoard too with `track`. Ctrl-C
-    writes a snapshot, then raises KeyboardInterrupt.
+    `metrics.jsonl` in `out` gets one line an evaluation, `tracker` the same record. Ctrl-C writes a
+    snapshot, then raises KeyboardInterrupt.
 
     Raises:
         BadSetting: `out` holds a run with other settings.
         DiskFull: a snapshot could not be written; the last one is intact.
-        MissingExtra: `track` without tensorboardX.
     """
-    tracker = tensorboard(out) if track and out is not None else lambda record: None
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
@@ -81,7 +78,6 @@ def run(
 
     r = _begin(cfg, family, tasks, schedule, start, mesh)
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule)
         r = disk.resume(out, r, schedule, mesh) or r
     e = schedule.num_envs
     if r.step == 0:
@@ -113,7 +109,9 @@ def run(
                 returns = evaluate(np.asarray(r.fleet.mean)[:n])
                 progress.evaluated(updates, returns)
                 if out is not None:
-                    tracker(disk.log(out, r, n, e, updates, returns))
+                    record = disk.log(out, r, n, e, updates, returns)
+                    if tracker is not None:
+                        tracker(record)
             if out is not None and (
                 time.monotonic() - saved > snapshot_every_s or interrupted.is_set()
             ):
@@ -134,7 +132,7 @@ def _pad(tasks: Tasks, devices: int) -> Tasks:
 
 def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, mesh) -> Run:
     n, e, c = tasks.worlds.shape
-    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel()
+    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
     worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
     learner = start(jnp.asarray(tasks.seeds, jnp.uint32))
     # distinct from the learner's own stream, which starts from the same number

@@ -33,15 +33,23 @@ class Schedule:
     """Observations kept of each expert's replay."""
 
     def __post_init__(self):
+        least_one = (
+            "num_updates num_envs updates_per_step batch capacity fill_steps num_checkpoints "
+            "num_evaluations episodes num_states"
+        )
+        for name in least_one.split():
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
+        if not 0.0 <= self.average_from < 1.0:
+            raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
         if self.num_updates < self.updates_per_step or self.num_updates % self.updates_per_step:
             raise BadSetting(
                 f"num_updates={self.num_updates} must be a positive multiple of "
                 f"updates_per_step={self.updates_per_step}"
             )
-        if self.fill_steps * self.num_envs < 1 or self.capacity < self.num_envs:
+        if self.capacity < self.num_envs:
             raise BadSetting(
-                f"fill_steps={self.fill_steps} × num_envs={self.num_envs} transitions cannot open "
-                f"a replay of capacity={self.capacity}; give at least one step"
+                f"capacity={self.capacity} cannot hold one step of num_envs={self.num_envs} worlds"
             )
 
     @property

@@ -6,6 +6,7 @@ and whose replay is relabeled with training contexts; folding a context into its
 one ordinary, aligned policy per context, which `train` then fine-tunes.
 """
 
+import hashlib
 import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +28,8 @@ from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.tracking import tensorboard
+from hyperpolicy.zoo import Zoo, library_versions
 
 EVALUATION_SEED = 7_000_000
 """Resets of evaluations during training; tables use others."""
@@ -102,13 +104,12 @@ def train(
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
+        BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
     contexts = family.context.check(contexts)
     out = None if out is None else Path(out)
-    if out is not None and (out / "zoo").exists():
-        return Zoo.load(out / "zoo")
     n, e = len(contexts), schedule.num_envs
     tasks = disk.Tasks(
         worlds=np.repeat(contexts[:, None], e, axis=1),
@@ -116,6 +117,11 @@ def train(
         pool_sizes=np.ones(n, np.int32),
         seeds=seed * 10_000 + np.arange(n),
     )
+    tracker = tensorboard(out) if track and out is not None else None
+    if out is not None:
+        disk.check_settings(out, cfg, family, tasks, schedule, _describe(start))
+        if (out / "zoo").exists():
+            return Zoo.load(out / "zoo")
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
     kind: str = "given"
     if isinstance(start, str):
@@ -132,9 +138,9 @@ def train(
         partial(_evaluate, family, spec, contexts, schedule.episodes),
         fill_at_random=kind != "given",
         out=out,
-        track=track,
+        tracker=tracker,
     )
-    record = {
+    record = library_versions() | {
         "made_by": "fleet.train",
         "start": kind,
         "seed": seed,
@@ -172,6 +178,8 @@ def train_bases(
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
         seeds=np.arange(n) if seeds is None else np.array(seeds),
     )
+    if out is not None:
+        disk.check_settings(out, cfg, family, tasks, schedule, "bases")
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
     trained = loop.run(
@@ -186,7 +194,11 @@ def train_bases(
         out=out,
         label="bases",
     )
-    record = {
+    for i in np.flatnonzero(trained.died_at >= 0):
+        raise BadZoo(
+            f"base {i} stopped being finite at update {trained.died_at[i]}; lower the rates"
+        )
+    record = library_versions() | {
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
@@ -220,6 +232,14 @@ def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Star
     folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, o)))(encoded)
     log_alpha = np.full(len(encoded), base.log_alpha[0], np.float32)
     return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha)
+
+
+def _describe(start: str | Start | Policies) -> str:
+    """Where experts begin, in a word that changes when given weights do."""
+    if isinstance(start, str):
+        return start
+    weights = start.weights if isinstance(start, Policies) else start.policies.weights
+    return f"given {hashlib.sha256(weights.tobytes()).hexdigest()[:16]}"
 
 
 # --- Starts -------------------------------------------------------------------------------

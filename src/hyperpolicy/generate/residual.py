@@ -57,7 +57,19 @@ def fit(base: Generator, zoo: Zoo) -> Generator:
             f"the base is a {base.model.kind} of {base.family} for {base.spec}; the zoo holds "
             f"{zoo.family} policies of {zoo.spec}: give the base these experts started from"
         )
+    seen = zoo_contexts_missing(base, zoo)
+    if len(seen):
+        raise BadZoo(
+            f"the base was trained on contexts the zoo's training experts lack, such as "
+            f"{seen[0].tolist()}; they would leak into the generator: give the base of this split"
+        )
     linear(zoo)  # raises where neighbors are not defined
     folded = base.generate(zoo.contexts).weights
     change = Linear(np.asarray(zoo.contexts, float), zoo.finals.weights - folded)
     return from_zoo(zoo, Residual(base.model, change), {"base": base.provenance})
+
+
+def zoo_contexts_missing(base: Generator, zoo: Zoo) -> Float[np.ndarray, "k c"]:
+    """Contexts the base has seen and none of the zoo's experts stands at."""
+    gaps = np.abs(base.trained_contexts[:, None] - zoo.contexts[None]).max(axis=-1).min(axis=1)
+    return base.trained_contexts[gaps > 1e-6]

@@ -187,4 +187,7 @@ class Policies:
         arrays, meta = files.load_arrays(path)
         if "weights" not in arrays or "spec" not in meta:
             raise BadFile(f"{path} holds no policies (no 'weights' or no 'spec' in it)")
-        return cls(arrays["weights"], PolicySpec.from_json(meta["spec"]))
+        try:
+            return cls(arrays["weights"], PolicySpec.from_json(meta["spec"]))
+        except (TypeError, AttributeError) as error:
+            raise BadFile(f"{path} holds policies of a kind unknown here ({error})") from None

@@ -193,13 +193,14 @@ def find(zoos: Path, kind: str, split: Split) -> list[Source]:
     Raises:
         BadZoo: there is none, or one misses a training expert.
     """
-    paths = _paths(zoos, kind, split.name)
-    sources = []
-    for path in paths:
-        base = path / "base.safetensors"
-        train = Zoo.load(path).only(split.train)
-        sources.append(Source(path, train, Base.load(base) if base.exists() else None))
-    return sources
+    return [source(path, split) for path in _paths(zoos, kind, split.name)]
+
+
+def source(path: Path, split: Split) -> Source:
+    """The training experts of `split` in the zoo at `path`, and its base where it has one."""
+    base = path / "base.safetensors"
+    train = Zoo.load(path).only(split.train)
+    return Source(path, train, Base.load(base) if base.exists() else None)
 
 
 def experts_at(zoos: Path, kind: str, split: Split) -> list[Policies]:
@@ -227,10 +228,10 @@ def fit_hyplatent(
             fit_once(out / f"zoo-{i}", partial(hyplatent.fit, cfg, s.train, i))
             for i, s in enumerate(sources)
         ]
-    places = [out / f"seed-{seed}" for seed in seeds]
-    if not all((place / "config.json").exists() for place in places):
-        hyplatent.fit_seeds(cfg, sources[0].train, seeds, out)
-    return [load(place) for place in places]
+    done = sorted(out.glob("seed-*/config.json"))
+    if done:  # a fit writes all seeds that lived at once
+        return [load(path.parent) for path in done]
+    return hyplatent.fit_seeds(cfg, sources[0].train, seeds, out)
 
 
 def fit_once(out: Path, fit: Callable[[Path], Generator]) -> Generator:

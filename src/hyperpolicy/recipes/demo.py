@@ -66,7 +66,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     if not (config.zoo / "zoo.json").exists():
         raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
     out = files.free_name(config.out)
-    source = table.find(config.zoo.parent, "specialized", split)[0]
+    source = table.source(config.zoo, split)
     console.print(
         f"[bold]1/4[/] {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
         f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"

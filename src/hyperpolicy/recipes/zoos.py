@@ -85,7 +85,8 @@ class Job(NamedTuple):
 
 
 FULL = (Job("full"),)
-ALL_SPLITS = tuple(Job(split) for split in ("full", "eighth", "sixteenth", "extrapolation"))
+SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
+ALL_SPLITS = tuple(Job(split) for split in SPLITS)
 
 REPLICAS = (Job("full", 1), Job("full", 2))
 
@@ -95,19 +96,17 @@ def bases(
 ) -> dict[Job, Base]:
     """A base for each job, trained side by side, each on the training speeds of its split alone."""
     fam = family("cheetah-vel")
-    paths = [job.path(out) / "base.safetensors" for job in jobs]
-    if not all(path.exists() for path in paths):
-        pools = [fam.grid("macaw").split(job.split).train for job in jobs]
-        seeds = [10_000 * job.seed + i for i, job in enumerate(jobs)]
-        name = "-".join(f"{job.split}{job.seed}" for job in jobs)
-        trained = train_bases(
-            preset.base, fam, pools, preset.base_schedule, seeds, out / f"bases-{name}"
-        )
-        for base, path in zip(trained, paths, strict=True):
-            if not path.exists():
-                base.save(path)
-        (out / f"bases-{name}" / SNAPSHOT).unlink(missing_ok=True)
-    return {job: Base.load(path) for job, path in zip(jobs, paths, strict=True)}
+    paths = {job: job.path(out).with_name(f"{job.split}-base.safetensors") for job in jobs}
+    missing = [job for job in jobs if not paths[job].exists()]
+    if missing:
+        pools = [fam.grid("macaw").split(job.split).train for job in missing]
+        seeds = [10_000 * job.seed + SPLITS.index(job.split) for job in missing]
+        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
+        trained = train_bases(preset.base, fam, pools, preset.base_schedule, seeds, run)
+        for job, base in zip(missing, trained, strict=True):
+            base.save(paths[job])
+        (run / SNAPSHOT).unlink(missing_ok=True)
+    return {job: Base.load(path) for job, path in paths.items()}
 
 
 def specialized(
@@ -171,7 +170,7 @@ def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
     for path in sorted((runs / "specialized").glob("seed-*/*/zoo")):
         split, seed = path.parent.name, path.parent.parent.name.removeprefix("seed-")
         name = f"specialized-{split}" + ("" if seed == "0" else f"-seed{seed}")
-        base = Base.load(path.parent / "base.safetensors")
+        base = Base.load(path.parent.with_name(f"{split}-base.safetensors"))
         made += _ship_one(path, into / name, num_checkpoints, seed == "0", base)
     if (runs / "independent/zoo").exists():
         made += _ship_one(runs / "independent/zoo", into / "independent", num_checkpoints, True)

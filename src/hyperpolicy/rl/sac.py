@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.mlp import Mlp
 from hyperpolicy.nets.policy import Actor, PolicySpec, sample
@@ -42,6 +43,13 @@ class SacConfig:
     """Temperature α at the start, in reward per nat."""
     pull: float = 0.0
     """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
+
+    def __post_init__(self):
+        if self.width < 1 or self.policy_period < 1 or self.initial_alpha <= 0:
+            raise BadSetting(
+                f"width={self.width}, policy_period={self.policy_period}, "
+                f"initial_alpha={self.initial_alpha}; all must be positive"
+            )
 
 
 class SacState(NamedTuple):
