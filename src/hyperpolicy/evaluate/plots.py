@@ -1,7 +1,7 @@
 """Pictures of scores, velocities and learning. matplotlib is imported when one is drawn."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def plot_velocities(
 
 
 def plot_learning(
-    metrics: dict[str, str | Path],
+    metrics: Mapping[str, str | Path],
     path: str | Path,
     title: str = "",
     overwrite: bool = False,
