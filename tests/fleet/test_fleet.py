@@ -171,10 +171,10 @@ def test_nan_stops_one_expert_only(zoo):
 
 
 def test_shared_start_is_one_network():
-    from hyperpolicy.fleet.train import _fresh_start
+    from hyperpolicy.fleet.train import fresh_start
 
-    shared = _fresh_start(CFG, CHEETAH, 0, "shared", 0)(np.arange(2, dtype=np.uint32))
-    own = _fresh_start(CFG, CHEETAH, 0, "own", 0)(np.arange(2, dtype=np.uint32))
+    shared = fresh_start(CFG, CHEETAH, 0, "shared", 0)(np.arange(2, dtype=np.uint32))
+    own = fresh_start(CFG, CHEETAH, 0, "own", 0)(np.arange(2, dtype=np.uint32))
     gap = lambda s: np.abs(np.diff(s.actor.mean.weight, axis=0)).max()  # noqa: E731
     assert gap(shared) == 0 and gap(own) > 0
 

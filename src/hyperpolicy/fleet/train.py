@@ -1,14 +1,13 @@
-"""Train experts, or context-conditioned bases that fold into experts.
+"""Train one expert for each context, all at once.
 
 *Independent* experts start from their own networks (`start="own"`) or all from one
-(`start="shared"`). *Specialized* experts start from a base: one SAC whose policy sees the context
-and whose replay is relabeled with training contexts; folding a context into its first layer gives
-one ordinary, aligned policy per context, which `train` then fine-tunes.
+(`start="shared"`). *Specialized* experts start from given ones: a context-conditioned base folded
+at their contexts (`bases.py`), which `train` then fine-tunes.
 """
 
 import hashlib
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,14 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import files
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadFile, BadZoo
+from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
-from hyperpolicy.nets.fold import fold_actor, fold_critics
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.fleet.view import OWN_TASK
+from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
 from hyperpolicy.tracking import tensorboard
@@ -41,48 +38,6 @@ class Start(NamedTuple):
     policies: Policies
     critics: Float[np.ndarray, "n 2 q"]
     log_alpha: Float[np.ndarray, " n"]
-
-
-@dataclass(frozen=True)
-class Base:
-    """A context-conditioned policy with its critics: inputs are [obs, encoded context]."""
-
-    family: str
-    contexts: Float[np.ndarray, "k c"]
-    """The training contexts; nothing else was seen."""
-    policy: Policies
-    """One row; its spec is wider than the family's observation."""
-    critics: Float[np.ndarray, "1 2 q"]
-    log_alpha: Float[np.ndarray, " 1"]
-    provenance: dict
-
-    def save(self, path: str | Path) -> Path:
-        """Write one file; an existing one is an error."""
-        arrays = {
-            "weights": self.policy.weights,
-            "critics": self.critics,
-            "log_alpha": self.log_alpha,
-            "contexts": self.contexts,
-        }
-        spec = self.policy.spec.to_json()
-        meta = {"family": self.family, "spec": spec, "provenance": self.provenance}
-        return files.save_arrays(path, arrays, meta)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Base":
-        """Raises BadFile where `path` is not a base."""
-        arrays, meta = files.load_arrays(path)
-        if {"weights", "critics", "log_alpha", "contexts"} - set(arrays) or "spec" not in meta:
-            raise BadFile(f"{path} does not hold a context-conditioned base")
-        policy = Policies(arrays["weights"], PolicySpec.from_json(meta["spec"]))
-        return cls(
-            meta["family"],
-            arrays["contexts"],
-            policy,
-            arrays["critics"],
-            arrays["log_alpha"],
-            meta["provenance"],
-        )
 
 
 def train(
@@ -125,7 +80,7 @@ def train(
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
     kind: str = "given"
     if isinstance(start, str):
-        begin, kind = _fresh_start(cfg, family, 0, start, seed), start
+        begin, kind = fresh_start(cfg, family, 0, start, seed), start
     else:
         begin = _given_start(cfg, family, start, n)
     trained = loop.run(
@@ -156,84 +111,6 @@ def train(
     return zoo
 
 
-def train_bases(
-    cfg: sac.SacConfig,
-    family: Family,
-    pools: list[np.ndarray],
-    schedule: Schedule,
-    seeds: list[int] | None = None,
-    out: str | Path | None = None,
-) -> list[Base]:
-    """One context-conditioned base for each pool of training contexts, all trained at once.
-
-    Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
-    `seeds` gives each base its own number (default 0, 1, …).
-    """
-    pools = [family.context.check(pool) for pool in pools]
-    out = None if out is None else Path(out)
-    n, k = len(pools), max(len(pool) for pool in pools)
-    tasks = disk.Tasks(
-        worlds=np.stack([_cycle(pool, schedule.num_envs) for pool in pools]),
-        pools=np.stack([_cycle(pool, k) for pool in pools]),
-        pool_sizes=np.array([len(pool) for pool in pools], np.int32),
-        seeds=np.arange(n) if seeds is None else np.array(seeds),
-    )
-    if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, "bases")
-    d = family.context.encoded_size
-    spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
-    trained = loop.run(
-        cfg,
-        family,
-        ANY_TASK,
-        tasks,
-        schedule,
-        _fresh_start(cfg, family, d, "own", 0),
-        partial(_evaluate_bases, family, spec, pools, schedule.episodes),
-        fill_at_random=True,
-        out=out,
-        label="bases",
-    )
-    for i in np.flatnonzero(trained.died_at >= 0):
-        raise BadZoo(
-            f"base {i} stopped being finite at update {trained.died_at[i]}; lower the rates"
-        )
-    record = library_versions() | {
-        "made_by": "fleet.train_bases",
-        "sac": asdict(cfg),
-        "schedule": asdict(schedule),
-        "env_steps": schedule.env_steps,
-        "updates": schedule.num_updates,
-    }
-    return [
-        Base(
-            family.name,
-            pools[i],
-            Policies(trained.weights[i : i + 1], spec),
-            trained.critics[i : i + 1],
-            trained.log_alpha[i : i + 1],
-            record | {"seed": int(tasks.seeds[i])},
-        )
-        for i in range(n)
-    ]
-
-
-def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Start:
-    """The base at n contexts, as ordinary policies and critics."""
-    o, a = family.obs_size, family.action_size
-    wide, hidden = base.policy.spec, base.policy.spec.hidden
-    spec = PolicySpec(o, a, hidden, wide.activations)
-    width = sac.SacConfig(width=hidden[0])
-    wide_critic, critic = (sac.critic_spec(width, i, a) for i in (wide.obs, o))
-    actor = wide.unflatten(jnp.asarray(base.policy.weights[0]))
-    critics = wide_critic.unflatten(jnp.asarray(base.critics[0]))
-    encoded = jnp.asarray(family.context.encode(family.context.check(contexts)), jnp.float32)
-    weights = jax.vmap(lambda c: spec.flatten(fold_actor(actor, c)))(encoded)
-    folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, o)))(encoded)
-    log_alpha = np.full(len(encoded), base.log_alpha[0], np.float32)
-    return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha)
-
-
 def _describe(start: str | Start | Policies) -> str:
     """Where experts begin, in a word that changes when given weights do."""
     if isinstance(start, str):
@@ -243,7 +120,7 @@ def _describe(start: str | Start | Policies) -> str:
 
 
 # --- Starts -------------------------------------------------------------------------------
-def _fresh_start(cfg: sac.SacConfig, family: Family, extra: int, kind: str, seed: int):
+def fresh_start(cfg: sac.SacConfig, family: Family, extra: int, kind: str, seed: int):
     """New networks: one for each learner's own seed, or one for all."""
     o, a = family.obs_size + extra, family.action_size
 
@@ -289,21 +166,6 @@ def _evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarra
     return found.mean(axis=1)
 
 
-def _evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
-    """Each base's mean return over its own training contexts."""
-    found = []
-    for pool, row in zip(pools, weights, strict=True):
-        critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
-        base = Base(family.name, pool, Policies(row[None], spec), critics, np.zeros(1), {})
-        policies = fold(base, family, pool).policies
-        found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
-    return np.array(found)
-
-
-def _width(spec: PolicySpec) -> sac.SacConfig:
-    return sac.SacConfig(width=spec.hidden[0])
-
-
 def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) -> Zoo:
     """Checkpoints, then final rows, of the experts that stayed finite."""
     alive = np.flatnonzero(trained.died_at < 0)
@@ -339,7 +201,3 @@ def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) 
 def _stored(array: np.ndarray) -> np.ndarray:
     """The numbers as a zoo's files will hold them, so that what is measured is what is kept."""
     return array.astype(np.float16).astype(np.float32)
-
-
-def _cycle(pool: Float[np.ndarray, "k c"], length: int) -> Float[np.ndarray, "length c"]:
-    return pool[np.arange(length) % len(pool)]
