@@ -26,6 +26,16 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def in_order() -> dict[str, bool] | None:
+    """Compiler options for a loop of small products that fills every core by itself: XLA is told
+    not to look for work to do side by side, which gives 4 % on two cores."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+
+
 def expert_mesh(num_experts: int):
     """As many devices as there are experts, at most all, on the one axis ("expert",)."""
     import jax

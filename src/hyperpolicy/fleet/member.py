@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy import replay
+from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import Pool, View
@@ -22,6 +23,7 @@ from hyperpolicy.rl import sac
 from hyperpolicy.types import Key
 
 EXPERTS, SAME = PartitionSpec("expert"), PartitionSpec()
+ACTING, DRAWING = 0, 1  # streams of a member's randomness
 VMAP_BELOW_WIDTH = 128
 """On CPU cores a matrix product of this width fills a core; narrower ones are batched by vmap."""
 
@@ -52,17 +54,19 @@ def act(
     family: Family, view: View, member: Member, obs: Float[Array, "e o"], contexts, clock: Clock
 ) -> Float[Array, "e a"]:
     """Stochastic actions in the member's worlds, or uniform ones while `clock.random`."""
-    key, key_random = jax.random.split(jax.random.fold_in(member.key, clock.step))
-    keys = jax.random.split(key, len(obs))
+    key = jax.random.fold_in(jax.random.fold_in(member.key, ACTING), clock.step)
+    key_noise, key_random = jax.random.split(key)
+    shape = (len(obs), family.action_size)
     seen = view.observe(family, obs, contexts)
-    action = jax.vmap(partial(sample, member.learner.actor))(seen, keys)[0]
-    blind = jax.random.uniform(key_random, action.shape, minval=-1.0, maxval=1.0)
+    noise = jax.random.normal(key_noise, shape)
+    action = jax.vmap(partial(sample, member.learner.actor))(seen, noise)[0]
+    blind = jax.random.uniform(key_random, shape, minval=-1.0, maxval=1.0)
     return jnp.where(clock.random, blind, action)
 
 
 def draw_batch(family: Family, view: View, num: int, member: Member, pool: Pool, clock: Clock, i):
     """The batch of update `clock.updates + i`."""
-    key = jax.random.fold_in(jax.random.fold_in(member.key, clock.updates + i), 1)
+    key = jax.random.fold_in(jax.random.fold_in(member.key, DRAWING), clock.updates + i)
     key_rows, key_pool = jax.random.split(key)
     rows = replay.draw(member.ring, clock.size, num, key_rows)
     return view.batch(family, rows, pool, key_pool)
@@ -129,7 +133,7 @@ def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Sche
     both = {"in_specs": (*five, SAME), "out_specs": (EXPERTS, EXPERTS)}
     return (
         jax.jit(acting),
-        jax.jit(shard(advance_shard, **both), donate_argnums=0),
+        jax.jit(shard(advance_shard, **both), donate_argnums=0, compiler_options=in_order()),
         jax.jit(shard(collect_shard, **both), donate_argnums=0),
     )
 

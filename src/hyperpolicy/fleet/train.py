@@ -26,6 +26,7 @@ from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
 from hyperpolicy.tracking import tensorboard
+from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo, library_versions
 
 EVALUATION_SEED = 7_000_000
@@ -125,11 +126,16 @@ def fresh_start(cfg: sac.SacConfig, family: Family, extra: int, kind: str, seed:
     o, a = family.obs_size + extra, family.action_size
 
     def one(own):
-        key = jax.random.key(own)
-        networks = jax.random.key(seed * 10_000) if kind == "shared" else key
-        return sac.init(cfg, o, a, networks)._replace(key=key)
+        networks = seed * 10_000 if kind == "shared" else own
+        return sac.init(cfg, o, a, jax.random.key(networks))._replace(key=learner_key(own))
 
     return jax.jit(jax.vmap(one))
+
+
+def learner_key(own) -> Key:
+    """The randomness of a learner's updates. Networks are drawn from splits of `key(own)`, which
+    are its first folds."""
+    return jax.random.fold_in(jax.random.key(own), 8)
 
 
 def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n: int):
@@ -144,7 +150,7 @@ def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n:
 
     def one(own, weights, critics, log_alpha):
         actor = spec.unflatten(weights)
-        return sac.start_from(cfg, actor, critics, log_alpha, jax.random.key(own))
+        return sac.start_from(cfg, actor, critics, log_alpha, learner_key(own))
 
     def given(seeds):
         rows = np.minimum(np.arange(len(seeds)), n - 1)  # padded experts repeat the last

@@ -46,10 +46,11 @@ def act(actor: Actor, obs: Float[Array, " o"]) -> Float[Array, " a"]:
     return jnp.tanh(actor(obs)[0])
 
 
-def sample(actor: Actor, obs: Float[Array, " o"], key: Key) -> tuple[Float[Array, " a"], Scalar]:
-    """A tanh-Gaussian action in [-1, 1]^a, and its log-density."""
+def sample(
+    actor: Actor, obs: Float[Array, " o"], noise: Float[Array, " a"]
+) -> tuple[Float[Array, " a"], Scalar]:
+    """A tanh-Gaussian action in [-1, 1]^a, made from standard normal noise, and its log-density."""
     mean, log_std = actor(obs)
-    noise = jax.random.normal(key, mean.shape)
     u = mean + jnp.exp(log_std) * noise
     log_prob = jnp.sum(-0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi))
     log_prob -= jnp.sum(2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u)))  # log|det ∂tanh/∂u|
@@ -119,10 +120,10 @@ def _act_fleet(spec: PolicySpec):
 
 @cache
 def _sample_fleet(spec: PolicySpec):
-    """Jitted: weights [n,p], obs [n,e,o], keys [n,e] → actions [n,e,a]."""
+    """Jitted: weights [n,p], obs [n,e,o], noise [n,e,a] → actions [n,e,a]."""
 
-    def one(weights, obs, keys):
-        return jax.vmap(partial(sample, spec.unflatten(weights)))(obs, keys)[0]
+    def one(weights, obs, noise):
+        return jax.vmap(partial(sample, spec.unflatten(weights)))(obs, noise)[0]
 
     return jax.jit(jax.vmap(one))
 
@@ -165,8 +166,8 @@ class Policies:
         """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs
-        keys = jax.random.split(jax.random.key(seed), wide.shape[:2])
-        actions = np.asarray(_sample_fleet(self.spec)(self.weights, wide, keys))
+        noise = jax.random.normal(jax.random.key(seed), (*wide.shape[:2], self.spec.action))
+        actions = np.asarray(_sample_fleet(self.spec)(self.weights, wide, noise))
         return actions[:, 0] if obs.ndim == 2 else actions
 
     def _check(self, obs) -> np.ndarray:

@@ -72,8 +72,10 @@ SMOKE = SpecializedPreset(
 )
 """Seconds; for tests."""
 
-INDEPENDENT = Schedule(num_updates=32_000, num_checkpoints=10, num_evaluations=16)
-"""40 experts of width 64 from one shared initialization: a quarter of an hour on two cores."""
+INDEPENDENT = Schedule(
+    num_updates=120_000, average_from=0.75, num_checkpoints=10, num_evaluations=24
+)
+"""40 experts of width 64 from one shared initialization: three quarters of an hour on two cores."""
 
 
 class Job(NamedTuple):

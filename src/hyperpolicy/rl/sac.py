@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.critic import CriticSpec, value
@@ -90,15 +90,22 @@ def start_from(cfg: SacConfig, actor: Actor, critics: Mlp, log_alpha: Scalar, ke
     return SacState(actor, actor, critics, critics, log_alpha, jnp.zeros(()), adam, key)
 
 
-sample_batch = jax.vmap(sample, in_axes=(None, 0, 0))
 value_batch = jax.vmap(value, in_axes=(None, 0, 0))
+
+
+def sample_batch(
+    actor: Actor, obs: Float[Array, "b o"], a: int, key: Key
+) -> tuple[Float[Array, "b a"], Float[Array, " b"]]:
+    """Actions of `a` numbers, and their log-densities."""
+    noise = jax.random.normal(key, (len(obs), a))
+    return jax.vmap(sample, (None, 0, 0))(actor, obs, noise)
 
 
 # --- Losses -------------------------------------------------------------------------------
 def critic_loss(critics: Mlp, state: SacState, batch: Batch, cfg: SacConfig, key: Key) -> Scalar:
     """½ E[(Q − y)²] over both critics, y = r + γ(1 − d)(min Q̄ − α log π), Eq. 5."""
-    keys = jax.random.split(key, len(batch.reward))
-    next_action, next_log_prob = sample_batch(state.actor, batch.next_obs, keys)
+    a = batch.action.shape[1]
+    next_action, next_log_prob = sample_batch(state.actor, batch.next_obs, a, key)
     next_q = value_batch(state.targets, batch.next_obs, next_action).min(axis=1)
     next_v = next_q - jnp.exp(state.log_alpha) * next_log_prob
     y = batch.reward + cfg.discount * (1.0 - batch.terminated) * next_v
@@ -110,8 +117,7 @@ def actor_loss(
     actor: Actor, state: SacState, batch: Batch, cfg: SacConfig, key: Key
 ) -> tuple[Scalar, Scalar]:
     """E[α log π − min Q] + pull·‖θ − θ₀‖², Eq. 7 and D4; and the policy's entropy, in nats."""
-    keys = jax.random.split(key, len(batch.reward))
-    action, log_prob = sample_batch(actor, batch.obs, keys)
+    action, log_prob = sample_batch(actor, batch.obs, batch.action.shape[1], key)
     q = value_batch(state.critics, batch.obs, action).min(axis=1)
     gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), actor, state.start)
     pull = cfg.pull * sum(jax.tree.leaves(gaps))
