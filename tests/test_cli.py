@@ -141,6 +141,20 @@ def test_zoo_info_and_verify(zoo, capsys):
     assert run("zoo", "verify", zoo) == 0
 
 
+@pytest.mark.parametrize("to", ["neighbors", "middle"])
+def test_zoo_align_writes_a_copy_that_acts_alike(zoo, to, tmp_path, capsys):
+    out = tmp_path / "aligned"
+    assert run("zoo", "align", zoo, "--out", out, "--to", to) == 0
+    assert "distance of neighbors" in capsys.readouterr().out
+    before, after = hp.Zoo.load(zoo), hp.Zoo.load(out)
+    obs = np.random.default_rng(0).normal(size=(40, 5, 20)).astype(np.float32)
+    np.testing.assert_allclose(after.finals.act(obs), before.finals.act(obs), atol=0.02)
+    assert np.abs(after.weights - before.weights).max() > 0.1
+    assert "aligned_to" in after.provenance
+    assert run("zoo", "align", zoo, "--out", out) == 2
+    assert capsys.readouterr().err.startswith("AlreadyExists: ")
+
+
 def test_a_damaged_zoo_is_told(zoo, tmp_path, capsys):
     damaged = tmp_path / "zoo"
     damaged.mkdir()

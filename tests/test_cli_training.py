@@ -61,7 +61,13 @@ def test_trained_zoo_is_whole(trained):
 
 
 @pytest.mark.parametrize(
-    "kind", ["regression", "hyplatent --steps 100 --batch 4", "distill --steps 100 --batch 4"]
+    "kind",
+    [
+        "regression",
+        "hyplatent --steps 100 --batch 4",
+        "genhyper --steps 20 --batch 4 --dim 4",
+        "distill --steps 100 --batch 4",
+    ],
 )
 def test_fit_then_generate(trained, tmp_path, kind, capsys):
     out = tmp_path / "generator"

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.replay import pack
 
 Actor = Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]
 """Observations of n policies in e worlds each, and the step's number → actions in [−1, 1]."""
@@ -154,6 +155,47 @@ def trace(
         reward[:, :, t] = np.where(here, _reward(moment.step).reshape(n, episodes), 0.0)
         outcome[:, :, t] = np.where(here[..., None], outcomes, 0.0)
     return Trace(obs, action, reward, outcome, alive, reward.sum(axis=-1, dtype=float))
+
+
+# --- Experience ---------------------------------------------------------------------------
+def transitions(obs, action, step: Step, worlds: int) -> Float[np.ndarray, "n e d"]:
+    """Replay rows of one step; where a simulation broke, another world of its policy stands in."""
+    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated)
+    rows, broken = rows.reshape(-1, worlds, rows.shape[1]), step.broken.reshape(-1, worlds)
+    for i in np.flatnonzero(broken.any(axis=1)):
+        sound = np.flatnonzero(~broken[i])
+        if len(sound):
+            rows[i, broken[i]] = rows[i, sound[0]]
+    return np.nan_to_num(rows)
+
+
+def experience(
+    policies: Policies,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    steps: int = 400,
+    worlds: int = 10,
+    seed: int = 0,
+) -> Float[np.ndarray, "n k d"]:
+    """k = steps·worlds transitions of each policy acting stochastically at its context, as replay
+    rows; episodes follow one another.
+
+    Raises:
+        BadContext, BadShape, BadSetting: as `returns`.
+    """
+    if steps < 1 or worlds < 1:
+        raise BadSetting(f"steps={steps}, worlds={worlds}; give at least one of each")
+    contexts = family.context.check(contexts)
+    n = len(_fitting(policies, family, len(contexts)))
+    seeds = (seed * 1009 + np.arange(n * worlds)) % 2**31
+    run = Worlds(family, np.repeat(contexts, worlds, axis=0), seed=seeds)
+    act, obs, rows = exploring(policies, seed), run.reset(), []
+    for t in range(steps):
+        action = np.asarray(act(obs.reshape(n, worlds, -1), t)).reshape(n * worlds, -1)
+        step = run.step(action)
+        rows.append(transitions(obs, action, step, worlds))
+        obs = step.obs
+    return np.concatenate(rows, axis=1)
 
 
 # --- Parts --------------------------------------------------------------------------------

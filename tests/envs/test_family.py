@@ -35,6 +35,35 @@ def test_authors_grids_run_over_the_whole_range():
     np.testing.assert_array_equal(ANT.grid("authors").contexts[:, 0], np.linspace(0, 2 * np.pi, 50))
 
 
+@pytest.mark.parametrize("name", ["macaw", "authors"])
+def test_ant_splits(name):
+    grid = ANT.grid(name)
+    for split in ("full", "half", "quarter", "eighth", "sixteenth"):
+        found = grid.split(split)
+        assert found.test_ids.tolist() == [6, 17, 23, 30, 41]
+        assert not set(found.train_ids) & set(found.test_ids)
+    assert grid.split("eighth").train_ids.tolist() == [0, 8, 16, 24, 32, 40, 48]
+    far = grid.split("extrapolation")
+    assert sorted([*far.train_ids, *far.test_ids]) == list(range(50))
+    wrapped = [np.mod(c, 2 * np.pi) for c in (far.train, far.test)]
+    assert wrapped[0].max() < wrapped[1].min() < wrapped[1].max() < 2 * np.pi - 0.1
+
+
+def test_random_splits_are_nested_and_have_no_test_task():
+    for family in (CHEETAH, ANT):
+        grid = family.grid("authors")
+        full = grid.split("full")
+        for draw in range(3):
+            subsets = [set(grid.split(f"random-{k}-{draw}").train_ids) for k in (10, 15, 25, 35)]
+            assert [len(s) for s in subsets] == [10, 15, 25, 35]
+            assert subsets[0] < subsets[1] < subsets[2] <= subsets[3] <= set(full.train_ids)
+        first, second = (grid.split(f"random-15-{draw}") for draw in (0, 1))
+        assert set(first.train_ids) != set(second.train_ids)
+        np.testing.assert_array_equal(first.test, full.test)
+    with pytest.raises(UnknownSplit, match="give 1 to 35"):
+        CHEETAH.grid("macaw").split("random-36-0")
+
+
 def test_full_splits():
     split = CHEETAH.grid("macaw").split("full")
     np.testing.assert_array_equal(split.test_ids, [2, 7, 15, 23, 26])
@@ -77,7 +106,8 @@ def test_no_test_context_is_trained_on(family):
 
 def test_unknown_names_suggest():
     with pytest.raises(
-        UnknownFamily, match=r"Did you mean 'cheetah-vel'\? Families: ant-dir, chee"
+        UnknownFamily,
+        match=r"Did you mean 'cheetah-vel'\? Families: ant-dir, ant-dir-radians, chee",
     ):
         hp.family("cheetah-vell")
     with pytest.raises(UnknownGrid, match=r"Did you mean 'macaw'\? Grids: authors, macaw"):

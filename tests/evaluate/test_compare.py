@@ -126,7 +126,7 @@ def test_published_rows_are_the_printed_numbers():
 
 
 def test_published_rows_belong_to_grids_and_cite():
-    for family in FAMILIES.values():
+    for family in (FAMILIES["cheetah-vel"], FAMILIES["ant-dir"]):
         rows = published(family.name)
         assert len(rows) > 10
         for row in rows:

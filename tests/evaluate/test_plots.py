@@ -58,7 +58,7 @@ def test_learning_curves_skip_half_a_line_and_dead_experts(tmp_path):
     lines = [json.dumps({"updates": u, "return": [-u, float("nan"), -2 * u]}) for u in (8, 16)]
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("\n".join([*lines, '{"updates": 24, "ret']))
-    updates, returns = plots._read_curve(metrics)
+    updates, returns = plots.read_curve(metrics)
     np.testing.assert_array_equal(updates, [8, 16])
     np.testing.assert_array_equal(returns, [[-8, np.nan, -16], [-16, np.nan, -32]])
     path = plots.plot_learning({"fleet": metrics}, tmp_path / "learning.svg")

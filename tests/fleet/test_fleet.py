@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from hyperpolicy.envs import family
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
 from hyperpolicy.fleet import disk, loop
+from hyperpolicy.fleet.member import Rings
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.zoo import Zoo
 
 CHEETAH = family("cheetah-vel")
@@ -47,7 +50,8 @@ def test_zoo_holds_checkpoints_finals_critics_states(zoo):
     assert zoo.critics.shape[:2] == (3, 2) and zoo.states.shape == (3, 8, 20)
     assert zoo.provenance["env_steps_per_expert"] == (6 + 12) * 2
     lines = [json.loads(x) for x in (out / disk.METRICS).read_text().splitlines()]
-    assert [line["updates"] for line in lines] == [12, 24]
+    assert [line["updates"] for line in lines] == [0, 12, 24]
+    assert [line["env_steps"] for line in lines] == [0, 24, 36]
     assert Zoo.verify(out / "zoo") == []
 
 
@@ -135,12 +139,65 @@ def test_metrics_after_the_last_snapshot_are_written_once(zoo, tmp_path, monkeyp
     with pytest.raises(RuntimeError, match="killed"):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
     assert saved == [10]
-    assert len((out / disk.METRICS).read_text().splitlines()) == 1
+    assert len((out / disk.METRICS).read_text().splitlines()) == 2
     monkeypatch.undo()
     resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     lines = [json.loads(x)["updates"] for x in (out / disk.METRICS).read_text().splitlines()]
-    assert lines == [12, 24]
+    assert lines == [0, 12, 24]
+
+
+SHARED = replace(SHORT, replay="shared", capacity=20)  # the rings come round once
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory) -> Zoo:
+    return fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3)
+
+
+def test_experts_learn_from_each_other(zoo, sharing):
+    """With a shared replay expert 0 ends elsewhere, and its states still are its own."""
+    assert np.abs(sharing.finals.weights - zoo[0].finals.weights).max() > 1e-4
+    assert sharing.states.shape == zoo[0].states.shape
+    own = fleet.train(CFG, CHEETAH, CONTEXTS, replace(SHARED, replay="own"), seed=3)
+    np.testing.assert_allclose(own.states[:, 0, 17], sharing.states[:, 0, 17], atol=3.0)
+
+
+def test_shared_replay_depends_on_the_others(sharing):
+    """Without the third expert the first learns from other transitions if they share, else not."""
+    fewer = fleet.train(CFG, CHEETAH, CONTEXTS[:2], SHARED, seed=3)
+    assert np.abs(fewer.finals.weights[0] - sharing.finals.weights[0]).max() > 1e-3
+    own = replace(SHARED, replay="own")
+    two, three = (fleet.train(CFG, CHEETAH, c, own, seed=3) for c in (CONTEXTS[:2], CONTEXTS))
+    np.testing.assert_allclose(two.finals.weights[0], three.finals.weights[0], atol=1e-3)
+
+
+def test_shared_replay_resumes_bit_for_bit(sharing, tmp_path, monkeypatch):
+    _interrupt_after(monkeypatch, 14)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3, out=tmp_path / "run")
+    monkeypatch.undo()
+    resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3, out=tmp_path / "run")
+    np.testing.assert_array_equal(resumed.weights, sharing.weights)
+    np.testing.assert_array_equal(resumed.states, sharing.states)
+
+
+def test_rings_give_each_learner_its_own_rows():
+    schedule = replace(SHARED, capacity=100)
+    rings = Rings.of(schedule, 3)
+    assert (rings.block, rings.capacity) == (6, 3 * schedule.ring)
+    rows = np.repeat(np.arange(12.0, dtype=np.float32), 2)[:, None]  # step-major: 4 steps, 3 × 2
+    own = rings.of_learners(rows, 24)
+    np.testing.assert_array_equal(own[1, :, 0], [1, 1, 4, 4, 7, 7, 10, 10])
+
+
+def test_fine_tuning_goes_on_from_given_actors(zoo):
+    """The fleet runs `td_sac` for its configuration: an actor at rest stays as it was."""
+    whole, _ = zoo
+    cfg = TdSacConfig(width=8, warmup_updates=24)
+    rested = fleet.train(cfg, CHEETAH, CONTEXTS, SHORT, start=whole.finals)
+    np.testing.assert_array_equal(rested.finals.weights, whole.finals.weights)
+    assert rested.provenance["sac"]["warmup_updates"] == 24
 
 
 def test_another_run_in_the_same_directory_is_refused(tmp_path, monkeypatch):

@@ -10,10 +10,11 @@ import optax
 import pytest
 
 from hyperpolicy.errors import AlreadyExists, BadSetting, BadZoo
-from hyperpolicy.generate import behavior, hyplatent, legacy, loop
+from hyperpolicy.generate import behavior, gan, hyplatent, legacy, loop
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig, Networks
+from hyperpolicy.generate.gan import Networks
+from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pairs import Batch
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets import skip_mlp
@@ -44,7 +45,7 @@ AIM = behavior.Aim(SPEC, Mix())
 
 @pytest.fixture(scope="module")
 def toy() -> tuple[Networks, Batch]:
-    nets = hyplatent.make_networks(CFG, 3, 1, jax.random.key(0))
+    nets = gan.make_networks(CFG, 3, 1, jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 5)
     shapes = (6, 2), (6, 1), (6, 3), (6, 3, 20), (6, 3, 6)
     return nets, Batch(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)))
@@ -55,7 +56,7 @@ def test_published_sizes():
     cfg = HypLatentConfig(
         generator_hidden=(1024, 512, 256), discriminator_hidden=(1024, 1024, 512), noise=128
     )
-    nets = jax.eval_shape(lambda: hyplatent.make_networks(cfg, 2048, 128, jax.random.key(0)))
+    nets = jax.eval_shape(lambda: gan.make_networks(cfg, 2048, 128, jax.random.key(0)))
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
     assert size(nets.generator) == 6_043_392
     assert size(nets.discriminator) == 3_738_753
@@ -66,7 +67,7 @@ def test_generator_loss_is_the_weighted_sum_of_its_parts(toy):
     key = jax.random.key(2)
     loss, (_, parts) = hyplatent.generator_loss(nets.generator, nets, AIM, CFG, batch, key)
     made, _ = skip_mlp.train(nets.generator, batch.inputs, CFG.dropout, jax.random.split(key)[0])
-    np.testing.assert_allclose(parts["loss/mse"], np.mean((made - batch.latent) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(parts["loss/mse"], np.mean((made - batch.target) ** 2), rtol=1e-5)
     total = parts["loss/adversarial"] + 1e3 * parts["loss/mse"] + parts["loss/behavior"]
     np.testing.assert_allclose(loss, total, rtol=1e-5)
     assert 0.1 < parts["loss/adversarial"] < 3.0
@@ -74,8 +75,8 @@ def test_generator_loss_is_the_weighted_sum_of_its_parts(toy):
 
 def test_discriminator_learns_to_tell(toy):
     nets, batch = toy
-    fake = batch.latent + 3.0
-    sure = lambda f: hyplatent.discriminator_loss(f, fake, batch, jax.random.key(3))  # noqa: E731
+    real, fake = batch.target, batch.target + 3.0
+    sure = lambda f: hyplatent.discriminator_loss(f, real, fake, jax.random.key(3))  # noqa: E731
     f, start = nets.discriminator, sure(nets.discriminator)
     grad = jax.jit(jax.grad(lambda f: sure(f)[0]))
     for _ in range(100):
@@ -126,7 +127,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
         monkeypatch.setattr(
             module, "generator_gradient", lambda c, a, nets, *_: (nets, nets.generator, {"l": 0.0})
         )
-    monkeypatch.setattr(hyplatent, "optimizer", lambda cfg: optax.sgd(r))
+    monkeypatch.setattr(gan, "optimizer", lambda cfg: optax.sgd(r))
     adam = optax.sgd(r).init(nets.generator)
     start = nets.generator.first.weight
     args = (CFG, AIM, nets, adam, batch, jax.random.key(0))
@@ -139,7 +140,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
 def test_weight_decay_is_added_to_the_gradient():
     cfg = HypLatentConfig(weight_decay=1.0)
     params = {"w": jnp.array([2.0, -3.0])}
-    tx = hyplatent.optimizer(cfg)
+    tx = gan.optimizer(cfg)
     updates, _ = tx.update({"w": jnp.zeros(2)}, tx.init(params), params)
     np.testing.assert_allclose(updates["w"], [-2e-4, 2e-4], rtol=1e-4)  # Adam's first step
 

@@ -1,18 +1,24 @@
 """The recipes, whole, at smoke size: zoos, their slices, the table, the demo."""
 
 import json
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate.compare import NEAREST, ORACLE
+from hyperpolicy.fleet import loop
 from hyperpolicy.generate import generator, regression
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
-from hyperpolicy.recipes import cheetah_vel_table as table
-from hyperpolicy.recipes import demo, zoos
+from hyperpolicy.generate.tune import TuneConfig
+from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, zoos
+from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.zoo import Zoo
 
 
@@ -20,9 +26,10 @@ from hyperpolicy.zoo import Zoo
 def shipped(tmp_path_factory):
     """Slices of smoke-size zoos, specialized and independent."""
     out = tmp_path_factory.mktemp("recipes")
-    zoos.specialized(out / "runs/specialized", zoos.FULL, zoos.SMOKE)
+    grid = family("cheetah-vel").grid("macaw")
+    zoos.specialized(out / "runs/specialized", grid, zoos.FULL, zoos.SMOKE)
     schedule, cfg = zoos.SMOKE.expert_schedule, zoos.SMOKE.expert
-    zoos.independent(out / "runs/independent", cfg, schedule)
+    zoos.independent(out / "runs/independent", grid, cfg, schedule)
     made = zoos.ship(out / "runs", out / "zoos", num_checkpoints=1)
     assert [p.name for p in made] == ["specialized-full", "independent"]
     return out / "zoos"
@@ -43,16 +50,39 @@ def test_a_base_sees_training_speeds_only(shipped):
         assert not np.isclose(base.contexts, speed).any()
 
 
+def test_jobs_have_seeds_and_grids_have_places_of_their_own():
+    numbers = {zoos.Job(split, seed).number for split in zoos.SPLITS for seed in range(3)}
+    assert len(numbers) == 3 * len(zoos.SPLITS)
+    ant = family("ant-dir")
+    places = [zoos.place(ant.grid(name)) for name in ("macaw", "authors")]
+    assert places == ["ant-dir", "ant-dir-authors"]
+
+
+def test_an_ant_zoo_of_a_small_split(tmp_path):
+    """Another family, directions on a circle: bases see their split's directions only."""
+    grid = family("ant-dir").grid("macaw")
+    job = zoos.Job("sixteenth", 1)
+    made = zoos.specialized(tmp_path / "specialized", grid, (job,), zoos.SMOKE)[job]
+    split = grid.split("sixteenth")
+    np.testing.assert_allclose(made.contexts, split.train)
+    assert made.provenance["test_contexts"] == split.test.tolist()
+    [path] = zoos.ship(tmp_path, tmp_path / "zoos", num_checkpoints=1)
+    assert path.name == "specialized-sixteenth-seed1" and Zoo.verify(path) == []
+    base = table.Base.load(path / "base.safetensors")
+    np.testing.assert_allclose(base.contexts, split.train)
+    assert base.policy.spec.obs == 29  # observation, sine and cosine
+
+
 def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
     return table.TableConfig(
-        zoos=shipped,
+        zoos=(shipped,),
         out=out,
         kinds=(kind,),
         splits=(split,),
         seeds=(0, 1),
         episodes=1,
         draws=1,
-        hyplatent={"HypLatent": HypLatentConfig(steps=100, batch=4)},
+        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
         distill=DistillConfig(steps=100, batch=4),
     )
 
@@ -86,7 +116,7 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
 
 def test_missing_zoos_say_how_to_make_them(tmp_path):
     with pytest.raises(BadZoo, match="hyperpolicy recipe zoos"):
-        table.run(table.TableConfig(zoos=tmp_path, out=tmp_path / "out"))
+        table.run(table.TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
 
 
 def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
@@ -109,3 +139,93 @@ def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
     assert demo.demo(config) == tmp_path / "demo-2"
     with pytest.raises(BadZoo, match="give --zoo"):
         demo.demo(demo.DemoConfig(zoo=tmp_path / "nowhere"))
+
+
+def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkeypatch):
+    config = figure_6.Figure6Config(
+        zoos=shipped,
+        out=tmp_path,
+        counts=(35,),
+        critics=("fitted",),
+        seeds=2,
+        steps=300,
+        critics_steps=280,
+        hyplatent=HypLatentConfig(steps=100, batch=4),
+        tune=TuneConfig(
+            sac=TdSacConfig(width=8), fill_steps=256, evaluate_every=20, episodes=1, judge_updates=2
+        ),
+        random_start_steps=260,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # tuned policies that are worse
+        found = figure_6.run(config)
+        monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained again"))
+        again = figure_6.run(config)
+    assert list(found.curves) == ["0.6 m/s", "1.8 m/s"]
+    for task, kinds in found.curves.items():
+        assert list(kinds) == [
+            figure_6.SCRATCH,
+            "35 tasks, critics random",
+            "35 tasks, critics fitted",
+        ]
+        for kind, curves in kinds.items():
+            assert curves.returns.shape == (2, len(curves.steps)) and curves.steps[0] == 0
+            np.testing.assert_array_equal(again.curves[task][kind].returns, curves.returns)
+    text = figure_6.markdown(found)
+    assert "35 tasks, critics fitted" in text and "steps to" in text
+    assert [path.name for path in figure_6.draw(found)] == [
+        "figure-6.png",
+        "critics.png",
+        "first-steps.png",
+    ]
+
+
+def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
+    config = genhyper_table_1.Table1Config(
+        families=("cheetah-vel",),
+        grids=("macaw",),
+        kinds=("specialized",),
+        splits=("random-2",),
+        zoos=tmp_path / "zoos",
+        out=tmp_path / "out",
+        preset=zoos.SMOKE,
+    )
+    (tmp_path / "zoos").mkdir()
+    (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)
+    [cell] = genhyper_table_1.cells(config)
+    none, left = genhyper_table_1.run(replace(config, minutes=-1.0))
+    assert none == {} and left == [cell]
+    genhyper_table_1.provide(config, cell)
+    made = sorted(p.name for p in (tmp_path / "out/zoos/cheetah-vel").iterdir())
+    assert made == [f"specialized-random-2-{draw}" for draw in range(3)]  # `full` ships
+    grid = family("cheetah-vel").grid("macaw")
+    for draw in range(3):
+        path = tmp_path / f"out/zoos/cheetah-vel/specialized-random-2-{draw}"
+        np.testing.assert_allclose(Zoo.load(path).contexts, grid.split(f"random-2-{draw}").train)
+    table_config = genhyper_table_1.table_config(config, cell)
+    tiny = tiny_table(shipped, table_config.out, "specialized", "random-2")
+    tiny = replace(tiny, zoos=table_config.zoos)
+    comparison = table.run(tiny)["specialized", "random-2"]
+    assert comparison.rows[NEAREST].num_seeds == 3  # one a draw
+    assert comparison.rows[ORACLE].tasks == comparison.rows[NEAREST].tasks
+    done, left = genhyper_table_1.run(config)  # reads the cell back
+    assert list(done) == [cell] and not left
+    assert "split `random-2`" in genhyper_table_1.markdown(config, done, left)
+    assert "Not computed yet" in genhyper_table_1.markdown(config, {}, [cell])
+
+
+def test_table_1_audits_its_generators(shipped, tmp_path):
+    config = genhyper_table_1.Table1Config(
+        zoos=tmp_path / "zoos",
+        out=tmp_path / "out",
+        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
+    )
+    (tmp_path / "zoos").mkdir()
+    (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)
+    cell = genhyper_table_1.Cell("cheetah-vel", "macaw", "specialized", "full")
+    found = genhyper_table_1.audits(config, cell)
+    again = genhyper_table_1.audits(config, cell)
+    assert again == found
+    assert len(found["HypLatent"].groups["generated"].weights) == 3 * 4 * 5  # seeds, draws, tasks
+    text = genhyper_table_1.audit_table(found)
+    assert "HypLatent" in text and "held-out experts" in text

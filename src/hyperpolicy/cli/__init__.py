@@ -26,10 +26,11 @@ COMMANDS = {
     "play": ("policies:Play", "run policies for one episode; record a video"),
     "train": ("training:Train", "train one expert for each training context of a split"),
     "fit": ("training:Fit", "fit a generator on a zoo"),
+    "tune": ("tuning:Tune", "let generated policies go on learning in their own tasks"),
     "generate": ("policies:Generate", "write policies for contexts nobody trained on"),
     "score": ("policies:Score", "score policies beside trivial and published rows"),
-    "zoo": ("reports:Zoo", "look into a zoo, or check its files"),
-    "recipe": ("training:Recipe", "rebuild a published table, or the zoos behind it"),
+    "zoo": ("reports:Zoo", "look into a zoo, check its files, or align its experts"),
+    "recipe": ("training:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }
 """Where each command lives and what it does. Its module is imported when it is called, so that
 the overview is quick."""

@@ -1,15 +1,15 @@
-"""Commands that only look: doctor, families, zoo info, zoo verify."""
+"""Commands that only look: doctor, families, zoo info, zoo verify; and zoo align, which copies."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, subcommand
 
-from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.command import Command, refuse, table
 from hyperpolicy.errors import BadZoo
 
 
@@ -113,10 +113,49 @@ class ZooVerify(Command):
 
 
 @dataclass(frozen=True)
-class Zoo(Command):
-    """Look into a zoo, or check its files."""
+class ZooAlign(Command):
+    """Write a copy of a zoo whose experts have their hidden units in one order, at one scale.
 
-    action: Annotated[ZooInfo, subcommand("info")] | Annotated[ZooVerify, subcommand("verify")]
+    Every policy acts as before. Files beside the zoo's own, such as a base, are not copied: their
+    units stand in the old order.
+    """
+
+    path: Positional[Path]
+    """The zoo's directory."""
+    out: Path
+    """The directory to write."""
+    to: Literal["neighbors", "middle"] = "neighbors"
+    """What experts are matched to: each to its neighbor in context, from the middle outward, or all
+    to the one in the middle."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.generate import align
+        from hyperpolicy.zoo import Zoo
+
+        refuse(self.out)
+        zoo = Zoo.load(self.path)
+        how = {"middle": align.align, "neighbors": align.align_chain}[self.to]
+        steps = {"as it was": zoo, "balanced": align.balance(zoo), "aligned": how(zoo)}
+        steps["aligned"].save(self.out)
+        rows = []
+        for name, one in steps.items():
+            norm = (one.finals.weights**2).sum(axis=1).mean() ** 0.5
+            gaps = align.neighbor_gaps(one)
+            gap = f"{gaps.mean():.2f}" if len(gaps) else "–"
+            rows.append([name, f"{norm:.2f}", gap])
+        console.print(table(["experts", "norm of weights", "distance of neighbors"], rows))
+        print(f"aligned: {self.out}")
+
+
+@dataclass(frozen=True)
+class Zoo(Command):
+    """Look into a zoo, check its files, or bring its experts' units into one order."""
+
+    action: (
+        Annotated[ZooInfo, subcommand("info")]
+        | Annotated[ZooVerify, subcommand("verify")]
+        | Annotated[ZooAlign, subcommand("align")]
+    )
 
     def run(self, console: Console) -> int | None:
         return self.action.run(console)

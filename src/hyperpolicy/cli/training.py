@@ -11,6 +11,7 @@ from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.rl.sac import SacConfig
@@ -80,6 +81,7 @@ class Fit(Command):
     config: (
         Annotated[RegressionConfig, subcommand("regression")]
         | Annotated[HypLatentConfig, subcommand("hyplatent")]
+        | Annotated[GenHyperConfig, subcommand("genhyper")]
         | Annotated[DistillConfig, subcommand("distill")]
         | Annotated[ResidualConfig, subcommand("residual")]
     )
@@ -94,7 +96,7 @@ class Fit(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy.envs import family
         from hyperpolicy.fleet import Base
-        from hyperpolicy.generate import conditioned, hyplatent, regression, residual
+        from hyperpolicy.generate import conditioned, genhyper, hyplatent, regression, residual
         from hyperpolicy.zoo import Zoo
 
         zoo = Zoo.load(self.zoo)
@@ -117,6 +119,8 @@ class Fit(Command):
             refuse(self.out / "config.json")
             if isinstance(self.config, HypLatentConfig):
                 generator = hyplatent.fit(self.config, zoo, self.seed, self.out)
+            elif isinstance(self.config, GenHyperConfig):
+                generator = genhyper.fit(self.config, zoo, self.seed, self.out)
             else:
                 generator = conditioned.distill(self.config, zoo, self.seed, self.out)
         console.print(
@@ -126,33 +130,44 @@ class Fit(Command):
 
 @dataclass(frozen=True)
 class Zoos(Command):
-    """Build Cheetah-Vel zoos from nothing."""
+    """Build a family's zoos from nothing."""
 
     resumes: ClassVar[bool] = True
 
     out: Path = Path("runs")
-    """Where the runs go; the same command resumes."""
-    kind: Literal["specialized", "splits", "replicas", "independent", "all"] = "specialized"
+    """Where the runs go, in a directory of their own for each family; the same command resumes."""
+    family: str = "cheetah-vel"
+    """Task family."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    kind: Literal["specialized", "splits", "replicas", "independent", "shared-replay", "all"] = (
+        "specialized"
+    )
     """The specialized zoo of the full split, those of all splits, two more seeds of the first, the
-    independent one, or everything."""
+    independent one, the one whose experts share their replay, or everything."""
     ship: Path | None = None
-    """Also write compact slices here; existing ones are left alone."""
+    """Also write compact slices below this directory; existing ones are left alone."""
 
     def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
         from hyperpolicy.recipes import zoos
 
-        wanted = ("splits", "replicas", "independent") if self.kind == "all" else (self.kind,)
-        for kind in wanted:
+        grid = family(self.family).grid(self.grid)
+        out = self.out / zoos.place(grid)
+        every = ("splits", "replicas", "independent", "shared-replay")
+        for kind in every if self.kind == "all" else (self.kind,):
             if kind == "independent":
-                zoos.independent(self.out / kind)
+                zoos.independent(out / kind, grid)
+            elif kind == "shared-replay":
+                zoos.independent(out / kind, grid, schedule=zoos.SHARED_REPLAY)
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
-                zoos.specialized(self.out / "specialized", jobs)
+                zoos.specialized(out / "specialized", grid, jobs)
             console.print(f"{kind}: done")
-        for path in zoos.draw_curves(self.out, self.out):
+        for path in zoos.draw_curves(out, out, zoos.place(grid)):
             console.print(f"learning curves: {path}")
         if self.ship is not None:
-            for path in zoos.ship(self.out, self.ship):
+            for path in zoos.ship(out, self.ship / zoos.place(grid)):
                 console.print(f"new slice: {path}")
 
 
@@ -173,9 +188,11 @@ class CheetahVelTable(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
-        from hyperpolicy.recipes import cheetah_vel_table as recipe
+        from hyperpolicy.recipes import zero_shot as recipe
 
-        config = recipe.TableConfig(self.zoos, self.out, self.kinds, self.splits)
+        config = recipe.TableConfig(
+            zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
+        )
         cells = recipe.run(config)
         for (kind, split), comparison in cells.items():
             console.print(comparison.rich(f"{kind} zoo, split {split}"))
@@ -186,12 +203,104 @@ class CheetahVelTable(Command):
 
 
 @dataclass(frozen=True)
-class Recipe(Command):
-    """Rebuild a published table, or the zoos behind it."""
+class Table1(Command):
+    """GenHyper's Table I on both families, both grids, many and few training tasks."""
 
     resumes: ClassVar[bool] = True
 
-    recipe: Zoos | CheetahVelTable
+    families: tuple[str, ...] = ("cheetah-vel", "ant-dir")
+    """Task families."""
+    grids: tuple[str, ...] = ("authors", "macaw")
+    """Grids of contexts; the published rows are on `authors`."""
+    kinds: tuple[str, ...] = ("specialized", "independent")
+    """Kinds of zoos."""
+    splits: tuple[str, ...] | None = None
+    """Splits of every grid, e.g. full or random-10; all there are by default."""
+    zoos: Path = Path("zoos")
+    """Zoos that are there already; the repository ships some."""
+    out: Path = Path("runs/genhyper-table1")
+    """New zoos, fits and cells; the same command goes on from what is there."""
+    minutes: float = 120.0
+    """No new zoo or cell is begun after that."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy import files
+        from hyperpolicy.recipes import genhyper_table_1 as recipe
+
+        config = recipe.Table1Config(
+            self.families,
+            self.grids,
+            self.kinds,
+            self.splits,
+            self.zoos,
+            self.out,
+            self.minutes,
+        )
+        done, left = recipe.run(config)
+        for cell, comparison in done.items():
+            title = f"{cell.family}, {cell.grid} grid, {cell.kind}, {cell.split}"
+            console.print(comparison.rich(title))
+        page, text = self.out / "table1.md", recipe.markdown(config, done, left)
+        files.write(page, lambda p: p.write_text(text), overwrite=True)
+        console.print(f"{len(done)} cells: {page}; {len(left)} left for the next call")
+
+
+@dataclass(frozen=True)
+class Figure6(Command):
+    """GenHyper's Figure 6: fine-tuning of generated policies, and ways to begin its critics."""
+
+    resumes: ClassVar[bool] = True
+
+    family: str = "cheetah-vel"
+    """Task family."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    zoos: Path | None = None
+    """Directory of the family's zoos; zoos/<family> by default."""
+    out: Path = Path("runs/figure-6")
+    """Where curves and pictures go, in a directory of their own for each family."""
+    counts: tuple[int, ...] = (15, 25, 35)
+    """Training tasks of the generators."""
+    steps: int = 200_000
+    """Environment steps of every curve."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy import files
+        from hyperpolicy.envs import family
+        from hyperpolicy.recipes import figure_6 as recipe
+        from hyperpolicy.recipes.zoos import place
+
+        name = place(family(self.family).grid(self.grid))
+        found = recipe.run(
+            recipe.Figure6Config(
+                family=self.family,
+                grid=self.grid,
+                zoos=self.zoos or Path("zoos") / name,
+                out=self.out / name,
+                counts=self.counts,
+                steps=self.steps,
+                critics_steps=min(self.steps, recipe.Figure6Config.critics_steps),
+            )
+        )
+        page, text = self.out / name / "figure-6.md", recipe.markdown(found)
+        files.write(page, lambda p: p.write_text(text), overwrite=True)
+        console.print(text)
+        for path in [page, *recipe.draw(found)]:
+            console.print(f"{path}")
+
+
+@dataclass(frozen=True)
+class Recipe(Command):
+    """Rebuild a published table or figure, or the zoos behind it."""
+
+    resumes: ClassVar[bool] = True
+
+    recipe: (
+        Zoos
+        | CheetahVelTable
+        | Annotated[Table1, subcommand("genhyper-table1")]
+        | Annotated[Figure6, subcommand("figure-6")]
+    )
 
     def run(self, console: Console) -> None:
         self.recipe.run(console)

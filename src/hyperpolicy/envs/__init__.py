@@ -1,12 +1,12 @@
 """Environments: contexts → worlds. `family("cheetah-vel")` finds a family by name."""
 
-from hyperpolicy.envs.ant_dir import AntDir
+from hyperpolicy.envs.ant_dir import AntDir, AntDirRadians
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.envs.family import ContextSpace, Family, Grid, Split
 from hyperpolicy.envs.worlds import Step, Worlds
 from hyperpolicy.errors import UnknownFamily, unknown
 
-FAMILIES = {family.name: family for family in (CheetahVel(), AntDir())}
+FAMILIES = {family.name: family for family in (CheetahVel(), AntDir(), AntDirRadians())}
 
 __all__ = ["FAMILIES", "ContextSpace", "Family", "Grid", "Split", "Step", "Worlds", "family"]
 

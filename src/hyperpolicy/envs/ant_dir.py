@@ -21,6 +21,21 @@ def _macaw_directions() -> np.ndarray:
     return np.random.RandomState(17).uniform(0.0, 2 * np.pi, 52)[2:, None]
 
 
+def _grid(family: str, name: str, angles: np.ndarray) -> Grid:
+    """MACAW's ids of Cheetah-Vel's splits, carried on to 50 tasks; `extrapolation` trains on the
+    smaller two thirds of the angles and tests the others, an arc of about 2 rad."""
+    order = np.mod(angles[:, 0], 2 * np.pi).argsort(kind="stable").tolist()
+    splits = {
+        "full": (TRAIN, TEST),
+        "half": ([i for i in range(0, 50, 2) if i not in TEST], TEST),
+        "quarter": ([i for i in range(0, 50, 4) if i not in TEST], TEST),
+        "eighth": ([i for i in range(0, 50, 8) if i not in TEST], TEST),
+        "sixteenth": ([i for i in range(0, 50, 16) if i not in TEST], TEST),
+        "extrapolation": (sorted(order[:33]), sorted(order[33:])),
+    }
+    return Grid(family, name, angles, splits)
+
+
 class AntDir(Family):
     name = "ant-dir"
     context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (2 * np.pi,))
@@ -28,12 +43,12 @@ class AntDir(Family):
     horizon_steps, frame_skip, dt_s = 200, 5, 0.05
     qpos_noise, qvel_noise = 0.1, 0.1
     fields = ("qpos", "qvel")
-    grids = {
-        "macaw": Grid(name, "macaw", _macaw_directions(), {"full": (TRAIN, TEST)}),
-        "authors": Grid(
-            name, "authors", np.linspace(0.0, 2 * np.pi, 50)[:, None], {"full": (TRAIN, TEST)}
-        ),
-    }
+
+    def __init__(self):
+        self.grids = {
+            "macaw": _grid(self.name, "macaw", _macaw_directions()),
+            "authors": _grid(self.name, "authors", np.linspace(0.0, 2 * np.pi, 50)[:, None]),
+        }
 
     @property
     def model_path(self) -> Path:
@@ -55,3 +70,11 @@ class AntDir(Family):
         height = view["qpos"][:, 2]
         healthy = (height >= 0.2) & (height <= 1.0) & np.isfinite(view["qpos"]).all(axis=1)
         return ~(healthy & np.isfinite(view["qvel"]).all(axis=1))
+
+
+class AntDirRadians(AntDir):
+    """The same tasks with the direction as a plain number, as GenHyper gives it to its generator:
+    0 and 2π are its two ends."""
+
+    name = "ant-dir-radians"
+    context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (None,))

@@ -5,6 +5,7 @@ as a function of context (which allows relabelling), and how to read MuJoCo's st
 it.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,9 @@ class Split:
     test_ids: Int[np.ndarray, " k"]
 
 
+RANDOM_SPLIT = re.compile(r"random-(\d+)-(\d+)")
+
+
 @dataclass(frozen=True)
 class Grid:
     """Named contexts [k, c] of a family, and its splits into train and test rows."""
@@ -118,16 +122,31 @@ class Grid:
     def split(self, name: str) -> Split:
         """The split called `name`.
 
+        `random-<k>-<draw>` trains on k tasks of `full`'s training tasks and has its test tasks.
+        The subsets of one draw are nested: the 10 of draw 0 are among its 15.
+
         Raises:
             UnknownSplit: no such split on this grid.
         """
-        if name not in self.splits:
+        if name in self.splits:
+            train, test = (np.array(ids) for ids in self.splits[name])
+        elif (match := RANDOM_SPLIT.fullmatch(name)) and "full" in self.splits:
+            train, test = self._random(name, *map(int, match.groups()))
+        else:
             kind = f"split of {self.family}'s grid {self.name!r} called"
-            raise unknown(UnknownSplit, kind, "Splits", name, self.splits)
-        train, test = (np.array(ids) for ids in self.splits[name])
+            raise unknown(UnknownSplit, kind, "Splits", name, [*self.splits, "random-10-0"])
         return Split(
             self.family, self.name, name, self.contexts[train], self.contexts[test], train, test
         )
+
+    def _random(self, name: str, k: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        train, test = (np.array(ids) for ids in self.splits["full"])
+        if not 1 <= k <= len(train):
+            raise UnknownSplit(
+                f"split {name!r} of {self.family}'s grid {self.name!r} asks for {k} training "
+                f"tasks; give 1 to {len(train)}"
+            )
+        return np.sort(np.random.default_rng(draw).permutation(train)[:k]), test
 
 
 class Family(ABC):

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting
+from hyperpolicy.evaluate.memorization import Audit
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.rollout import Trace
 
@@ -52,7 +53,7 @@ def plot_returns(
         AlreadyExists: `path` exists and `overwrite` is false.
     """
     _check_one_number(family)
-    with _figure(path, overwrite) as (figure, axes):
+    with figure_at(path, overwrite) as (figure, axes):
         for i, (name, score) in enumerate(scores.items()):
             order = np.argsort(score.contexts[:, 0])
             x = score.contexts[order, 0]
@@ -99,7 +100,7 @@ def plot_velocities(
     speed = np.where(trace.alive, trace.outcome[..., 0], np.nan)
     time_s = (np.arange(speed.shape[-1]) + 1) * family.dt_s
     unit = family.context.units[0]
-    with _figure(path, overwrite) as (_, axes):
+    with figure_at(path, overwrite) as (_, axes):
         for target, color, runs in zip(contexts[:, 0], colors, speed, strict=True):
             axes.axhline(target, color=color, ls=(0, (5, 3)), lw=1.1)
             axes.plot(time_s, runs.mean(axis=0), color=color, lw=1.6)
@@ -128,8 +129,8 @@ def plot_learning(
         BadFile: a file is missing, or holds no evaluations.
         AlreadyExists: `path` exists and `overwrite` is false.
     """
-    curves = {name: _read_curve(file) for name, file in metrics.items()}
-    with _figure(path, overwrite) as (figure, axes):
+    curves = {name: read_curve(file) for name, file in metrics.items()}
+    with figure_at(path, overwrite) as (figure, axes):
         for i, (name, (updates, found)) in enumerate(curves.items()):
             color = COLORS[i % len(COLORS)]
             label = f"{name}: median of {found.shape[1]} experts, and their range"
@@ -143,10 +144,39 @@ def plot_learning(
     return Path(path)
 
 
+def plot_memorization(
+    audit: Audit, path: str | Path, title: str = "", overwrite: bool = False
+) -> Path:
+    """Write distance in actions against distance in weights, each to the nearest training row and
+    relative to the median distance between two training experts; a color for each group.
+
+    A copy lies at the origin; a policy that acts like a training row with other weights lies low.
+
+    Raises:
+        AlreadyExists: `path` exists and `overwrite` is false.
+    """
+    with figure_at(path, overwrite) as (figure, axes):
+        for i, (name, found) in enumerate(audit.groups.items()):
+            x, y = (
+                np.array([found.weights, found.actions]) / np.array(audit.between_experts)[:, None]
+            )
+            look = {"s": 44, "zorder": 4} if i == 0 else {"s": 24, "alpha": 0.65, "zorder": 3}
+            color = COLORS[i % len(COLORS)]
+            axes.scatter(x, y, color=color, lw=0, label=name, clip_on=False, **look)
+        axes.set_xlim(left=0.0)
+        axes.set_ylim(bottom=0.0)
+        axes.set_title(title or "Distance to the nearest training row")
+        axes.set_xlabel("in weights [distances between two training experts]")
+        axes.set_ylabel("in actions [same unit]")
+        figure.legend(loc="outside lower center", ncols=2)
+    return Path(path)
+
+
 # --- Parts --------------------------------------------------------------------------------
 @contextmanager
-def _figure(path: str | Path, overwrite: bool) -> Iterator:
-    """A figure and its axes, written to `path` in the format of its suffix when the block ends."""
+def figure_at(path: str | Path, overwrite: bool, columns: int = 1) -> Iterator:
+    """A figure and its axes (a list where there are several columns), written to `path` in the
+    format of its suffix when the block ends."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -154,15 +184,19 @@ def _figure(path: str | Path, overwrite: bool) -> Iterator:
     if kind not in ("png", "svg", "pdf"):
         raise BadFile(f"cannot draw into {path}; give a name that ends in .png, .svg or .pdf")
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.6))
-        yield figure, figure.subplots()
+        figure = Figure(figsize=(7.6 if columns == 1 else 4.4 * columns, 4.6))
+        yield figure, figure.subplots() if columns == 1 else list(figure.subplots(1, columns))
         files.write(path, lambda p: figure.savefig(p, format=kind), overwrite)
 
 
-def _read_curve(
-    path: str | Path,
+def read_curve(
+    path: str | Path, along: str = "updates"
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t n"]]:
-    """Updates and returns of every evaluation in a metrics.jsonl; a last half line is dropped."""
+    """`along` and returns of every evaluation in a metrics.jsonl; a last half line is dropped.
+
+    Raises:
+        BadFile: no such file, or no evaluations in it.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except OSError as error:
@@ -171,13 +205,13 @@ def _read_curve(
     for line in lines:
         try:
             record = json.loads(line)
-            found.append((record["updates"], record["return"]))
+            found.append((record[along], record["return"]))
         except (ValueError, KeyError, TypeError):
             continue
     if not found:
-        raise BadFile(f"{path} holds no evaluations (lines with 'updates' and 'return')")
-    updates, returns = zip(*found, strict=True)
-    return np.array(updates, float), np.array(returns, float)
+        raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
+    x, returns = zip(*found, strict=True)
+    return np.array(x, float), np.array(returns, float)
 
 
 def _check_one_number(family: Family) -> None:

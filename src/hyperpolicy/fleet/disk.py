@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from hyperpolicy import files
 from hyperpolicy.envs import Family, Worlds
 from hyperpolicy.errors import AlreadyExists, BadSetting
-from hyperpolicy.fleet.member import Member, place
+from hyperpolicy.fleet.member import Member, Rings, place
 from hyperpolicy.fleet.schedule import Schedule
 
 SNAPSHOT, METRICS, RUN = "snapshot.safetensors", "metrics.jsonl", "run.json"
@@ -35,6 +35,7 @@ class Run:
     """A run in progress on the host; everything a snapshot must hold beside the fleet."""
 
     fleet: Member
+    rings: Float[jax.Array | np.ndarray, "*n capacity d"]
     worlds: Worlds
     action: Float[np.ndarray, "n e a"]
     step: int
@@ -104,7 +105,8 @@ def check_settings(
 def _state(r: Run, size: int) -> dict:
     """The run as a pytree of arrays, rings cut to their filled rows."""
     return {
-        "fleet": r.fleet._replace(ring=r.fleet.ring[:, :size]),
+        "fleet": r.fleet,
+        "rings": r.rings[..., :size, :],
         "worlds": r.worlds.snapshot(),
         "action": r.action,
         "returns": (r.episode_return, r.last_return),
@@ -113,7 +115,8 @@ def _state(r: Run, size: int) -> dict:
 
 
 def save(out: Path, r: Run, schedule: Schedule) -> None:
-    size = min(r.step * schedule.num_envs, schedule.ring)
+    rings = Rings.of(schedule, len(r.fleet.mean))
+    size = min(r.step * rings.block, rings.capacity)
     tree = _state(r, size)
     meta = {
         "step": r.step,
@@ -135,15 +138,15 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
     size = meta["size"]
     like = jax.eval_shape(lambda: _state(fresh, size))
     tree, _ = files.load_tree(out / SNAPSHOT, like)
-    fleet, ring = tree["fleet"], np.zeros(fresh.fleet.ring.shape, np.float32)
-    ring[:, :size] = fleet.ring
+    rings = Rings.of(schedule, len(fresh.fleet.mean))
     fresh.worlds.restore(tree["worlds"])
     lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
     kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
     files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
     episode_return, last_return = (np.array(x) for x in tree["returns"])
     return Run(
-        place(fleet._replace(ring=ring), mesh),
+        place(tree["fleet"], mesh),
+        rings.place(tree["rings"], mesh),
         fresh.worlds,
         tree["action"],
         meta["step"],

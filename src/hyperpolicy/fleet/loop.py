@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,12 @@ from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family, Worlds
 from hyperpolicy.fleet import disk
 from hyperpolicy.fleet.disk import Run, Tasks
-from hyperpolicy.fleet.member import Clock, Member, compile_fleet, place
+from hyperpolicy.fleet.member import Clock, Member, Rings, compile_fleet, place
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import Pool, View, layout
 from hyperpolicy.progress import FleetProgress
-from hyperpolicy.replay import pack
 from hyperpolicy.rl import sac
+from hyperpolicy.rollout import transitions
 
 
 class Trained(NamedTuple):
@@ -79,24 +80,35 @@ def run(
     r = _begin(cfg, family, tasks, schedule, start, mesh)
     if out is not None:
         r = disk.resume(out, r, schedule, mesh) or r
-    e = schedule.num_envs
+    e, rings = schedule.num_envs, Rings.of(schedule, len(tasks.seeds))
+    clock_at = partial(_clock, schedule, rings, fill_at_random)
     if r.step == 0:
         obs = r.worlds.reset()
         wide = obs.reshape(len(tasks.seeds), e, -1)
-        r.action = np.asarray(act(r.fleet, wide, contexts, _clock(schedule, 0, fill_at_random)))
+        r.action = np.asarray(act(r.fleet, wide, contexts, clock_at(0)))
+
+    def examine(updates: int, progress: FleetProgress) -> None:
+        returns = evaluate(np.asarray(r.fleet.mean)[:n])
+        progress.evaluated(updates, returns)
+        if out is not None:
+            record = disk.log(out, r, n, e, updates, returns)
+            if tracker is not None:
+                tracker(record)
 
     marks = set(schedule.due(schedule.num_checkpoints, schedule.average_from))
     exams = set(schedule.due(schedule.num_evaluations))
     began, saved = time.monotonic() - r.seconds, time.monotonic()
     with FleetProgress(label, n, schedule) as progress, deferred_interrupt() as interrupted:
+        if r.step == 0:
+            examine(0, progress)
         while r.step < schedule.num_steps:
             obs, action = r.worlds.obs, r.action.reshape(len(r.worlds), -1)
             step = r.worlds.step(action)
-            rows = _rows(obs, action, step, e)
-            clock = _clock(schedule, r.step, fill_at_random)
+            rows = transitions(obs, action, step, e)
+            clock = clock_at(r.step)
             go = advance if r.step >= schedule.fill_steps else collect
             wide = step.obs.reshape(len(tasks.seeds), e, -1)
-            r.fleet, action = go(r.fleet, pool, rows, wide, contexts, clock)
+            r.fleet, r.rings, action = go(r.fleet, r.rings, pool, rows, wide, contexts, clock)
             r.action = np.asarray(action)
             _count_returns(r, step)
             r.step += 1
@@ -106,12 +118,7 @@ def run(
             if go is advance and updates in marks:
                 r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor)))
             if go is advance and updates in exams:
-                returns = evaluate(np.asarray(r.fleet.mean)[:n])
-                progress.evaluated(updates, returns)
-                if out is not None:
-                    record = disk.log(out, r, n, e, updates, returns)
-                    if tracker is not None:
-                        tracker(record)
+                examine(updates, progress)
             if out is not None and (
                 time.monotonic() - saved > snapshot_every_s or interrupted.is_set()
             ):
@@ -141,38 +148,27 @@ def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, 
     )
     o = learner.actor.hidden[0].weight.shape[1]
     flat = jax.vmap(sac.policy_spec(cfg, o, family.action_size).flatten)(learner.actor)
-    ring = jnp.zeros((n, schedule.ring, layout(family).size), jnp.float32)
-    fleet = Member(learner, flat, ring, keys, jnp.full(n, -1, jnp.int32))
+    fleet = Member(learner, flat, keys, jnp.full(n, -1, jnp.int32))
+    rings = Rings.of(schedule, n)
+    none = np.zeros(((0,) if rings.shared else (n, 0)) + (layout(family).size,), np.float32)
     nothing = np.zeros((n, e, family.action_size), np.float32)
     zero, nan = np.zeros(n * e), np.full(n * e, np.nan)
-    return Run(place(fleet, mesh), worlds, nothing, 0, zero, nan, [], 0, 0.0)
+    placed = place(fleet, mesh), rings.place(none, mesh)
+    return Run(*placed, worlds, nothing, 0, zero, nan, [], 0, 0.0)
 
 
-def _clock(schedule: Schedule, step: int, fill_at_random: bool) -> Clock:
+def _clock(schedule: Schedule, rings: Rings, fill_at_random: bool, step: int) -> Clock:
     updates = schedule.updates_per_step * max(0, step - schedule.fill_steps)
     averaged = updates - schedule.average_from * schedule.num_updates
     count = max(0, int(averaged // schedule.updates_per_step))
     return Clock(
         step=np.int32(step),
-        position=np.int32(step * schedule.num_envs % schedule.ring),
-        size=np.int32(min((step + 1) * schedule.num_envs, schedule.ring)),
+        position=np.int32(step * rings.block % rings.capacity),
+        size=np.int32(min((step + 1) * rings.block, rings.capacity)),
         updates=np.int32(updates),
         share=np.float32(1.0 / (count + 1)),
         random=np.bool_(fill_at_random and step < schedule.fill_steps),
     )
-
-
-def _rows(obs, action, step, e: int) -> Float[np.ndarray, "n e d"]:
-    """Replay rows; where a simulation broke, another world of its learner stands in."""
-    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated).reshape(
-        -1, e, 2 * obs.shape[1] + action.shape[1] + step.outcome.shape[1] + 1
-    )
-    if step.broken.any():
-        for i in np.flatnonzero(step.broken.reshape(-1, e).any(axis=1)):
-            sound = np.flatnonzero(~step.broken.reshape(-1, e)[i])
-            if len(sound):
-                rows[i, step.broken.reshape(-1, e)[i]] = rows[i, sound[0]]
-    return np.nan_to_num(rows)
 
 
 def _count_returns(r: Run, step) -> None:
@@ -185,12 +181,14 @@ def _count_returns(r: Run, step) -> None:
 def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int) -> Trained:
     o = family.obs_size + view.extra_inputs(family)
     learner = r.fleet.learner
-    mean, ring, died_at = (np.asarray(x) for x in (r.fleet.mean, r.fleet.ring, r.fleet.died_at))
+    mean, died_at = np.asarray(r.fleet.mean), np.asarray(r.fleet.died_at)
     critics = jax.vmap(sac.critic_spec(cfg, o, family.action_size).flatten)(learner.targets)
-    size = min(schedule.num_steps * schedule.num_envs, schedule.ring)
+    rings = Rings.of(schedule, len(tasks.seeds))
+    filled = min(schedule.num_steps * rings.block, rings.capacity)
+    rows = rings.of_learners(r.rings, filled)
     states = [
-        ring[i, np.random.default_rng(seed).integers(0, size, schedule.num_states)]
-        for i, seed in enumerate(tasks.seeds[:n])
+        own[np.random.default_rng(seed).integers(0, len(own), schedule.num_states)]
+        for own, seed in zip(rows[:n], tasks.seeds[:n], strict=True)
     ]
     return Trained(
         weights=mean[:n],

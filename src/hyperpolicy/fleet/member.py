@@ -1,4 +1,4 @@
-"""One member of a fleet on the device: its learner, replay and averaged weights.
+"""One member of a fleet on the device: its learner and averaged weights; and the fleet's replay.
 
 Everything here is written for one member; `compile_fleet` maps it over the fleet and shards the
 fleet over the devices.
@@ -19,7 +19,7 @@ from hyperpolicy.envs import Family
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import Pool, View
 from hyperpolicy.nets.policy import sample
-from hyperpolicy.rl import sac
+from hyperpolicy.rl import sac, td_sac
 from hyperpolicy.types import Key
 
 EXPERTS, SAME = PartitionSpec("expert"), PartitionSpec()
@@ -31,7 +31,6 @@ VMAP_BELOW_WIDTH = 128
 class Member(NamedTuple):
     learner: sac.SacState
     mean: Float[Array, " p"]  # averaged actor weights
-    ring: Float[Array, "capacity d"]
     key: Key
     died_at: Int[Array, ""]  # updates done when a number stopped being finite, −1 while alive
 
@@ -43,8 +42,8 @@ class Clock(NamedTuple):
     """Where the run stands; the same for every member."""
 
     step: Count  # steps of the worlds
-    position: Count  # next row of the rings
-    size: Count  # filled rows of the rings
+    position: Count  # next row of a ring
+    size: Count  # filled rows of a ring
     updates: Count  # gradient updates done
     share: Float[Array, ""] | np.float32  # weight of the newest actor in the average
     random: Bool[Array, ""] | np.bool_  # act at random
@@ -64,11 +63,13 @@ def act(
     return jnp.where(clock.random, blind, action)
 
 
-def draw_batch(family: Family, view: View, num: int, member: Member, pool: Pool, clock: Clock, i):
+def draw_batch(
+    family: Family, view: View, num: int, member: Member, ring, pool: Pool, clock: Clock, i
+):
     """The batch of update `clock.updates + i`."""
     key = jax.random.fold_in(jax.random.fold_in(member.key, DRAWING), clock.updates + i)
     key_rows, key_pool = jax.random.split(key)
-    rows = replay.draw(member.ring, clock.size, num, key_rows)
+    rows = replay.draw(ring, clock.size, num, key_rows)
     return view.batch(family, rows, pool, key_pool)
 
 
@@ -88,8 +89,11 @@ def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Sche
     """Jitted `(act, advance, collect)` over the fleet.
 
     `advance` stores the newest transitions, does `updates_per_step` updates and acts;
-    `collect` does the same without updates.
+    `collect` does the same without updates. Members have a ring each, or one is shared: then
+    every device holds a copy of it.
     """
+    update = td_sac.update if isinstance(cfg, td_sac.TdSacConfig) else sac.update
+    shared = schedule.replay == "shared"
     spec = sac.policy_spec(cfg, family.obs_size + view.extra_inputs(family), family.action_size)
     wide = cfg.width >= VMAP_BELOW_WIDTH and jax.default_backend() == "cpu"
 
@@ -101,43 +105,79 @@ def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Sche
     def act_shard(fleet, obs, contexts, clock):
         return jax.vmap(partial(act, family, view), (0, 0, 0, None))(fleet, obs, contexts, clock)
 
-    def push_shard(fleet, rows, clock):
-        push = jax.vmap(replay.push, (0, 0, None))
-        return fleet._replace(ring=push(fleet.ring, rows, clock.position))
+    def push_shard(rings, rows, clock):
+        if shared:
+            return replay.push(rings, rows.reshape(-1, rows.shape[-1]), clock.position)
+        return jax.vmap(replay.push, (0, 0, None))(rings, rows, clock.position)
 
-    def learn_shard(fleet: Member, pool: Pool, clock: Clock):
+    def learn_shard(fleet: Member, rings, pool: Pool, clock: Clock):
         num = schedule.updates_per_step
         old = fleet.learner
 
         def step(i, learners):
-            def one(learner, member, pool):
-                batch = draw_batch(family, view, schedule.batch, member, pool, clock, i)
-                return sac.update(cfg, learner, batch, clock.updates + i)
+            def one(learner, member, pool, ring):
+                batch = draw_batch(family, view, schedule.batch, member, ring, pool, clock, i)
+                return update(cfg, learner, batch, clock.updates + i)
 
-            return for_each(one, learners, fleet, pool)
+            if shared:
+                return for_each(lambda *own: one(*own, rings), learners, fleet, pool)
+            return for_each(one, learners, fleet, pool, rings)
 
         fleet = fleet._replace(learner=jax.lax.fori_loop(0, num, step, old))
         return jax.vmap(lambda o, m: settle(cfg, spec, o, m, clock, num))(old, fleet)
 
-    def advance_shard(fleet, pool, rows, obs, contexts, clock):
-        fleet = learn_shard(push_shard(fleet, rows, clock), pool, clock)
-        return fleet, act_shard(fleet, obs, contexts, clock)
+    def advance_shard(fleet, rings, pool, rows, obs, contexts, clock):
+        rings = push_shard(rings, rows, clock)
+        fleet = learn_shard(fleet, rings, pool, clock)
+        return fleet, rings, act_shard(fleet, obs, contexts, clock)
 
-    def collect_shard(fleet, pool, rows, obs, contexts, clock):
-        fleet = push_shard(fleet, rows, clock)
-        return fleet, act_shard(fleet, obs, contexts, clock)
+    def collect_shard(fleet, rings, pool, rows, obs, contexts, clock):
+        rings = push_shard(rings, rows, clock)
+        return fleet, rings, act_shard(fleet, obs, contexts, clock)
 
-    five = (EXPERTS,) * 5
+    ring = SAME if shared else EXPERTS
     shard = partial(jax.shard_map, mesh=mesh, check_vma=False)
     acting = shard(act_shard, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
-    both = {"in_specs": (*five, SAME), "out_specs": (EXPERTS, EXPERTS)}
+    ins = (EXPERTS, ring, EXPERTS, ring, EXPERTS, EXPERTS, SAME)
+    both = {"in_specs": ins, "out_specs": (EXPERTS, ring, EXPERTS)}
     return (
         jax.jit(acting),
-        jax.jit(shard(advance_shard, **both), donate_argnums=0, compiler_options=in_order()),
-        jax.jit(shard(collect_shard, **both), donate_argnums=0),
+        jax.jit(shard(advance_shard, **both), donate_argnums=(0, 1), compiler_options=in_order()),
+        jax.jit(shard(collect_shard, **both), donate_argnums=(0, 1)),
     )
 
 
-def place(tree, mesh: Mesh):
-    """The fleet's arrays, each device holding its own experts."""
-    return jax.device_put(tree, NamedSharding(mesh, EXPERTS))
+def place(tree, mesh: Mesh, spec: PartitionSpec = EXPERTS):
+    """The fleet's arrays, each device holding its own experts, or with `SAME` all of them."""
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+class Rings(NamedTuple):
+    """How the replay of n learners lies in memory: a ring each, or one that all share."""
+
+    learners: int
+    shared: bool
+    block: int
+    """Rows that one step of the worlds adds to a ring."""
+    capacity: int
+    """Rows of a ring."""
+
+    @classmethod
+    def of(cls, schedule: Schedule, n: int) -> "Rings":
+        shared = schedule.replay == "shared"
+        writers = n if shared else 1
+        return cls(n, shared, writers * schedule.num_envs, writers * schedule.ring)
+
+    def place(self, rows: Float[np.ndarray, "*n k d"], mesh: Mesh):
+        """Rings on the devices whose first rows are `rows`."""
+        ring = np.zeros((*rows.shape[:-2], self.capacity, rows.shape[-1]), np.float32)
+        ring[..., : rows.shape[-2], :] = rows
+        return place(ring, mesh, SAME if self.shared else EXPERTS)
+
+    def of_learners(self, rings, filled: int) -> Float[np.ndarray, "n k d"]:
+        """The filled rows, learner by learner."""
+        rows = np.asarray(rings)[..., :filled, :]
+        if not self.shared:
+            return rows
+        steps = rows.reshape(-1, self.learners, self.block // self.learners, rows.shape[-1])
+        return steps.swapaxes(0, 1).reshape(self.learners, -1, rows.shape[-1])

@@ -1,6 +1,7 @@
 """How long a fleet trains, on how much data, and what it keeps."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hyperpolicy.errors import BadSetting
 
@@ -17,6 +18,9 @@ class Schedule:
     """Transitions in a batch."""
     capacity: int = 100_000
     """Transitions each expert remembers; rounded down to whole steps of its worlds."""
+    replay: Literal["own", "shared"] = "own"
+    """Whose transitions an expert learns from: its own, or all experts', relabeled with its own
+    reward."""
     fill_steps: int = 250
     """Steps of the worlds before the first update: random actions for fresh networks, the own
     stochastic policy for given ones."""
@@ -40,6 +44,8 @@ class Schedule:
         for name in least_one.split():
             if getattr(self, name) < 1:
                 raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
+        if self.replay not in ("own", "shared"):
+            raise BadSetting(f"replay={self.replay!r}; say 'own' or 'shared'")
         if not 0.0 <= self.average_from < 1.0:
             raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
         if self.num_updates < self.updates_per_step or self.num_updates % self.updates_per_step:

@@ -7,15 +7,19 @@ from importlib import import_module
 
 _MEMBERS = ("Generator", "load", "shipped")
 _MODULES = (
+    "align",
     "autoencoder",
     "behavior",
     "conditioned",
+    "critics",
+    "genhyper",
     "hyplatent",
     "interpolate",
     "legacy",
     "pca",
     "regression",
     "residual",
+    "tune",
 )
 
 

@@ -110,6 +110,26 @@ class Autoencoder(eqx.Module):
         return self.coder.weights(jax.vmap(self.normalizer.invert)(tokens))
 
 
+class ScaledCoder(eqx.Module):
+    """A coder of normalized weights; its tokens are latents as they are."""
+
+    coder: Coder
+    normalizer: Normalizer
+
+    @property
+    def size(self) -> int:
+        return len(self.coder.encoders) * self.coder.scale.shape[-1]
+
+    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
+        """The latent of one policy."""
+        return self.coder.tokens(self.normalizer(weights)).ravel()
+
+    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]:
+        """The policy of one latent."""
+        tokens = latent.reshape(len(self.coder.encoders), -1)
+        return self.normalizer.invert(self.coder.weights(tokens))
+
+
 def chunks(spec: PolicySpec) -> list[int]:
     """Numbers in each chunk: the first layer, and the rest."""
     return [spec.layer_sizes[0], spec.size - spec.layer_sizes[0]]
@@ -178,5 +198,14 @@ def blank(spec: PolicySpec, dim: int) -> Autoencoder:
 
     def make():
         return Autoencoder(Coder.init(spec, dim, jax.random.key(0)), norm.blank(dim))
+
+    return jax.eval_shape(make)
+
+
+def blank_scaled(spec: PolicySpec, dim: int) -> ScaledCoder:
+    """Shapes of a coder of normalized weights."""
+
+    def make():
+        return ScaledCoder(Coder.init(spec, dim, jax.random.key(0)), norm.blank(spec.size))
 
     return jax.eval_shape(make)

@@ -1,4 +1,4 @@
-"""The two encoders of weights behind one door: weights [p] ⇄ latent [z], fitted per seed."""
+"""The encoders of weights behind one door: weights [p] ⇄ latent [z], fitted per seed."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.generate import autoencoder, pca
-from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig
+from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig, ScaledCoder
 from hyperpolicy.generate.pca import Pca, PcaConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.zoo import Zoo
 
-Encoder = Pca | Autoencoder
+Encoder = Pca | Autoencoder | ScaledCoder
 EncoderConfig = PcaConfig | AutoencoderConfig
 
 
@@ -33,6 +33,8 @@ def settings(encoder: Encoder) -> dict:
     """What `blank` needs to know of one encoder, as JSON."""
     if isinstance(encoder, Autoencoder):
         return {"encoder": "autoencoder", "dim": encoder.coder.scale.shape[0]}
+    if isinstance(encoder, ScaledCoder):
+        return {"encoder": "scaled", "dim": encoder.coder.scale.shape[0]}
     return {"encoder": "pca", "components": encoder.size}
 
 
@@ -40,4 +42,6 @@ def blank(settings: dict, spec: PolicySpec) -> Encoder:
     """The shapes of an encoder with these settings."""
     if settings["encoder"] == "autoencoder":
         return autoencoder.blank(spec, settings["dim"])
+    if settings["encoder"] == "scaled":
+        return autoencoder.blank_scaled(spec, settings["dim"])
     return pca.blank(settings["components"], spec.size)

@@ -27,7 +27,9 @@ FORMAT = "hyperpolicy-generator-1"
 SHIPPED = Path(__file__).parent / "shipped"
 KINDS = {
     "regression": "regression:Regression",
-    "hyplatent": "hyplatent:HypLatent",
+    "hyplatent": "latent_model:HypLatent",
+    "genhyper": "latent_model:GenHyper",
+    "critics": "critics:Critics",
     "conditioned": "conditioned:Conditioned",
     "nearest": "interpolate:Nearest",
     "linear": "interpolate:Linear",

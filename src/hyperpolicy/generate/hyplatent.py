@@ -31,12 +31,22 @@ from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior import Aim, latent_behavior_loss
-from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
-from hyperpolicy.generate.latent_model import HypLatent
-from hyperpolicy.generate.pairs import Batch, draw, pairs
+from hyperpolicy.generate.gan import (
+    GanConfig,
+    Networks,
+    auxiliary_side,
+    descend,
+    make_networks,
+    optimizer,
+    real_side,
+)
+from hyperpolicy.generate.generator import Generator, check_zoo
+from hyperpolicy.generate.latent_model import HypLatent, keep
+from hyperpolicy.generate.pairs import Batch, Pairs, draw, pairs
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
@@ -44,41 +54,9 @@ from hyperpolicy.zoo import Zoo
 
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
-class HypLatentConfig:
+class HypLatentConfig(GanConfig):
     encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
     """What a latent is."""
-    generator_hidden: tuple[int, ...] = (128, 64, 32)
-    """Widths of G below its first layer (published: 1024, 512, 256)."""
-    discriminator_hidden: tuple[int, ...] = (128, 128, 64)
-    """Widths of F's trunk (published: 1024, 1024, 512)."""
-    noise: int = 4
-    """Numbers in n (published: 4 on MuJoCo, 128 on Meta-World)."""
-    dropout: float = 0.1
-    """In G's blocks, while training."""
-    mse: float = 1e3
-    """λ_mse."""
-    regularization: float = 1e3
-    """λ_reg."""
-    adversarial: float = 1.0
-    """λ_adv."""
-    behavior: float = 0.0
-    """λ_behavior; 0 leaves the behavior loss out."""
-    states: int = 16
-    """Observations a generated policy is run on in the behavior loss."""
-    rate: float = 2e-4
-    """Step size of all three Adams, β = (0.5, 0.999)."""
-    weight_decay: float = 1e-5
-    """Added to the gradient as weight_decay · θ."""
-    batch: int = 64
-    """Pairs (context, checkpoint) a step (published: 128)."""
-    steps: int = 10_000
-    """Updates (published: 5000 epochs)."""
-
-
-class Networks(NamedTuple):
-    generator: SkipMlp
-    running: list[Moments]  # of the generator's batch norms
-    discriminator: Discriminator
 
 
 class HypLatentState(NamedTuple):
@@ -86,32 +64,19 @@ class HypLatentState(NamedTuple):
     adam: tuple[optax.OptState, optax.OptState, optax.OptState]  # F, G, both
 
 
-def optimizer(cfg: HypLatentConfig) -> optax.GradientTransformation:
-    """Adam with L2 weight decay added to the gradient, as PyTorch's."""
-    decay = optax.add_decayed_weights(cfg.weight_decay)
-    return optax.flatten(optax.chain(decay, optax.adam(cfg.rate, b1=0.5, b2=0.999)))
-
-
 def init(cfg: HypLatentConfig, z: int, d: int, key: Key) -> HypLatentState:
     """Fresh networks for latents of `z` numbers and conditions of `d`."""
     nets, start = make_networks(cfg, z, d, key), optimizer(cfg).init
-    parts = (_real_side(nets.discriminator), nets.generator, _auxiliary_side(nets))
+    parts = (real_side(nets.discriminator), nets.generator, auxiliary_side(nets))
     return HypLatentState(nets, tuple(map(start, parts)))
-
-
-def make_networks(cfg: HypLatentConfig, z: int, d: int, key: Key) -> Networks:
-    key_g, key_f = jax.random.split(key)
-    generator = SkipMlp.init(cfg.noise + d, cfg.generator_hidden, z, key_g)
-    discriminator = Discriminator.init(z, cfg.discriminator_hidden, d, key_f)
-    return Networks(generator, skip_mlp.first_moments(generator), discriminator)
 
 
 # --- Losses -------------------------------------------------------------------------------
 def discriminator_loss(
-    discriminator: Discriminator, fake: Float[Array, "b z"], batch: Batch, key: Key
+    discriminator: Discriminator, real: Float[Array, "b z"], fake: Float[Array, "b z"], key: Key
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """½ E[BCE(F(z), 1 − U(.01, .2)) + BCE(F(ẑ), U(.01, .2))], labels smoothed per sample."""
-    real, fake = (jax.vmap(discriminator.logit)(z) for z in (batch.latent, fake))
+    real, fake = (jax.vmap(discriminator.logit)(z) for z in (real, fake))
     y_real, y_fake = jax.random.uniform(key, (2, len(real)), minval=0.01, maxval=0.2)
     loss = 0.5 * (cross_entropy(real, 1.0 - y_real) + cross_entropy(fake, y_fake))
     belief = {"belief/real": jax.nn.sigmoid(real), "belief/fake": jax.nn.sigmoid(fake)}
@@ -128,7 +93,7 @@ def generator_loss(
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     parts = {
         "loss/adversarial": (cfg.adversarial, cross_entropy(logit, label)),
-        "loss/mse": (cfg.mse, jnp.mean((made - batch.latent) ** 2)),
+        "loss/mse": (cfg.mse, jnp.mean((made - batch.target) ** 2)),
     }
     if batch.states is not None and batch.actions is not None:
         gap = latent_behavior_loss(aim, made, batch.states, batch.actions)
@@ -138,7 +103,7 @@ def generator_loss(
 
 
 def regularization_loss(
-    learned: tuple[SkipMlp, Discriminator], cfg: HypLatentConfig, batch: Batch, key: Key
+    learned: tuple[SkipMlp, Discriminator], cfg: GanConfig, batch: Batch, key: Key
 ) -> tuple[Scalar, tuple[list[Moments], dict[str, Scalar]]]:
     """λ_reg E[(Q(ẑ) − m)²]."""
     generator, discriminator = learned
@@ -170,8 +135,9 @@ def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Bat
     key_net, key_loss = jax.random.split(key)
     fake, moments = skip_mlp.train(nets.generator, batch.inputs, cfg.dropout, key_net)
     old, running = nets.discriminator, skip_mlp.follow(nets.running, moments, len(fake))
-    grads, metrics = jax.grad(discriminator_loss, has_aux=True)(old, fake, batch, key_loss)
-    (trunk, real), adam = _descend(cfg, _real_side(old), _real_side(grads), adam)
+    grad = jax.grad(discriminator_loss, has_aux=True)
+    grads, metrics = grad(old, batch.target, fake, key_loss)
+    (trunk, real), adam = descend(cfg, real_side(old), real_side(grads), adam)
     return (
         Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary)),
         adam,
@@ -200,33 +166,20 @@ def generator_gradient(cfg: HypLatentConfig, aim: Aim, nets: Networks, batch: Ba
 
 def move_generator(cfg: HypLatentConfig, nets: Networks, grads: SkipMlp, adam):
     """One Adam step of G."""
-    generator, adam = _descend(cfg, nets.generator, grads, adam)
+    generator, adam = descend(cfg, nets.generator, grads, adam)
     return nets._replace(generator=generator), adam
 
 
-def regularize(cfg: HypLatentConfig, nets: Networks, adam, batch: Batch, key: Key):
+def regularize(cfg: GanConfig, nets: Networks, adam, batch: Batch, key: Key):
     """One step of G, F's trunk and Q together; Q learns only here."""
     grad = jax.grad(regularization_loss, has_aux=True)
     learn = (nets.generator, nets.discriminator)
     (grad_g, grad_f), (moments, metrics) = grad(learn, cfg, batch, key)
     running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
-    grads = _auxiliary_side(Networks(grad_g, running, grad_f))
-    (generator, trunk, auxiliary), adam = _descend(cfg, _auxiliary_side(nets), grads, adam)
+    grads = auxiliary_side(Networks(grad_g, running, grad_f))
+    (generator, trunk, auxiliary), adam = descend(cfg, auxiliary_side(nets), grads, adam)
     discriminator = Discriminator(trunk, nets.discriminator.real, auxiliary)
     return Networks(generator, running, discriminator), adam, metrics
-
-
-def _real_side(f: Discriminator):
-    return f.trunk, f.real  # D2
-
-
-def _auxiliary_side(nets: Networks):
-    return nets.generator, nets.discriminator.trunk, nets.discriminator.auxiliary  # D2
-
-
-def _descend(cfg: HypLatentConfig, params, grads, adam):
-    updates, adam = optimizer(cfg).update(grads, adam, params)
-    return optax.apply_updates(params, updates), adam
 
 
 # --- Fit ----------------------------------------------------------------------------------
@@ -262,32 +215,42 @@ def fit_seeds(
 
 
 def _fit(config: HypLatentConfig, zoo: Zoo, seeds, out, places, improve) -> list[Generator]:
-    d, out = check_zoo(zoo).context.encoded_size, out and Path(out)
+    check_zoo(zoo)
+    out = out and Path(out)
     loop.claim(out)
     record = {"config": asdict(config), "improve": improve.__name__}
     data = pairs(zoo, config.behavior > 0)
     run = loop.Run("hyplatent", seeds, config.steps, out, record | {"zoo": loop.digest(data)})
     encoder = encoders.fit(config.encoder, zoo, seeds, out)
+    return keep(zoo, run, train(config, run, data, zoo.spec, encoder, improve), record, places)
+
+
+def train(
+    config: HypLatentConfig,
+    run: loop.Run,
+    data: Pairs,
+    spec: PolicySpec,
+    encoder: encoders.Encoder,
+    improve: Callable = improve_generator,
+) -> dict[int, HypLatent]:
+    """The models of the fits that lived, by their place in `run.seeds`.
+
+    `encoder` holds one per seed, on axis n; `spec` is what the behavior loss needs to know.
+    """
     latents = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(encoder, data.weights)
 
     def step(state, own, data, i):
         seed, encoder, latents = own
         key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
         batch = draw(data, latents, config.batch, config.noise, config.states, key_batch)
-        return update(config, Aim(zoo.spec, encoder), state, batch, key, improve)
+        return update(config, Aim(spec, encoder), state, batch, key, improve)
 
-    numbers, z = jnp.asarray(seeds), latents.shape[-1]
+    numbers, z, d = jnp.asarray(run.seeds), latents.shape[-1], data.conditions.shape[-1]
     start = jax.jit(jax.vmap(lambda seed: init(config, z, d, jax.random.key(seed))))
     state, died_at = loop.train(run, step, start(numbers), (numbers, encoder, latents), data)
 
-    def generator(n: int) -> Generator:
+    def model(n: int) -> HypLatent:
         nets, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), (state.nets, encoder))
-        model = HypLatent(nets.generator, nets.running, mine, config.noise)
-        return from_zoo(zoo, model, record | {"seed": seeds[n]})
+        return HypLatent(nets.generator, nets.running, mine, config.noise)
 
-    fitted = {n: generator(n) for n in range(len(seeds)) if died_at[n] < 0}
-    if out is not None:
-        for n, one in fitted.items():
-            write(one, places[n])
-        loop.finish(out)
-    return list(fitted.values())
+    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}

@@ -1,5 +1,7 @@
-"""What a HypLatent fit leaves behind: a network that writes latents, and the encoder's decoder."""
+"""What fits of HypLatent and GenHyper leave behind: a network that writes latents, and the encoder
+whose decoder makes weights of them."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import ClassVar
 
@@ -11,14 +13,19 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.envs import Family
 from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate import loop
 from hyperpolicy.generate.encoder import Encoder
+from hyperpolicy.generate.generator import Generator, from_zoo, write
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key
+from hyperpolicy.zoo import Zoo
 
 
 class HypLatent(eqx.Module):
+    """decode(G(n, m)), m the encoded context."""
+
     kind: ClassVar[str] = "hyplatent"
     net: SkipMlp
     running: list[Moments]
@@ -37,7 +44,12 @@ class HypLatent(eqx.Module):
 
     @classmethod
     def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "HypLatent":
-        encoder, noise = encoders.blank(settings, spec), settings["noise"]
+        return cls.around(encoders.blank(settings, spec), settings, family)
+
+    @classmethod
+    def around(cls, encoder: Encoder, settings: dict, family: Family) -> "HypLatent":
+        """The skeleton for an encoder's."""
+        noise = settings["noise"]
         inputs, hidden = noise + family.context.encoded_size, tuple(settings["hidden"])
 
         def make(encoder):
@@ -45,6 +57,12 @@ class HypLatent(eqx.Module):
             return cls(net, skip_mlp.first_moments(net), encoder, noise)
 
         return jax.eval_shape(make, encoder)
+
+
+class GenHyper(HypLatent):
+    """The same, with an encoder of normalized weights."""
+
+    kind: ClassVar[str] = "genhyper"
 
 
 def generate(model: HypLatent, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
@@ -57,3 +75,15 @@ def generate(model: HypLatent, condition: Float[Array, " d"], key: Key) -> Float
 @cache
 def _write_many():
     return jax.jit(jax.vmap(generate, (None, 0, 0)))
+
+
+def keep(
+    zoo: Zoo, run: loop.Run, models: Mapping[int, HypLatent], record: dict, places: Sequence
+) -> list[Generator]:
+    """The generators of a run's models, by place in `run.seeds`, each saved in its place."""
+    fitted = {n: from_zoo(zoo, m, record | {"seed": run.seeds[n]}) for n, m in models.items()}
+    if run.out is not None:
+        for n, one in fitted.items():
+            write(one, places[n])
+        loop.finish(run.out)
+    return list(fitted.values())

@@ -26,7 +26,8 @@ class Pairs(NamedTuple):
 class Batch(NamedTuple):
     noise: Float[Array, "b noise"]
     condition: Float[Array, "b d"]
-    latent: Float[Array, "b z"]
+    target: Float[Array, "b z"]
+    """What G is to write: latents, or weights."""
     states: Float[Array, "b s o"] | None
     actions: Float[Array, "b s a"] | None
 
@@ -54,16 +55,16 @@ def pairs(zoo: Zoo, with_behavior: bool) -> Pairs:
 
 
 def draw(
-    data: Pairs, latents: Float[Array, "r z"], b: int, noise: int, num_states: int, key: Key
+    data: Pairs, targets: Float[Array, "r z"], b: int, noise: int, num_states: int, key: Key
 ) -> Batch:
     """b pairs with replacement, a noise vector for each, and `num_states` observations of each's
     expert."""
     key_rows, key_noise, key_states = jax.random.split(key, 3)
-    rows = jax.random.randint(key_rows, (b,), 0, len(latents))
+    rows = jax.random.randint(key_rows, (b,), 0, len(targets))
     x = data.expert[rows]
     states = actions = None
     if data.states is not None and data.actions is not None:
         s = jax.random.randint(key_states, (b, num_states), 0, data.states.shape[1])
         states, actions = data.states[x[:, None], s], data.actions[x[:, None], s]
     noises = jax.random.normal(key_noise, (b, noise))
-    return Batch(noises, data.conditions[x], latents[rows], states, actions)
+    return Batch(noises, data.conditions[x], targets[rows], states, actions)

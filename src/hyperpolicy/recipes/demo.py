@@ -25,7 +25,7 @@ from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.recipes import cheetah_vel_table as table
+from hyperpolicy.recipes import zero_shot as table
 from hyperpolicy.zoo import Zoo
 
 SHIPPED, FITTED = "shipped generator", "HypLatent, fitted just now"

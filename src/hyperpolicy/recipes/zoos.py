@@ -1,16 +1,18 @@
-"""Zoos of Cheetah-Vel experts on MACAW's grid: specialized from a base, and independent.
+"""Zoos of a family's grid: experts specialized from a base, independent ones, and independent ones
+that share their replay.
 
 Everything resumes: run the same command again after a kill. Shipped slices are cut from the
 finished runs by `cut`.
 """
 
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hyperpolicy.envs import Split, family
+from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.evaluate.plots import plot_learning
 from hyperpolicy.fleet import Base, Schedule, fold, train, train_bases
 from hyperpolicy.fleet.disk import SNAPSHOT
@@ -29,7 +31,7 @@ class SpecializedPreset:
     expert_schedule: Schedule
 
 
-SMALL = SpecializedPreset(
+CHEETAH_VEL = SpecializedPreset(
     base=SacConfig(),
     base_schedule=Schedule(
         num_updates=240_000,
@@ -45,6 +47,12 @@ SMALL = SpecializedPreset(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
 )
+ANT_DIR = replace(
+    CHEETAH_VEL,
+    base_schedule=replace(CHEETAH_VEL.base_schedule, num_envs=45, capacity=1_350_000),
+)
+PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
+"""What fits into half an hour on two cores."""
 SMOKE = SpecializedPreset(
     base=SacConfig(width=8),
     base_schedule=Schedule(
@@ -76,6 +84,7 @@ INDEPENDENT = Schedule(
     num_updates=120_000, average_from=0.75, num_checkpoints=10, num_evaluations=24
 )
 """40 experts of width 64 from one shared initialization: three quarters of an hour on two cores."""
+SHARED_REPLAY = replace(INDEPENDENT, replay="shared", capacity=25_000)
 
 
 class Job(NamedTuple):
@@ -84,6 +93,16 @@ class Job(NamedTuple):
 
     def path(self, out: Path) -> Path:
         return out / f"seed-{self.seed}" / self.split
+
+    @property
+    def number(self) -> int:
+        """The seed of the job's base, another for every split."""
+        return 10_000 * self.seed + zlib.crc32(self.split.encode()) % 10_000
+
+
+def place(grid: Grid) -> str:
+    """The directory of a grid's runs and zoos: its family, and the grid's name unless MACAW's."""
+    return grid.family if grid.name == "macaw" else f"{grid.family}-{grid.name}"
 
 
 FULL = (Job("full"),)
@@ -94,15 +113,15 @@ REPLICAS = (Job("full", 1), Job("full", 2))
 
 
 def bases(
-    out: Path, jobs: tuple[Job, ...] = FULL, preset: SpecializedPreset = SMALL
+    out: Path, grid: Grid, jobs: tuple[Job, ...], preset: SpecializedPreset
 ) -> dict[Job, Base]:
-    """A base for each job, trained side by side, each on the training speeds of its split alone."""
-    fam = family("cheetah-vel")
+    """A base for each job, trained side by side, each on its split's training contexts alone."""
+    fam = family(grid.family)
     paths = {job: job.path(out).with_name(f"{job.split}-base.safetensors") for job in jobs}
     missing = [job for job in jobs if not paths[job].exists()]
     if missing:
-        pools = [fam.grid("macaw").split(job.split).train for job in missing]
-        seeds = [10_000 * job.seed + SPLITS.index(job.split) for job in missing]
+        pools = [grid.split(job.split).train for job in missing]
+        seeds = [job.number for job in missing]
         run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
         trained = train_bases(preset.base, fam, pools, preset.base_schedule, seeds, run)
         for job, base in zip(missing, trained, strict=True):
@@ -112,17 +131,21 @@ def bases(
 
 
 def specialized(
-    out: Path, jobs: tuple[Job, ...] = FULL, preset: SpecializedPreset = SMALL
+    out: Path,
+    grid: Grid,
+    jobs: tuple[Job, ...] = FULL,
+    preset: SpecializedPreset | None = None,
 ) -> dict[Job, Zoo]:
     """A zoo of fine-tuned experts for each job, in `out/seed-<seed>/<split>/zoo`.
 
-    `full` also holds the test speeds' experts, for oracle rows only.
+    `full` also holds the test contexts' experts, for oracle rows only. The family's preset by
+    default.
     """
-    fam = family("cheetah-vel")
+    fam, preset = family(grid.family), preset or PRESETS[grid.family]
     zoos = {}
-    for job, base in bases(out, jobs, preset).items():
-        split = fam.grid("macaw").split(job.split)
-        contexts = fam.grid("macaw").contexts if job.split == "full" else split.train
+    for job, base in bases(out, grid, jobs, preset).items():
+        split = grid.split(job.split)
+        contexts = grid.contexts if job.split == "full" else split.train
         zoos[job] = train(
             preset.expert,
             fam,
@@ -136,28 +159,30 @@ def specialized(
     return zoos
 
 
-def independent(out: Path, cfg: SacConfig | None = None, schedule: Schedule = INDEPENDENT) -> Zoo:
-    """40 experts from one shared initialization, in `out/zoo`."""
-    fam = family("cheetah-vel")
-    grid = fam.grid("macaw")
-    origin = _origin(grid.split("full"))
+def independent(
+    out: Path, grid: Grid, cfg: SacConfig | None = None, schedule: Schedule = INDEPENDENT
+) -> Zoo:
+    """An expert for each context of the grid, from one shared initialization, in `out/zoo`."""
+    fam, origin = family(grid.family), _origin(grid.split("full"))
     cfg = cfg or SacConfig()
     return train(cfg, fam, grid.contexts, schedule, "shared", out=out, provenance=origin)
 
 
-def draw_curves(runs: Path, into: Path) -> list[Path]:
+def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
     """Learning curves of whatever lies under `runs`: `bases.png` and `experts.png` in `into`."""
     bases = {p.parent.name: p for p in (runs / "specialized").glob("bases-*/metrics.jsonl")}
     experts = {}
     for path in sorted((runs / "specialized").glob("seed-*/full/metrics.jsonl")):
         experts[f"specialized, {path.parent.parent.name}"] = path
-    if (runs / "independent/metrics.jsonl").exists():
-        experts["independent, shared start"] = runs / "independent/metrics.jsonl"
+    names = {"independent": "independent, shared start", "shared-replay": "shared replay"}
+    for kind, label in names.items():
+        if (runs / kind / "metrics.jsonl").exists():
+            experts[label] = runs / kind / "metrics.jsonl"
     made = []
     for name, curves in (("bases", bases), ("experts", experts)):
         if curves:
-            title = f"Cheetah-Vel {name}: return of the averaged weights"
-            made.append(plot_learning(curves, into / f"{name}.png", title, overwrite=True))
+            text = f"{title} {name}: return of the averaged weights"
+            made.append(plot_learning(curves, into / f"{name}.png", text, overwrite=True))
     return made
 
 
@@ -165,8 +190,8 @@ def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
     """Compact slices of the finished runs under `runs`, as zoos in `into`; those that are new.
 
     Specialized runs become `specialized-<split>`, those of another seed s
-    `specialized-<split>-seed<s>`, with their base beside the zoo's files; the independent run
-    becomes `independent`.
+    `specialized-<split>-seed<s>`, with their base beside the zoo's files; the others keep their
+    names.
     """
     made = []
     for path in sorted((runs / "specialized").glob("seed-*/*/zoo")):
@@ -174,8 +199,9 @@ def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
         name = f"specialized-{split}" + ("" if seed == "0" else f"-seed{seed}")
         base = Base.load(path.parent.with_name(f"{split}-base.safetensors"))
         made += _ship_one(path, into / name, num_checkpoints, seed == "0", base)
-    if (runs / "independent/zoo").exists():
-        made += _ship_one(runs / "independent/zoo", into / "independent", num_checkpoints, True)
+    for kind in ("independent", "shared-replay"):
+        if (runs / kind / "zoo").exists():
+            made += _ship_one(runs / kind / "zoo", into / kind, num_checkpoints, True)
     return made
 
 

@@ -149,7 +149,7 @@ def improve_critics(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
     """One Adam step down `critic_loss`; the targets follow by τ."""
     key, key_loss = jax.random.split(state.key)
     grads = jax.grad(critic_loss)(state.critics, state, batch, cfg, key_loss)
-    critics, adam = _descend(cfg.critic_rate, state.critics, grads, state.adam[0])
+    critics, adam = descend(cfg.critic_rate, state.critics, grads, state.adam[0])
     targets = optax.incremental_update(critics, state.targets, cfg.tau)
     return state._replace(critics=critics, targets=targets, adam=(adam, *state.adam[1:]), key=key)
 
@@ -157,17 +157,24 @@ def improve_critics(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
 def improve_policy(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
     """One Adam step down `actor_loss`, then one down `temperature_loss`."""
     key, key_loss = jax.random.split(state.key)
-    adam_critic, adam_actor, adam_alpha = state.adam
     grads, entropy = jax.grad(actor_loss, has_aux=True)(state.actor, state, batch, cfg, key_loss)
-    actor, adam_actor = _descend(cfg.actor_rate, state.actor, grads, adam_actor)
-
-    target_entropy = -batch.action.shape[-1]
-    grad = jax.grad(temperature_loss)(state.log_alpha, entropy, target_entropy)
-    log_alpha, adam_alpha = _descend(cfg.critic_rate, state.log_alpha, grad, adam_alpha)
-    adam = (adam_critic, adam_actor, adam_alpha)
-    return state._replace(actor=actor, log_alpha=log_alpha, entropy=entropy, adam=adam, key=key)
+    state = step_actor(state, grads, cfg.actor_rate)._replace(entropy=entropy, key=key)
+    return improve_temperature(cfg, state, target_entropy=-batch.action.shape[-1])
 
 
-def _descend(rate: float, params, grads, opt_state):
+def step_actor(state: SacState, grads: Actor, rate: float | Scalar) -> SacState:
+    """One Adam step of the actor."""
+    actor, adam = descend(rate, state.actor, grads, state.adam[1])
+    return state._replace(actor=actor, adam=(state.adam[0], adam, state.adam[2]))
+
+
+def improve_temperature(cfg: SacConfig, state: SacState, target_entropy: int) -> SacState:
+    """One Adam step down `temperature_loss`."""
+    grad = jax.grad(temperature_loss)(state.log_alpha, state.entropy, target_entropy)
+    log_alpha, adam = descend(cfg.critic_rate, state.log_alpha, grad, state.adam[2])
+    return state._replace(log_alpha=log_alpha, adam=(*state.adam[:2], adam))
+
+
+def descend(rate: float | Scalar, params, grads, opt_state):
     updates, opt_state = optax.adam(rate).update(grads, opt_state)
     return optax.apply_updates(params, updates), opt_state

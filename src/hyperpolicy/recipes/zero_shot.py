@@ -1,19 +1,27 @@
-"""Cheetah-Vel, MACAW's grid: every generator and every trivial row, on both zoos and four splits.
+"""Zero-shot tables: every generator and every trivial row, on a family's zoos and splits.
 
-One cell is a zoo and a split; each cell is saved when it is done and never computed twice.
-Where a cell has several zoos (replicas of the whole pipeline under other seeds), every method is
-fitted once on each; where it has one, methods that draw random numbers are fitted with three seeds.
+One cell is a kind of zoo and a split; each cell is saved when it is done and never computed twice.
+Where a cell has several zoos (replicas of the whole pipeline under other seeds, or the draws of a
+random split), every method is fitted once on each; where it has one, methods that draw random
+numbers are fitted with three seeds.
+
+Kinds: `specialized` experts were fine-tuned from a base, `independent` ones trained alone from one
+initialization, `shared-replay` ones too but with everybody's transitions; `aligned` are the
+independent ones after permutation matching.
 """
 
+import re
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from hyperpolicy import files
-from hyperpolicy.envs import Split, family
+from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate import tables
 from hyperpolicy.evaluate.compare import (
@@ -22,12 +30,14 @@ from hyperpolicy.evaluate.compare import (
     compare,
     standard_rows,
 )
-from hyperpolicy.evaluate.published import published
+from hyperpolicy.evaluate.published import Published, published
 from hyperpolicy.evaluate.score import Maker, Score, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (
+    align,
     conditioned,
+    genhyper,
     hyplatent,
     interpolate,
     pca,
@@ -36,6 +46,7 @@ from hyperpolicy.generate import (
 )
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.regression import RegressionConfig
@@ -43,21 +54,45 @@ from hyperpolicy.nets.policy import Policies
 from hyperpolicy.zoo import Zoo
 
 KINDS = ("specialized", "independent")
+WITHOUT_BASE = {
+    "independent": "independent",
+    "aligned": "independent",
+    "shared-replay": "shared-replay",
+}
+"""Kinds whose zoos serve every split, and the zoos they are read from."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
+RANDOM = re.compile(r"random-\d+")
 REGRESSION, RESIDUAL = "regression of weights", "base + interpolated change"
 DISTILLED = "distilled conditional policy"
 
+
+@dataclass(frozen=True)
+class Learned:
+    """A generator to fit, and how it sees the contexts."""
+
+    config: HypLatentConfig | GenHyperConfig
+    family: str | None = None
+    """Another view of the family, such as `ant-dir-radians`."""
+
+
 HYPLATENT = {
-    "HypLatent": HypLatentConfig(steps=5_000),
-    "HypLatent, behavior loss": HypLatentConfig(steps=5_000, behavior=1e3),
+    "HypLatent": Learned(HypLatentConfig(steps=5_000)),
+    "HypLatent, behavior loss": Learned(HypLatentConfig(steps=5_000, behavior=1e3)),
 }
 """λ_behavior was chosen on the `full` split with five of its training speeds held out."""
+LEARNED = HYPLATENT | {"GenHyper": Learned(GenHyperConfig())}
+RADIANS = {
+    "HypLatent, direction in radians": Learned(LEARNED["HypLatent"].config, "ant-dir-radians")
+}
 
 
 @dataclass(frozen=True)
 class TableConfig:
-    zoos: Path = Path("zoos/cheetah-vel")
-    """Directory of the zoos that `recipe zoos` makes and the repository ships."""
+    family: str = "cheetah-vel"
+    grid: str = "macaw"
+    zoos: tuple[Path, ...] = (Path("zoos/cheetah-vel"),)
+    """Directories of the family's zoos, which `recipe zoos` makes and the repository ships; the
+    first that has those of a kind and split serves."""
     out: Path = Path("runs/cheetah-vel-table")
     """Where fits, cells and pictures go; a second run goes on from what is there."""
     kinds: tuple[str, ...] = KINDS
@@ -70,7 +105,7 @@ class TableConfig:
     """Episodes of each policy on each test task."""
     draws: int = 8
     """Noise draws of a HypLatent on each test task."""
-    hyplatent: dict[str, HypLatentConfig] = field(default_factory=lambda: dict(HYPLATENT))
+    learned: dict[str, Learned] = field(default_factory=lambda: dict(HYPLATENT))
     distill: DistillConfig = field(default_factory=DistillConfig)
 
 
@@ -107,15 +142,22 @@ def run(config: TableConfig) -> dict[tuple[str, str], Comparison]:
             path = config.out / f"{kind}-{split}.json"
             if not path.exists():
                 cell(config, kind, split).save(path)
-            found[kind, split] = read(path)
+            found[kind, split] = read(config, path)
     return found
 
 
 def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     """Fit and score all methods on one kind of zoo and one split."""
-    fam = family("cheetah-vel")
-    split = fam.grid("macaw").split(split_name)
-    sources = find(config.zoos, kind, split)
+    with warnings.catch_warnings():  # which splits extrapolate is known
+        warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
+        return _cell(config, kind, split_name)
+
+
+def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
+    fam = family(config.family)
+    splits = _draws(fam.grid(config.grid), split_name)
+    test = splits[0].test
+    sources = [source for split in splits for source in find(config.zoos, kind, split)]
     out = config.out / "fits" / f"{kind}-{split_name}"
     several = len(sources) > 1
 
@@ -130,9 +172,9 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
         return Method([fit_on(s.train, i) for s, i in pairs], sources[0].env_steps, draws)
 
     methods = {REGRESSION: each(lambda s: regression.fit(RegressionConfig(), s.train))}
-    for name, cfg in config.hyplatent.items():
-        place = out / name.replace(",", "").replace(" ", "-").lower()
-        makers = fit_hyplatent(cfg, sources, config.seeds, place)
+    for name, learned in config.learned.items():
+        place = out / slug(name)
+        makers = fit_learned(learned, sources, config.seeds, place)
         methods[name] = Method(makers, sources[0].env_steps, config.draws)
     distilled = drawn(
         lambda zoo, seed: fit_once(
@@ -147,19 +189,19 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
         conditioned_row = Method(makers, base.provenance["env_steps"])
         methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
         methods[DISTILLED] = distilled
-    oracles = experts_at(config.zoos, kind, split)
+    oracles = experts_at(config.zoos, kind, splits[0])
     rows = standard_rows(
         fam,
-        split.test,
+        test,
         methods,
         nearest=each(lambda s: interpolate.nearest(s.train)),
         interpolated=each(lambda s: interpolate.linear(s.train)),
         conditioned=conditioned_row,
-        decoded=_decoded_row(kind, split_name, sources, oracles),
+        decoded=decoded_row(kind, split_name, sources, oracles),
         oracle=Method(oracles[: len(sources)]),
         episodes=config.episodes,
     )
-    return compare(rows, published("cheetah-vel") if split_name == "full" else ())
+    return compare(rows, _published(config, split_name))
 
 
 def between(config: TableConfig) -> dict[str, Score]:
@@ -167,8 +209,8 @@ def between(config: TableConfig) -> dict[str, Score]:
 
     Written by the generators of the `full` split, which has 35 of the speeds in training.
     """
-    fam = family("cheetah-vel")
-    grid = fam.grid("macaw")
+    fam = family(config.family)
+    grid = fam.grid(config.grid)
     path = config.out / "between.json"
     if not path.exists():
         sources = find(config.zoos, "specialized", grid.split("full"))
@@ -185,7 +227,7 @@ def between(config: TableConfig) -> dict[str, Score]:
 
 
 # --- Zoos ---------------------------------------------------------------------------------
-def find(zoos: Path, kind: str, split: Split) -> list[Source]:
+def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
     """The training experts of `split` in every zoo of this kind; never a test expert.
 
     A specialized zoo was made for one split; independent experts serve every split.
@@ -193,7 +235,10 @@ def find(zoos: Path, kind: str, split: Split) -> list[Source]:
     Raises:
         BadZoo: there is none, or one misses a training expert.
     """
-    return [source(path, split) for path in _paths(zoos, kind, split.name)]
+    sources = [source(path, split) for path in paths(zoos, kind, split.name)]
+    if kind == "aligned":
+        return [replace(s, train=align.align_chain(s.train)) for s in sources]
+    return sources
 
 
 def source(path: Path, split: Split) -> Source:
@@ -203,35 +248,50 @@ def source(path: Path, split: Split) -> Source:
     return Source(path, train, Base.load(base) if base.exists() else None)
 
 
-def experts_at(zoos: Path, kind: str, split: Split) -> list[Policies]:
+def _draws(grid: Grid, name: str) -> list[Split]:
+    """The split called `name`; for `random-<k>`, the three draws of it."""
+    if RANDOM.fullmatch(name):
+        return [grid.split(f"{name}-{draw}") for draw in range(3)]
+    return [grid.split(name)]
+
+
+def experts_at(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Policies]:
     """The test contexts' own experts, out of the zoos of the full grid."""
-    return [Zoo.load(p).only(split.test).finals for p in _paths(zoos, kind, "full")]
+    return [Zoo.load(p).only(split.test).finals for p in paths(zoos, kind, "full")]
 
 
-def _paths(zoos: Path, kind: str, split: str) -> list[Path]:
-    pattern = "independent*" if kind == "independent" else f"{kind}-{split}*"
-    paths = sorted(p.parent for p in Path(zoos).glob(f"{pattern}/zoo.json"))
-    if not paths:
-        raise BadZoo(
-            f"{zoos} holds no {kind} zoo of split {split!r}; `hyperpolicy recipe zoos` makes them"
-        )
-    return paths
+def paths(zoos: tuple[Path, ...], kind: str, split: str) -> list[Path]:
+    pattern = f"{WITHOUT_BASE[kind]}*" if kind in WITHOUT_BASE else f"{kind}-{split}*"
+    for place in zoos:
+        if found := sorted(p.parent for p in place.glob(f"{pattern}/zoo.json")):
+            return found
+    raise BadZoo(
+        f"{' or '.join(map(str, zoos))} holds no {kind} zoo of split {split!r}; "
+        "`hyperpolicy recipe zoos` makes them"
+    )
+
+
+def slug(name: str) -> str:
+    """A row's name as the name of a file."""
+    return name.replace(",", "").replace(" ", "-").lower()
 
 
 # --- Fits ---------------------------------------------------------------------------------
-def fit_hyplatent(
-    cfg: HypLatentConfig, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
+def fit_learned(
+    learned: Learned, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
 ) -> list[Generator]:
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
-    if len(sources) > 1:
+    method = genhyper if isinstance(learned.config, GenHyperConfig) else hyplatent
+    zoos = [replace(s.train, family=learned.family or s.train.family) for s in sources]
+    if len(zoos) > 1:
         return [
-            fit_once(out / f"zoo-{i}", partial(hyplatent.fit, cfg, s.train, i))
-            for i, s in enumerate(sources)
+            fit_once(out / f"zoo-{i}", partial(method.fit, learned.config, zoo, i))
+            for i, zoo in enumerate(zoos)
         ]
     done = sorted(out.glob("seed-*/config.json"))
     if done:  # a fit writes all seeds that lived at once
         return [load(path.parent) for path in done]
-    return hyplatent.fit_seeds(cfg, sources[0].train, seeds, out)
+    return method.fit_seeds(learned.config, zoos[0], seeds, out)
 
 
 def fit_once(out: Path, fit: Callable[[Path], Generator]) -> Generator:
@@ -239,14 +299,14 @@ def fit_once(out: Path, fit: Callable[[Path], Generator]) -> Generator:
     return load(out) if (out / "config.json").exists() else fit(out)
 
 
-def _decoded_row(kind: str, split: str, sources, oracles) -> Method | None:
+def decoded_row(kind: str, split: str, sources, oracles) -> Method | None:
     """The test experts decoded, where they descend from the same networks as the training ones.
 
     A specialized zoo of a smaller split has another base than the oracles of `full`.
     """
     if kind == "specialized" and split != "full":
         return None
-    return Method([decoded(s.train, o) for s, o in zip(sources, oracles, strict=True)])
+    return Method([decoded(s.train, o) for s, o in zip(sources, cycle(oracles), strict=False)])
 
 
 def decoded(train: Zoo, experts: Policies) -> Policies:
@@ -257,12 +317,16 @@ def decoded(train: Zoo, experts: Policies) -> Policies:
 
 
 # --- Out ----------------------------------------------------------------------------------
-def read(path: Path) -> Comparison:
+def read(config: TableConfig, path: Path) -> Comparison:
     """A saved cell."""
     record = files.load_json(path)
     rows = {name: Score.from_json(row["score"]) for name, row in record["rows"].items()}
-    split = path.stem.partition("-")[2]
-    return compare(rows, published("cheetah-vel") if split == "full" else ())
+    return compare(rows, _published(config, path.stem))
+
+
+def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
+    """What others printed, beside the splits with all training tasks."""
+    return published(config.family) if name.endswith("full") else ()
 
 
 def markdown(cells: dict[tuple[str, str], Comparison], halves: dict[str, Score]) -> str:

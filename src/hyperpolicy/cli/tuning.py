@@ -1,0 +1,85 @@
+"""The command that lets generated policies go on learning."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.policies import contexts_of
+from hyperpolicy.generate.tune import TuneConfig
+
+
+@dataclass(frozen=True)
+class Tune(Command):
+    """Fine-tune the policies a generator writes, each in its own task; all of them at once."""
+
+    resumes: ClassVar[bool] = True
+
+    generator: Positional[str]
+    """A shipped generator's name, or a generator's directory."""
+    context: tuple[float, ...]
+    """One or more contexts; repeat one to tune it several times."""
+    out: Path
+    """Directory of the run. The same command resumes a stopped run."""
+    zoo: Path | None = None
+    """The zoo the generator was fitted on, for critics that start from its experts."""
+    seed: int = 0
+    """Of the generator's noise, the worlds and the learners."""
+    video: bool = True
+    """Record the first context's policy before and after; needs a rendering back end."""
+    config: TuneConfig = field(default_factory=TuneConfig)
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.evaluate import tuning
+        from hyperpolicy.evaluate.score import task_name
+        from hyperpolicy.evaluate.tables import number
+        from hyperpolicy.generate import load
+        from hyperpolicy.generate.tune import tune
+        from hyperpolicy.zoo import Zoo
+
+        generator = load(self.generator)
+        fam = family(generator.family)
+        contexts = contexts_of(fam, self.context)
+        zoo = None if self.zoo is None else Zoo.load(self.zoo)
+        tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
+
+        names = [task_name(fam, context) for context in contexts]
+        before, after = tuned.before.mean(axis=1), tuned.after.mean(axis=1)
+        rows = [
+            (name, *map(number, pair))
+            for name, *pair in zip(names, before, after, after - before, strict=True)
+        ]
+        console.print(table(["task", "before", "after", "change"], rows))
+        for name, policies in (("start", tuned.start), ("better", tuned.better)):
+            path = self.out / f"{name}.safetensors"
+            path.unlink(missing_ok=True)
+            policies.save(path)
+        panels = {
+            name: {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
+            for i, name in enumerate(names[:4])
+        }
+        title = f"{fam.name}: fine-tuning, critics: {self.config.critics}"
+        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
+        if self.video:
+            self._film(fam, contexts, tuned, console)
+        console.print(
+            f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
+            "what the generator wrote in start.safetensors, the curve in curve.png"
+        )
+
+    def _film(self, fam, contexts, tuned, console: Console) -> None:
+        from hyperpolicy.errors import NoRendering
+        from hyperpolicy.evaluate.video import record
+
+        for name, policies in (("before", tuned.start), ("after", tuned.zoo.finals)):
+            path = self.out / f"{name}.mp4"
+            path.unlink(missing_ok=True)
+            try:
+                record(policies[0], fam, contexts[:1], path, titles=(name,), steps=120)
+            except NoRendering as error:
+                console.print(f"no video: {error}")
+                return

@@ -1,0 +1,82 @@
+"""The nouns of HypLatent and GenHyper: settings, networks, optimizer.
+
+Losses and updates stand on the pages of the two; D2 is theirs.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import optax
+
+from hyperpolicy.nets import skip_mlp
+from hyperpolicy.nets.discriminator import Discriminator
+from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
+from hyperpolicy.types import Key
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """What HypLatent and GenHyper have in common."""
+
+    generator_hidden: tuple[int, ...] = (128, 64, 32)
+    """Widths of G below its first layer (published: 1024, 512, 256)."""
+    discriminator_hidden: tuple[int, ...] = (128, 128, 64)
+    """Widths of F's trunk (published: 1024, 1024, 512)."""
+    noise: int = 4
+    """Numbers in n (published: 4 on MuJoCo, 128 on Meta-World)."""
+    dropout: float = 0.1
+    """In G's blocks, while training."""
+    mse: float = 1e3
+    """λ_mse, on what G is to write: latents in HypLatent, weights in GenHyper."""
+    regularization: float = 1e3
+    """λ_reg."""
+    adversarial: float = 1.0
+    """λ_adv."""
+    behavior: float = 0.0
+    """λ_behavior; 0 leaves the behavior loss out."""
+    states: int = 16
+    """Observations a generated policy is run on in the behavior loss."""
+    rate: float = 2e-4
+    """Step size of all three Adams, β = (0.5, 0.999)."""
+    weight_decay: float = 1e-5
+    """Added to the gradient as weight_decay · θ."""
+    batch: int = 64
+    """Pairs (context, checkpoint) a step (published: 128)."""
+    steps: int = 10_000
+    """Updates (published: 5000 epochs)."""
+
+
+class Networks(NamedTuple):
+    generator: SkipMlp
+    running: list[Moments]  # of the generator's batch norms
+    discriminator: Discriminator
+
+
+def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:
+    key_g, key_f = jax.random.split(key)
+    generator = SkipMlp.init(cfg.noise + d, cfg.generator_hidden, z, key_g)
+    discriminator = Discriminator.init(z, cfg.discriminator_hidden, d, key_f)
+    return Networks(generator, skip_mlp.first_moments(generator), discriminator)
+
+
+def optimizer(cfg: GanConfig) -> optax.GradientTransformation:
+    """Adam with L2 weight decay added to the gradient, as PyTorch's."""
+    decay = optax.add_decayed_weights(cfg.weight_decay)
+    return optax.flatten(optax.chain(decay, optax.adam(cfg.rate, b1=0.5, b2=0.999)))
+
+
+def real_side(f: Discriminator):
+    """What part 1 learns of F (D2)."""
+    return f.trunk, f.real
+
+
+def auxiliary_side(nets: Networks):
+    """What part 3 learns (D2)."""
+    return nets.generator, nets.discriminator.trunk, nets.discriminator.auxiliary
+
+
+def descend(cfg: GanConfig, params, grads, adam):
+    """One Adam step."""
+    updates, adam = optimizer(cfg).update(grads, adam, params)
+    return optax.apply_updates(params, updates), adam

@@ -1,0 +1,285 @@
+"""GenHyper: HypLatent with its encoder and decoder trained along, end to end, for ONE fit.
+
+GenHyper, IROS 2025 submission, Eqs. 2–3 and Algorithm 1; there is no released code. With x the
+normalized weights of a checkpoint of the expert at m, E and D the chunked coder, ẑ = G(n, m), F the
+discriminator and Q its auxiliary head, one update does:
+
+    1. F, E:     ½ [BCE(F(E(x)), 1 − U(.01, .2)) + BCE(F(ẑ), U(.01, .2))] + λ_rec ‖D(E(x)) − x‖²
+    2. G, D ×2:  λ_adv BCE(F(ẑ), 1 − U(.01, .3)) + λ_mse ‖D(ẑ) − x‖² + λ_rec ‖D(E(x)) − x‖²
+                 + λ_behavior L_behavior
+    3. G, F, Q:  λ_reg ‖Q(ẑ) − m‖²
+
+Part 3 and all that is equal stand in `hyplatent`, whose departures D1–D4 hold here. The paper's
+sentences contradict each other in places; this reading satisfies most. Marked where they happen:
+  D5  weights are centered and divided by their spread before E, and D's are brought back;
+  D6  E also rebuilds in part 1: alone with F it would make all weights one latent;
+  D7  F sees latents, E(x) and ẑ (Eqs. 2–3), not weights (Algorithm 1);
+  D8  labels are smoothed and the loss of G does not saturate, as in HypLatent's code;
+  D9  part 3 moves G, F and Q, as the text says (Algorithm 1: Q alone);
+  D10 the behavior loss is ours, off by default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
+from hyperpolicy.generate.behavior import behavior_loss
+from hyperpolicy.generate.gan import (
+    GanConfig,
+    Networks,
+    auxiliary_side,
+    descend,
+    make_networks,
+    optimizer,
+    real_side,
+)
+from hyperpolicy.generate.generator import Generator, check_zoo
+from hyperpolicy.generate.hyplatent import discriminator_loss, regularize
+from hyperpolicy.generate.latent_model import GenHyper, keep
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.pairs import Batch, draw, pairs
+from hyperpolicy.nets import skip_mlp
+from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
+from hyperpolicy.types import Key, Scalar
+from hyperpolicy.zoo import Zoo
+
+
+# --- Config and state ---------------------------------------------------------------------
+@dataclass(frozen=True)
+class GenHyperConfig(GanConfig):
+    dim: int = 64
+    """Numbers a token; a latent is two tokens (published: 1024)."""
+    reconstruction: float = 1e3
+    """λ_rec."""
+    steps: int = 3_000
+    """Updates (published: 5000 epochs)."""
+
+
+PAPER = GenHyperConfig(
+    generator_hidden=(1024, 512, 256),
+    discriminator_hidden=(1024, 1024, 512),
+    batch=128,
+    steps=680_000,
+    dim=1024,
+)
+"""The published sizes, for a GPU; 5000 epochs of 35 tasks with 500 checkpoints each."""
+
+
+class GenHyperState(NamedTuple):
+    nets: Networks
+    encoder: ScaledCoder  # its coder learns, its normalizer is data
+    adam: tuple[optax.OptState, optax.OptState, optax.OptState]  # F and E, G and D, G and F
+
+
+def init(
+    cfg: GenHyperConfig, spec: PolicySpec, normalizer: Normalizer, d: int, key: Key
+) -> GenHyperState:
+    """Fresh networks for policies of `spec` and conditions of `d` numbers."""
+    key_nets, key_coder = jax.random.split(key)
+    encoder = ScaledCoder(Coder.init(spec, cfg.dim, key_coder), normalizer)
+    nets, start = make_networks(cfg, encoder.size, d, key_nets), optimizer(cfg).init
+    parts = (
+        (real_side(nets.discriminator), encoder_side(encoder.coder)),
+        (nets.generator, encoder.coder.decoders),
+        auxiliary_side(nets),
+    )
+    return GenHyperState(nets, encoder, tuple(map(start, parts)))
+
+
+def encoder_side(coder: Coder):
+    """What part 1 learns of the coder: E."""
+    return coder.encoders, coder.scale, coder.shift
+
+
+# --- Losses -------------------------------------------------------------------------------
+def encoder_loss(
+    learned: tuple[Discriminator, Coder],
+    fake: Float[Array, "b z"],
+    cfg: GenHyperConfig,
+    batch: Batch,
+    key: Key,
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """½ E[BCE(F(E(x)), 1 − U(.01, .2)) + BCE(F(ẑ), U(.01, .2))] + λ_rec E[(D(E(x)) − x)²]."""
+    discriminator, coder = learned
+    tokens = jax.vmap(coder.tokens)(batch.target)
+    loss, metrics = discriminator_loss(discriminator, tokens.reshape(fake.shape), fake, key)
+    gap = rebuilding_loss(coder, tokens, batch.target)  # D6
+    return loss + cfg.reconstruction * gap, metrics
+
+
+def rebuilding_loss(
+    coder: Coder, tokens: Float[Array, "b k dim"], target: Float[Array, "b p"]
+) -> Scalar:
+    """E[(D(tokens) − x)²]."""
+    return jnp.mean((jax.vmap(coder.weights)(tokens) - target) ** 2)
+
+
+def generator_loss(
+    learned: tuple[SkipMlp, ScaledCoder],
+    nets: Networks,
+    spec: PolicySpec,
+    cfg: GenHyperConfig,
+    batch: Batch,
+    tokens: Float[Array, "b k dim"],
+    key: Key,
+) -> tuple[Scalar, tuple[list[Moments], dict[str, Scalar]]]:
+    """λ_adv E[BCE(F(ẑ), 1 − U(.01, .3))] + λ_mse E[(D(ẑ) − x)²] + λ_rec E[(D(E(x)) − x)²]
+    + λ_behavior L_behavior (D10); `tokens` are E(x)."""
+    (generator, encoder), (key_net, key_label) = learned, jax.random.split(key)
+    made, moments = skip_mlp.train(generator, batch.inputs, cfg.dropout, key_net)
+    logit = jax.vmap(nets.discriminator.logit)(made)
+    label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
+    made = made.reshape(tokens.shape)
+    parts = {
+        "loss/adversarial": (cfg.adversarial, cross_entropy(logit, label)),
+        "loss/mse": (cfg.mse, rebuilding_loss(encoder.coder, made, batch.target)),
+        "loss/reconstruction": (
+            cfg.reconstruction,
+            rebuilding_loss(encoder.coder, tokens, batch.target),
+        ),
+    }
+    if batch.states is not None and batch.actions is not None:
+        weights = jax.vmap(encoder.decode)(made.reshape(len(made), -1))
+        gap = behavior_loss(spec, weights, batch.states, batch.actions)
+        parts["loss/behavior"] = (cfg.behavior, gap)
+    loss = jnp.sum(jnp.stack([weight * part for weight, part in parts.values()]))
+    return loss, (moments, {name: part for name, (_, part) in parts.items()})
+
+
+# --- Update -------------------------------------------------------------------------------
+def update(
+    cfg: GenHyperConfig, spec: PolicySpec, state: GenHyperState, batch: Batch, key: Key
+) -> tuple[GenHyperState, dict[str, Scalar]]:
+    """The three parts in order, on one noise."""
+    key_f, key_g, key_q = jax.random.split(key, 3)
+    nets, encoder, (adam_f, adam_g, adam_q) = state
+    nets, encoder, adam_f, on_f = improve_encoder(cfg, nets, encoder, adam_f, batch, key_f)
+    nets, encoder, adam_g, on_g = improve_generator(cfg, spec, nets, encoder, adam_g, batch, key_g)
+    nets, adam_q, on_q = regularize(cfg, nets, adam_q, batch, key_q)  # D9
+    return GenHyperState(nets, encoder, (adam_f, adam_g, adam_q)), on_f | on_g | on_q
+
+
+def improve_encoder(
+    cfg: GenHyperConfig, nets: Networks, encoder: ScaledCoder, adam, batch: Batch, key: Key
+):
+    """One step of F's trunk, its real/fake head, and E."""
+    key_net, key_loss = jax.random.split(key)
+    fake, moments = skip_mlp.train(nets.generator, batch.inputs, cfg.dropout, key_net)
+    old, coder = nets.discriminator, encoder.coder
+    grad = jax.grad(encoder_loss, has_aux=True)
+    (grad_f, grad_e), metrics = grad((old, coder), fake, cfg, batch, key_loss)
+    learned, grads = (
+        (real_side(old), encoder_side(coder)),
+        (real_side(grad_f), encoder_side(grad_e)),
+    )
+    ((trunk, real), (encoders, scale, shift)), adam = descend(cfg, learned, grads, adam)
+    running = skip_mlp.follow(nets.running, moments, len(fake))
+    nets = Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary))
+    encoder = ScaledCoder(Coder(encoders, coder.decoders, scale, shift), encoder.normalizer)
+    return nets, encoder, adam, metrics
+
+
+def improve_generator(
+    cfg: GenHyperConfig,
+    spec: PolicySpec,
+    nets: Networks,
+    encoder: ScaledCoder,
+    adam,
+    batch: Batch,
+    key: Key,
+):
+    """Two steps of G and D."""
+    tokens = jax.vmap(encoder.coder.tokens)(batch.target)
+
+    def step(carry, key):
+        (nets, encoder), adam = carry
+        coder, grad = encoder.coder, jax.grad(generator_loss, has_aux=True)
+        (grad_g, grad_d), (moments, metrics) = grad(
+            (nets.generator, encoder), nets, spec, cfg, batch, tokens, key
+        )
+        learned, grads = (nets.generator, coder.decoders), (grad_g, grad_d.coder.decoders)
+        (generator, decoders), adam = descend(cfg, learned, grads, adam)
+        running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
+        coder = Coder(coder.encoders, decoders, coder.scale, coder.shift)
+        nets = Networks(generator, running, nets.discriminator)
+        return ((nets, ScaledCoder(coder, encoder.normalizer)), adam), metrics
+
+    carry, metrics = jax.lax.scan(step, ((nets, encoder), adam), jax.random.split(key))
+    (nets, encoder), adam = carry
+    return nets, encoder, adam, jax.tree.map(lambda both: both[-1], metrics)
+
+
+# --- Fit ----------------------------------------------------------------------------------
+def fit(
+    config: GenHyperConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
+) -> Generator:
+    """A generator trained on `zoo`; with `out` it is saved there, and a killed fit resumes.
+
+    Raises:
+        BadZoo: a zoo that cannot be trained on, or without observations where behavior > 0.
+        BadSetting: numbers stopped being finite; the message names the step.
+    """
+    return _fit(config, zoo, (seed,), out, [out])[0]
+
+
+def fit_seeds(
+    config: GenHyperConfig, zoo: Zoo, seeds: Sequence[int], out: str | Path | None = None
+) -> list[Generator]:
+    """One generator per seed, trained side by side; with `out` each is saved in `out/seed-<seed>`.
+
+    A seed whose numbers stop being finite is left out, with a warning that names it and the step.
+    """
+    places = [out and Path(out) / f"seed-{seed}" for seed in seeds]
+    return _fit(config, zoo, tuple(seeds), out, places)
+
+
+def _fit(config: GenHyperConfig, zoo: Zoo, seeds, out, places) -> list[Generator]:
+    d, out = check_zoo(zoo).context.encoded_size, out and Path(out)
+    loop.claim(out)
+    record = {"config": asdict(config)}
+    data = pairs(zoo, config.behavior > 0)
+    run = loop.Run("genhyper", seeds, config.steps, out, record | {"zoo": loop.digest(data)})
+    normalizer = jax.tree.map(jnp.asarray, spread(zoo.weights))
+
+    def step(state, seed, shared, i):
+        data, targets = shared
+        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+        batch = draw(data, targets, config.batch, config.noise, config.states, key_batch)
+        return update(config, zoo.spec, state, batch, key)
+
+    @jax.jit
+    @jax.vmap
+    def start(seed):
+        return init(config, zoo.spec, normalizer, d, jax.random.key(seed))
+
+    numbers, shared = jnp.asarray(seeds), (data, jax.vmap(normalizer)(data.weights))
+    state, died_at = loop.train(run, step, start(numbers), numbers, shared)
+
+    def model(n: int) -> GenHyper:
+        nets, encoder = jax.tree.map(lambda x: np.asarray(x[n]), (state.nets, state.encoder))
+        return GenHyper(nets.generator, nets.running, encoder, config.noise)
+
+    models = {n: model(n) for n in range(len(seeds)) if died_at[n] < 0}
+    return keep(zoo, run, models, record, places)
+
+
+def spread(rows: Float[np.ndarray, "r p"]) -> Normalizer:
+    """Centers each weight and divides all by one number, their standard deviation (D5).
+
+    A squared error of 1 is then the spread of the training rows, and weights that hardly vary stay
+    small.
+    """
+    center = rows.mean(axis=0)
+    scale = np.full(len(center), 1.0 / max(float((rows - center).std()), 1e-8), np.float32)
+    return Normalizer(scale, -scale * center)

@@ -1,0 +1,228 @@
+"""Fine-tuning: generated policies that go on learning at their own contexts, all at once.
+
+GenHyper's second stage. A generator writes the actors; `rl/td_sac.py` trains them; what this page
+decides is where the critics start, which the paper leaves random:
+
+    random        fresh networks, as published; they spoil the actor before they can judge it
+    warm-up       fresh networks, and an actor at rest while they learn from its interactions
+    nearest       those of the nearest training expert
+    interpolated  those of the two neighbors, mixed
+    generated     HypLatent's, fitted on the experts' critics
+    fitted        the nearest expert's, then trained offline to judge the generated actor, on
+                  transitions of the neighboring experts relabeled for its context
+
+All but the first two need the zoo the generator was fitted on. Interactions at the tuned contexts
+count from the first one, whatever they are used for.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import fleet
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.fleet import Schedule, Start
+from hyperpolicy.fleet.judging import fit_critics
+from hyperpolicy.generate import critics
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rl.td_sac import TdSacConfig
+from hyperpolicy.rollout import experience, returns
+from hyperpolicy.zoo import Zoo
+
+CriticStart = Literal["random", "warm-up", "nearest", "interpolated", "generated", "fitted"]
+REPORT_SEED = 31
+"""Episodes on which a tuned policy is compared with its start; training evaluates on others."""
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    steps: int = 50_000
+    """Environment steps at each context, all counted."""
+    critics: CriticStart = "warm-up"
+    """Where the critics start."""
+    sac: TdSacConfig = field(
+        default_factory=lambda: TdSacConfig(initial_alpha=0.05, warmup_updates=5_000)
+    )
+    """The learner; its width is the generator's, and its warm-up is for `warm-up` critics only."""
+    fill_steps: int = 1_000
+    """Steps the generated policy collects before the first update."""
+    evaluate_every: int = 2_500
+    """Steps between two evaluations."""
+    episodes: int = 5
+    """Episodes of each evaluation."""
+    neighbors: int = 2
+    """Training experts whose transitions `fitted` critics learn from."""
+    judge_updates: int = 4_000
+    """Offline updates of `fitted` critics."""
+
+    def schedule(self) -> Schedule:
+        """One world and one update a step; the weights of the last tenth are averaged.
+
+        Raises:
+            BadSetting: a budget too small to fill one batch and learn from it.
+        """
+        least = max(self.fill_steps, Schedule().batch) + 1
+        if self.steps < least or self.fill_steps < Schedule().batch or self.evaluate_every < 1:
+            raise BadSetting(
+                f"steps={self.steps}, fill_steps={self.fill_steps}, "
+                f"evaluate_every={self.evaluate_every}: filling one batch takes "
+                f"{Schedule().batch} steps; give more steps than fill_steps, and a fill_steps of "
+                f"at least {Schedule().batch}"
+            )
+        updates = self.steps - self.fill_steps
+        return Schedule(
+            num_updates=updates,
+            num_envs=1,
+            updates_per_step=1,
+            capacity=self.steps,
+            fill_steps=self.fill_steps,
+            average_from=0.9,
+            num_checkpoints=1,
+            num_evaluations=max(1, round(updates / self.evaluate_every)),
+            episodes=self.episodes,
+        )
+
+
+class Tuned(NamedTuple):
+    zoo: Zoo
+    """The tuned policies, one expert a row of contexts."""
+    start: Policies
+    """What the generator wrote."""
+    before: Float[np.ndarray, "n e"]
+    """Returns of the start, and of the tuned policy on the same episodes."""
+    after: Float[np.ndarray, "n e"]
+
+    @property
+    def better(self) -> Policies:
+        """Each context's better policy: the tuned one, or its start."""
+        worse = self.after.mean(axis=1) < self.before.mean(axis=1)
+        weights = np.where(worse[:, None], self.start.weights, self.zoo.finals.weights)
+        return Policies(weights, self.start.spec)
+
+
+def tune(
+    config: TuneConfig,
+    generator: Generator,
+    contexts,
+    zoo: Zoo | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Tuned:
+    """Generated policies after `config.steps` interactions at each context [n, c].
+
+    With `out`, the run resumes after a kill; its curve is `out/metrics.jsonl`, the tuned zoo
+    `out/zoo`. Repeat a context to tune it several times: every row has its own randomness.
+
+    Raises:
+        BadContext: contexts out of bounds, not finite, or of the wrong shape.
+        BadSetting: a budget too small, or critics that need a zoo and none is given.
+        BadZoo: the generator's architecture cannot be tuned, or the zoo is of another family.
+
+    Warns:
+        UserWarning: a tuned policy is worse than its start; both are in the result.
+    """
+    fam, schedule = family(generator.family), config.schedule()
+    contexts = fam.context.check(contexts)
+    policies = generator.generate(contexts, seed)
+    cfg = learner(config, generator)
+    start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
+    origin = {"generator": generator.provenance, "critics": config.critics}
+    tuned = fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
+    kept = tuned.contexts.shape == contexts.shape
+    if not kept:
+        raise BadZoo("a tuned policy's numbers stopped being finite; lower the learning rates")
+    before, after = (returns(p, fam, contexts, 10, REPORT_SEED) for p in (policies, tuned.finals))
+    result = Tuned(tuned, policies, before, after)
+    for i in np.flatnonzero(after.mean(axis=1) < before.mean(axis=1)):
+        warnings.warn(
+            f"the policy tuned at {contexts[i].tolist()} returns {after[i].mean():.1f}, its start "
+            f"returned {before[i].mean():.1f}; both are kept",
+            stacklevel=2,
+        )
+    return result
+
+
+def learner(config: TuneConfig, generator: Generator) -> TdSacConfig:
+    """The learner's settings for the generator's architecture and the critics' start.
+
+    Raises:
+        BadZoo: hidden layers SAC does not train.
+    """
+    spec, width = generator.spec, generator.spec.hidden[0]
+    cfg = replace(config.sac, width=width)
+    if spec.hidden != (width, width) or set(spec.activations) != {"relu"}:
+        raise BadZoo(f"fine-tuning takes two equal ReLU layers; this generator writes {spec}")
+    return cfg if config.critics == "warm-up" else replace(cfg, warmup_updates=0)
+
+
+# --- Where critics start ------------------------------------------------------------------
+def _fresh(config, cfg, policies, contexts, zoo, generator, seed) -> Policies:
+    return policies
+
+
+def _from_zoo(pick: Callable) -> Callable:
+    def start(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
+        zoo = _check_zoo(config, generator, zoo)
+        return Start(policies, pick(zoo, contexts, seed), _log_alpha(zoo, contexts))
+
+    return start
+
+
+def _fitted(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
+    zoo = _check_zoo(config, generator, zoo)
+    fam = family(zoo.family)
+    start = Start(policies, critics.nearest(zoo).generate(contexts), _log_alpha(zoo, contexts))
+    order = fam.context.distance(contexts, zoo.contexts).argsort(axis=1)[:, : config.neighbors]
+    known = np.unique(order)
+    rows = experience(zoo.finals[known], fam, zoo.contexts[known], seed=seed)
+    own = np.stack([rows[np.searchsorted(known, ids)].reshape(-1, rows.shape[-1]) for ids in order])
+    return fit_critics(cfg, fam, contexts, start, own, config.judge_updates, seed=seed)
+
+
+START: dict[str, Callable] = {
+    "random": _fresh,
+    "warm-up": _fresh,
+    "nearest": _from_zoo(lambda zoo, c, seed: critics.nearest(zoo).generate(c)),
+    "interpolated": _from_zoo(lambda zoo, c, seed: critics.interpolated(zoo).generate(c)),
+    "generated": _from_zoo(
+        lambda zoo, c, seed: critics.fit(HypLatentConfig(steps=3_000), zoo, seed).generate(c, seed)
+    ),
+    "fitted": _fitted,
+}
+
+
+def _check_zoo(config: TuneConfig, generator: Generator, zoo: Zoo | None) -> Zoo:
+    """The training experts, once they can give critics.
+
+    Raises:
+        BadSetting: there is no zoo.
+        BadZoo: of another family or architecture, or with experts the generator has not seen.
+    """
+    if zoo is None:
+        raise BadSetting(
+            f"critics={config.critics!r} come from the experts' zoo; give the zoo the generator "
+            "was fitted on, or take critics='warm-up'"
+        )
+    if (zoo.family, zoo.spec) != (generator.family, generator.spec):
+        raise BadZoo(
+            f"the generator writes {generator.family} policies of {generator.spec}; the zoo holds "
+            f"{zoo.family} policies of {zoo.spec}"
+        )
+    gaps = family(zoo.family).context.distance(zoo.contexts, generator.trained_contexts)
+    return zoo.only(zoo.contexts[gaps.min(axis=1) < 1e-6])  # no expert the generator did not see
+
+
+def _log_alpha(zoo: Zoo, contexts) -> Float[np.ndarray, " n"]:
+    """The temperature of each context's nearest expert."""
+    nearest = family(zoo.family).context.distance(contexts, zoo.contexts).argmin(axis=1)
+    if zoo.log_alpha is None:
+        return np.full(len(nearest), np.log(0.05), np.float32)
+    return zoo.log_alpha[nearest]

@@ -1,0 +1,246 @@
+"""GenHyper's Figure 6: generated policies go on learning, beside SAC from scratch; and one start
+under every way to begin its critics.
+
+    tasks     ids 6 and 41 of Ant-Dir, 7 and 23 of Cheetah-Vel; none of them in any training set
+    starts    scratch; HypLatent on 15, 25, 35 random training tasks, critics random (as published)
+    critics   the start of 35 tasks with critics warmed up, of neighbors, generated, fitted offline
+
+Each curve is a fleet of its own (tasks × seeds), saved as it goes; the same call resumes.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hyperpolicy import files, fleet
+from hyperpolicy.envs import Grid, Split, family
+from hyperpolicy.evaluate import tables, tuning
+from hyperpolicy.evaluate.score import task_name
+from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.generate import hyplatent
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.tune import CriticStart, TuneConfig, tune
+from hyperpolicy.recipes import zero_shot
+from hyperpolicy.recipes.zero_shot import Source
+from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl.td_sac import TdSacConfig
+from hyperpolicy.rollout import returns, uniform
+from hyperpolicy.zoo import Zoo
+
+TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
+SCRATCH = "SAC from scratch"
+
+
+@dataclass(frozen=True)
+class Figure6Config:
+    family: str = "cheetah-vel"
+    grid: str = "macaw"
+    zoos: Path = Path("zoos/cheetah-vel")
+    """Directory of the family's specialized zoos, of the splits random-<count>-0."""
+    out: Path = Path("runs/figure-6/cheetah-vel")
+    counts: tuple[int, ...] = (15, 25, 35)
+    """Training tasks of the generators."""
+    critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
+    """Ways to begin the critics, beside the published random ones, for the largest count."""
+    seeds: int = 3
+    steps: int = 200_000
+    """Environment steps of every curve from random critics."""
+    critics_steps: int = 100_000
+    """Environment steps of the other critics' curves."""
+    first_steps: int = 10_000
+    """How many of them the enlarged picture shows, and in which dips count."""
+    hyplatent: HypLatentConfig = field(
+        default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
+    )
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    """Settings of all fine-tunings; steps and critics are set above."""
+    random_start_steps: int = 5_000
+    """Random actions before SAC from scratch learns (CleanRL)."""
+
+
+@dataclass(frozen=True)
+class Figure6:
+    """One family's curves: starts on all tasks, and the tasks' levels."""
+
+    config: Figure6Config
+    curves: dict[str, dict[str, Curves]]
+    """task → start → curves, one a seed."""
+    experts: dict[str, float]
+    """Each task's own expert, out of the zoo of the full grid."""
+    random: dict[str, float]
+    """Random actions."""
+
+
+def run(config: Figure6Config) -> Figure6:
+    """All curves, from disk where they are there already."""
+    grid = family(config.family).grid(config.grid)
+    contexts = grid.contexts[list(TASKS[config.family])]
+    paths = {SCRATCH: scratch(config, contexts)}
+    for count in config.counts:
+        found = source(config, grid, count)
+        generator = start_of(config, found, count)
+        kinds: tuple[CriticStart, ...] = ("random",)
+        if count == max(config.counts):
+            kinds += config.critics
+        for kind in kinds:
+            paths[label(count, kind)] = fine_tune(config, kind, generator, found, contexts, count)
+    names = [task_name(family(config.family), context) for context in contexts]
+    curves = {
+        name: {kind: tuning.read(path, rows_of(config, i)) for kind, path in paths.items()}
+        for i, name in enumerate(names)
+    }
+    experts, chance = levels(config, grid, contexts)
+    return Figure6(
+        config,
+        curves,
+        dict(zip(names, experts, strict=True)),
+        dict(zip(names, chance, strict=True)),
+    )
+
+
+def label(count: int, kind: CriticStart) -> str:
+    """A curve's name."""
+    return f"{count} tasks, critics {kind}"
+
+
+def rows_of(config: Figure6Config, task: int) -> slice:
+    """The learners of one task, in a fleet of tasks × seeds."""
+    return slice(task * config.seeds, (task + 1) * config.seeds)
+
+
+# --- Curves -------------------------------------------------------------------------------
+def scratch(config: Figure6Config, contexts) -> Path:
+    """SAC alone, as CleanRL begins it; its metrics."""
+    out = config.out / "scratch"
+    like = replace(config.tune, steps=config.steps).schedule()
+    schedule = replace(
+        like,
+        fill_steps=config.random_start_steps,
+        num_updates=config.steps - config.random_start_steps,
+    )
+    rows = np.repeat(contexts, config.seeds, axis=0)
+    cfg = SacConfig(width=config.tune.sac.width)
+    fleet.train(cfg, family(config.family), rows, schedule, "own", out=out)
+    return out / "metrics.jsonl"
+
+
+def fine_tune(
+    config: Figure6Config,
+    kind: CriticStart,
+    generator: Generator,
+    found: Source,
+    contexts,
+    count: int,
+) -> Path:
+    """The generator's policies, one a task and seed, tuned; their metrics."""
+    out = config.out / f"{count}-tasks-{kind}"
+    published = kind == "random"
+    steps = config.steps if published else config.critics_steps
+    setting = replace(config.tune, steps=steps, critics=kind)
+    if published:
+        setting = replace(setting, sac=TdSacConfig(width=config.tune.sac.width))
+    tune(setting, generator, np.repeat(contexts, config.seeds, axis=0), found.train, out=out)
+    return out / "metrics.jsonl"
+
+
+def start_of(config: Figure6Config, found: Source, count: int) -> Generator:
+    """HypLatent on `count` training tasks."""
+    fit = partial(hyplatent.fit, config.hyplatent, found.train, 0)
+    return zero_shot.fit_once(config.out / f"{count}-tasks-generator", fit)
+
+
+def source(config: Figure6Config, grid: Grid, count: int) -> Source:
+    """The specialized zoo of `count` random training tasks; of all of them, `full`.
+
+    Raises:
+        BadZoo: it is not there.
+    """
+    return zero_shot.find((config.zoos,), "specialized", split_of(grid, count))[0]
+
+
+def split_of(grid: Grid, count: int) -> Split:
+    """The first draw of `count` training tasks."""
+    everything = grid.split("full")
+    return everything if count == len(everything.train) else grid.split(f"random-{count}-0")
+
+
+def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], list[float]]:
+    """The mean returns of the tasks' own experts and of random actions."""
+    fam, path = family(config.family), config.out / "levels.json"
+    if not path.exists():
+        full = Zoo.load(zero_shot.paths((config.zoos,), "specialized", "full")[0])
+        own = full.only(contexts).finals
+        found = [returns(who, fam, contexts).mean(axis=1) for who in (own, uniform(fam))]
+        files.save_json(path, {"experts": found[0].tolist(), "random": found[1].tolist()})
+    record = files.load_json(path)
+    return record["experts"], record["random"]
+
+
+# --- Out ----------------------------------------------------------------------------------
+def markdown(found: Figure6) -> str:
+    """A table a task: start, end, dip, and steps until 90 % of the way from random to expert."""
+    parts = []
+    for task, kinds in found.curves.items():
+        span = found.experts[task] - found.random[task]
+        threshold = found.random[task] + 0.9 * span
+        rows = [
+            [kind, *_cells(curves, threshold, span, found.config.first_steps)]
+            for kind, curves in kinds.items()
+        ]
+        header = ["start", "step 0", "50k", "100k", "last", f"steps to {threshold:.0f}"]
+        header += [f"worst dip in {found.config.first_steps:,} steps, % of expert − random"]
+        parts.append(
+            f"### {task}\n\nOwn expert {found.experts[task]:.1f}, random actions "
+            f"{found.random[task]:.1f}; {found.config.seeds} seeds, deterministic returns.\n\n"
+            f"{tables.markdown(header, rows)}\n"
+        )
+    return "\n".join(parts)
+
+
+def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> list[str]:
+    """Mean ± standard deviation over seeds at some steps, and what the header says."""
+
+    def at(step: float | int) -> str:
+        if step > curves.steps[-1]:
+            return tables.NONE
+        values = curves.returns[:, np.abs(curves.steps - step).argmin()]
+        return f"{values.mean():.1f} ± {values.std():.1f}"
+
+    reached = tuning.steps_to(curves, threshold)
+    worst = 100.0 * tuning.dip(curves, first_steps).max() / span
+    return [*map(at, (0, 50_000, 100_000, curves.steps[-1])), _steps(reached), f"{worst:.1f}"]
+
+
+def _steps(reached) -> str:
+    """Median over seeds with its range; a seed that never got there counts as infinite."""
+    low, middle, high = np.min(reached), np.median(reached), np.max(reached)
+
+    def text(steps: float) -> str:
+        return "never" if np.isinf(steps) else f"{steps:,.0f}"
+
+    return f"{text(middle)} ({text(low)} … {text(high)})"
+
+
+def draw(found: Figure6) -> list[Path]:
+    """The published figure, and the first steps of every way to begin the critics."""
+    config = found.config
+    levels = {task: {"the task's own expert": expert} for task, expert in found.experts.items()}
+    published = {SCRATCH, *(label(count, "random") for count in config.counts)}
+    most = max(config.counts)
+    ours = {label(most, kind) for kind in ("random", *config.critics)}
+    made = []
+    for name, chosen, until in (
+        ("figure-6.png", published, None),
+        ("critics.png", ours, None),
+        ("first-steps.png", ours, config.first_steps),
+    ):
+        panels = {
+            task: {kind: curves for kind, curves in kinds.items() if kind in chosen}
+            for task, kinds in found.curves.items()
+        }
+        title = f"{config.family}: fine-tuning, mean ± std of {config.seeds} seeds"
+        made.append(tuning.plot(panels, config.out / name, title, levels, until, overwrite=True))
+    return made

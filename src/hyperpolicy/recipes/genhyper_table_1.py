@@ -1,0 +1,198 @@
+"""GenHyper's Table I, and more of it: both families, both grids, many and few training tasks.
+
+For every cell the zoos it needs are taken from where they ship, or trained; then every generator
+and every trivial row is scored (`zero_shot`). Zoos and cells are saved as they are done. After
+`minutes` no new zoo or cell is begun; the same call goes on with those that are left.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperpolicy import files
+from hyperpolicy.envs import Grid, family
+from hyperpolicy.evaluate import memorization, tables
+from hyperpolicy.evaluate.compare import Comparison
+from hyperpolicy.evaluate.memorization import Audit, probe_states
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.recipes import zero_shot, zoos
+from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, RANDOM, Learned, TableConfig
+from hyperpolicy.recipes.zoos import Job, SpecializedPreset
+
+COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
+"""Training tasks of the random splits; with all of them the split is `full`."""
+SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
+RANDOM_BASE_UPDATES = 100_000
+"""Updates of a random split's base: three draws are trained side by side."""
+
+
+@dataclass(frozen=True)
+class Table1Config:
+    families: tuple[str, ...] = ("cheetah-vel", "ant-dir")
+    grids: tuple[str, ...] = ("authors", "macaw")
+    """`authors` is the published rows' grid."""
+    kinds: tuple[str, ...] = ("specialized", "independent")
+    splits: tuple[str, ...] | None = None
+    """Splits of every grid, random-<count> for three draws; by default all there are."""
+    zoos: Path = Path("zoos")
+    """Zoos that exist already, in a directory for each family and grid."""
+    out: Path = Path("runs/genhyper-table1")
+    """New zoos, fits and cells; a second run goes on from what is there."""
+    minutes: float = 120.0
+    """No new zoo or cell is begun after that."""
+    learned: dict[str, Learned] = field(default_factory=lambda: dict(LEARNED))
+    """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
+    preset: SpecializedPreset | None = None
+    """How zoos are trained; the families' own presets by default."""
+
+
+class Cell(NamedTuple):
+    family: str
+    grid: str
+    kind: str
+    split: str
+
+    @property
+    def tasks(self) -> Grid:
+        return family(self.family).grid(self.grid)
+
+
+def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
+    """The cells that are done, and those time did not suffice for."""
+    began = time.monotonic()
+    done: dict[Cell, Comparison] = {}
+    left: list[Cell] = []
+    for cell in cells(config):
+        if left or time.monotonic() - began > 60.0 * config.minutes:
+            left.append(cell)
+            continue
+        table = table_config(config, cell)
+        path = table.out / f"{cell.kind}-{cell.split}.json"
+        if not path.exists():
+            provide(config, cell)
+        done[cell] = zero_shot.run(table)[cell.kind, cell.split]
+    return done, left
+
+
+def cells(config: Table1Config) -> Iterator[Cell]:
+    """Every cell, the published settings first."""
+    for grid_name in config.grids:
+        for name in config.families:
+            random = tuple(f"random-{count}" for count in COUNTS[name])
+            splits = config.splits or (SPLITS[0], *random, *SPLITS[1:])
+            for kind in config.kinds:
+                for split in splits:
+                    yield Cell(name, grid_name, kind, split)
+
+
+def table_config(config: Table1Config, cell: Cell) -> TableConfig:
+    """The zero-shot table that holds this cell."""
+    place = zoos.place(cell.tasks)
+    learned = config.learned | (RADIANS if cell.family == "ant-dir" else {})
+    return TableConfig(
+        family=cell.family,
+        grid=cell.grid,
+        zoos=(config.zoos / place, config.out / "zoos" / place),
+        out=config.out / place,
+        kinds=(cell.kind,),
+        splits=(cell.split,),
+        learned=learned,
+    )
+
+
+def provide(config: Table1Config, cell: Cell) -> None:
+    """Train the zoos a cell needs and that are nowhere yet; the test tasks' experts come from the
+    zoo of `full`."""
+    place = zoos.place(cell.tasks)
+    runs, into = config.out / "runs" / place, config.out / "zoos" / place
+    if cell.kind != "specialized":
+        if not _there(config, cell.tasks, cell.kind):
+            zoos.independent(runs / "independent", cell.tasks)
+    else:
+        preset = config.preset or zoos.PRESETS[cell.family]
+        for split, setting in (("full", preset), (cell.split, preset)):
+            jobs = tuple(
+                Job(name)
+                for name in _names(split)
+                if not _there(config, cell.tasks, f"specialized-{name}")
+            )
+            if jobs and RANDOM.fullmatch(split) and config.preset is None:
+                shorter = replace(preset.base_schedule, num_updates=RANDOM_BASE_UPDATES)
+                setting = replace(preset, base_schedule=shorter)
+            if jobs:
+                zoos.specialized(runs / "specialized", cell.tasks, jobs, setting)
+    zoos.ship(runs, into)
+
+
+def _names(split: str) -> list[str]:
+    return [f"{split}-{draw}" for draw in range(3)] if RANDOM.fullmatch(split) else [split]
+
+
+def _there(config: Table1Config, grid: Grid, name: str) -> bool:
+    name = zero_shot.WITHOUT_BASE.get(name, name)
+    place = zoos.place(grid)
+    return any((root / place / name).exists() for root in (config.zoos, config.out / "zoos"))
+
+
+# --- Are they copies? ---------------------------------------------------------------------
+def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
+    """The memorization audit of every learned generator on its test tasks, against the first of the
+    cell's zoos."""
+    table = table_config(config, cell)
+    split = cell.tasks.split(cell.split)
+    sources = zero_shot.find(table.zoos, cell.kind, split)
+    train = sources[0].train
+    held_out = zero_shot.experts_at(table.zoos, cell.kind, split)[0]
+    found = {}
+    for name, learned in table.learned.items():
+        path = table.out / f"audit-{cell.kind}-{cell.split}-{zero_shot.slug(name)}.json"
+        if not path.exists():
+            fits = table.out / "fits" / f"{cell.kind}-{cell.split}" / zero_shot.slug(name)
+            generators = zero_shot.fit_learned(learned, sources, table.seeds, fits)
+            if len(sources) > 1:
+                generators = generators[:1]  # the others belong to other zoos
+            drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
+            policies, states = Policies(np.concatenate(drawn), train.spec), probe_states(train)
+            memorization.audit(policies, train, states, held_out).save(path)
+        found[name] = Audit.from_json(files.load_json(path))
+    return found
+
+
+def audit_table(found: dict[str, Audit]) -> str:
+    """Markdown: each generator's distance to the nearest training row, and the controls'."""
+    header = ["policies", "weights", "actions", "nearer than a checkpoint, weights", "actions"]
+    rows = []
+    for name, audit in found.items():
+        copies = [str(n) for n in (audit.copies or {}).values()] or [tables.NONE] * 2
+        rows.append([name, *_relative(audit, memorization.GENERATED), *copies])
+    first = next(iter(found.values()))
+    for control in (memorization.CHECKPOINT, memorization.EXPERT, memorization.HELD_OUT):
+        if control in first.groups:
+            rows.append([control, *_relative(first, control), tables.NONE, tables.NONE])
+    text = "Median distance to the nearest training row, in units of the distance between experts:"
+    return f"{text}\n\n{tables.markdown(header, rows)}\n"
+
+
+def _relative(audit: Audit, group: str) -> list[str]:
+    distances, units = audit.groups[group], audit.between_experts
+    pairs = zip((distances.weights, distances.actions), units, strict=True)
+    return [tables.number(float(np.median(values)) / unit, 3) for values, unit in pairs]
+
+
+# --- Out ----------------------------------------------------------------------------------
+def markdown(config: Table1Config, done: dict[Cell, Comparison], left: list[Cell]) -> str:
+    """All cells as one page, audits of those with all training tasks, and what is left to do."""
+    parts = []
+    for cell, comparison in done.items():
+        title = f"### {cell.family}, {cell.grid} grid, {cell.kind} zoo, split `{cell.split}`"
+        parts.append(f"{title}\n\n{comparison.markdown()}\n")
+        if cell.split == "full":
+            parts.append(audit_table(audits(config, cell)))
+    if left:
+        names = ", ".join("/".join(c) for c in left)
+        parts.append(f"Not computed yet: {names}. The same command goes on with them.\n")
+    return "\n".join(parts)

@@ -1,0 +1,132 @@
+"""SAC that goes on from a given actor without spoiling it, for ONE learner.
+
+GenHyper's second stage ("TD-regularised SAC"; the regularizer follows Parisi et al. (2018), "TD-
+Regularized Actor-Critic Methods", arXiv:1812.08288). It differs from `sac.py` in the actor's step:
+
+    J(φ) = E[α log π(a|s) − min Q(s, a)] + λ ½ E[δ²]
+    δ = r + γ(1 − d) min Q̄(s', a') − min Q(s, a),   a' ~ π_φ(s')
+
+(s, a, r, s', d) come from the batch and the critics are constants here, so the regularizer reaches
+the actor through a' alone. The actor's rate rises from a hundredth to the full one.
+
+Paper versus this page (the paper has no code):
+  D1  the printed δ lacks γ and (1 − d); they are in, as in the critics' target;
+  D2  "gradually" is linear over `ramp_updates`;
+  D3  λ is not printed; it starts at `td` and shrinks by `td_decay` an update;
+  D4  the actor may rest for `warmup_updates`, while the critics learn to judge it (ours; the
+      interactions of that time count like any other).
+With `td=0`, no ramp and no warm-up this is `sac.py`, bit for bit.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.nets.policy import Actor
+from hyperpolicy.rl import sac
+from hyperpolicy.rl.sac import SacConfig, SacState
+from hyperpolicy.types import Batch, Key, Scalar
+
+
+# --- Config -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class TdSacConfig(SacConfig):
+    first_actor_rate: float = 3e-6
+    """Adam step size of the actor at its first update."""
+    ramp_updates: int = 50_000
+    """Updates until the actor's step size is `actor_rate` (D2)."""
+    td: float = 0.1
+    """λ at the first update (D3)."""
+    td_decay: float = 0.9999
+    """λ shrinks by this factor at every update (D3)."""
+    penalized: Literal["all", "overestimated"] = "all"
+    """Which δ count: all, or those below zero, where Q(s, a) lies above its target."""
+    warmup_updates: int = 0
+    """Updates of the critics alone, before the actor's first (D4)."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.ramp_updates < 1 or self.warmup_updates < 0 or self.penalized not in PENALTIES:
+            raise BadSetting(
+                f"ramp_updates={self.ramp_updates}, warmup_updates={self.warmup_updates}, "
+                f"penalized={self.penalized!r}; give at least 1, at least 0, and one of "
+                f"{', '.join(PENALTIES)}"
+            )
+
+
+def actor_rate(cfg: TdSacConfig, index: Int[Array, ""]) -> Scalar:
+    """The actor's step size at update `index`: linear over the ramp, which warm-up delays (D2)."""
+    passed = jnp.clip((index - cfg.warmup_updates) / cfg.ramp_updates, 0.0, 1.0)
+    return cfg.first_actor_rate + (cfg.actor_rate - cfg.first_actor_rate) * passed
+
+
+def td_weight(cfg: TdSacConfig, index: Int[Array, ""]) -> Scalar:
+    """λ at update `index` (D3)."""
+    return cfg.td * jnp.exp((index - cfg.warmup_updates) * jnp.log(cfg.td_decay))
+
+
+# --- Losses -------------------------------------------------------------------------------
+def td_error(
+    actor: Actor, state: SacState, batch: Batch, cfg: TdSacConfig, key: Key
+) -> Float[Array, " b"]:
+    """δ of each transition, under actions a' that `actor` would take next (D1)."""
+    next_action, _ = sac.sample_batch(actor, batch.next_obs, batch.action.shape[1], key)
+    next_q = sac.value_batch(state.targets, batch.next_obs, next_action).min(axis=1)
+    q = sac.value_batch(state.critics, batch.obs, batch.action).min(axis=1)
+    return batch.reward + cfg.discount * (1.0 - batch.terminated) * next_q - q
+
+
+def penalty_all(delta: Float[Array, " b"]) -> Scalar:
+    """½ E[δ²]."""
+    return 0.5 * jnp.mean(delta**2)
+
+
+def penalty_overestimated(delta: Float[Array, " b"]) -> Scalar:
+    """½ E[min(δ, 0)²]."""
+    return 0.5 * jnp.mean(jnp.minimum(delta, 0.0) ** 2)
+
+
+PENALTIES = {"all": penalty_all, "overestimated": penalty_overestimated}
+
+
+def actor_loss(
+    actor: Actor, state: SacState, batch: Batch, cfg: TdSacConfig, weight: Scalar, key: Key
+) -> tuple[Scalar, Scalar]:
+    """J(φ) with λ = `weight`, and the policy's entropy, in nats."""
+    loss, entropy = sac.actor_loss(actor, state, batch, cfg, key)
+    delta = td_error(actor, state, batch, cfg, jax.random.fold_in(key, 1))
+    return loss + weight * PENALTIES[cfg.penalized](delta), entropy
+
+
+# --- Update -------------------------------------------------------------------------------
+def update(cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""]) -> SacState:
+    """As `sac.update`; the actor and the temperature rest until `warmup_updates` are over (D4)."""
+    state = sac.improve_critics(cfg, state, batch)
+
+    def improve(state: SacState) -> SacState:
+        return jax.lax.fori_loop(
+            0, cfg.policy_period, lambda _, s: improve_policy(cfg, s, batch, index), state
+        )
+
+    due = (index % cfg.policy_period == 0) & (index >= cfg.warmup_updates)
+    return jax.lax.cond(due, improve, lambda s: s, state)
+
+
+def improve_policy(
+    cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""]
+) -> SacState:
+    """One Adam step down `actor_loss` (without λ down `sac.actor_loss`), then the temperature's."""
+    key, key_loss = jax.random.split(state.key)
+    if cfg.td == 0.0:
+        grad = jax.grad(sac.actor_loss, has_aux=True)
+        grads, entropy = grad(state.actor, state, batch, cfg, key_loss)
+    else:
+        grad, weight = jax.grad(actor_loss, has_aux=True), td_weight(cfg, index)
+        grads, entropy = grad(state.actor, state, batch, cfg, weight, key_loss)
+    state = sac.step_actor(state, grads, actor_rate(cfg, index))
+    state = state._replace(entropy=entropy, key=key)
+    return sac.improve_temperature(cfg, state, target_entropy=-batch.action.shape[-1])

@@ -1,0 +1,176 @@
+"""Fine-tuning: where critics start, what is refused, and that nothing is lost."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hyperpolicy import fleet
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
+from hyperpolicy.fleet import Start
+from hyperpolicy.fleet.judging import fit_critics
+from hyperpolicy.fleet.train import EVALUATION_SEED
+from hyperpolicy.generate import critics, interpolate, tune
+from hyperpolicy.generate.tune import TuneConfig
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rl import sac
+from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rollout import experience, returns
+from hyperpolicy.zoo import Zoo
+
+ANT = family("ant-dir")
+TINY = fleet.Schedule(
+    num_updates=4,
+    num_envs=2,
+    updates_per_step=2,
+    batch=8,
+    fill_steps=4,
+    num_checkpoints=1,
+    num_evaluations=1,
+    episodes=1,
+    num_states=4,
+)
+SHORT = TuneConfig(steps=270, fill_steps=256, evaluate_every=7, episodes=1, judge_updates=2)
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    directions = np.array([[0.5], [2.5], [4.5]])
+    return fleet.train(SacConfig(width=8), ANT, directions, TINY)
+
+
+def quietly(*args, **kwargs):
+    """A tiny budget may well spoil a policy; the warning has a test of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return tune.tune(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def run(zoo, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tune") / "run"
+    return quietly(SHORT, interpolate.linear(zoo), [[0.7], [0.7]], out=out), out
+
+
+def test_a_tuned_policy_starts_as_the_generator_wrote_it(run, zoo):
+    tuned, out = run
+    start = interpolate.linear(zoo).generate([[0.7], [0.7]])
+    np.testing.assert_array_equal(tuned.start.weights, start.weights)
+    lines = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == [0, 263, 270]
+    found = returns(start, ANT, np.full((2, 1), 0.7), 1, EVALUATION_SEED)
+    np.testing.assert_allclose(lines[0]["return"], found.mean(axis=1), atol=1e-3)
+    assert tuned.zoo.provenance["critics"] == "warm-up"
+
+
+def test_rows_of_one_context_differ_by_their_randomness(run):
+    tuned, _ = run
+    assert len(tuned.zoo.contexts) == 2
+    assert Zoo.verify(run[1] / "zoo") == []
+
+
+def test_a_finished_run_is_read_back(run, zoo):
+    tuned, out = run
+    again = quietly(SHORT, interpolate.linear(zoo), [[0.7], [0.7]], out=out)
+    np.testing.assert_array_equal(again.zoo.weights, tuned.zoo.weights)
+
+
+@pytest.mark.parametrize("kind", ["random", "nearest", "interpolated", "fitted", "generated"])
+def test_every_start_trains(zoo, kind):
+    config = replace(SHORT, critics=kind)
+    tuned = quietly(config, interpolate.linear(zoo), [[0.7]], zoo)
+    assert np.isfinite(tuned.after).all() and tuned.zoo.provenance["critics"] == kind
+    assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 0
+
+
+def test_the_better_of_both_is_offered(run):
+    tuned, _ = run
+    low, high = np.zeros((2, 3)), np.ones((2, 3))
+    np.testing.assert_array_equal(
+        tuned._replace(before=high, after=low).better.weights, tuned.start.weights
+    )
+    np.testing.assert_array_equal(
+        tuned._replace(before=low, after=high).better.weights, tuned.zoo.finals.weights
+    )
+
+
+def test_a_policy_made_worse_is_reported(zoo, monkeypatch):
+    scores = iter([np.ones((1, 10)), np.zeros((1, 10))])
+    monkeypatch.setattr(tune, "returns", lambda *a: next(scores))
+    with pytest.warns(UserWarning, match="its start returned 1.0; both are kept"):
+        tune.tune(SHORT, interpolate.linear(zoo), [[0.7]])
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (TuneConfig(steps=100), BadSetting, "filling one batch takes 256"),
+        (TuneConfig(fill_steps=10), BadSetting, "a fill_steps of at least 256"),
+        (TuneConfig(critics="nearest"), BadSetting, "give the zoo"),
+    ],
+)
+def test_what_cannot_be_tuned(zoo, config, error, message):
+    with pytest.raises(error, match=message):
+        tune.tune(config, interpolate.linear(zoo), [[0.7]])
+
+
+def test_bad_contexts_and_foreign_zoos(zoo, make_zoo):
+    generator = interpolate.linear(zoo)
+    with pytest.raises(BadContext, match="finite"):
+        tune.tune(SHORT, generator, [[np.nan]])
+    with pytest.raises(BadContext, match="columns direction in rad"):
+        tune.tune(SHORT, generator, [[]])
+    with pytest.raises(BadZoo, match="the zoo holds cheetah-vel"):
+        tune.tune(replace(SHORT, critics="nearest"), generator, [[0.7]], make_zoo())
+
+
+# --- Critics fitted offline ---------------------------------------------------------------
+def test_experience_is_replay_rows_with_true_outcomes(zoo):
+    rows = experience(zoo.finals, ANT, zoo.contexts, steps=5, worlds=3)
+    obs, action, outcome, next_obs, ended = np.split(rows, [27, 35, 37, 64], axis=2)
+    assert rows.shape == (3, 15, 65) and np.abs(action).max() <= 1.0
+    np.testing.assert_array_equal(next_obs[:, :3], obs[:, 3:6])  # three worlds a step
+    assert np.abs(outcome).max() > 0 and set(np.unique(ended)) <= {0.0, 1.0}
+    again = experience(zoo.finals, ANT, zoo.contexts, steps=5, worlds=3)
+    np.testing.assert_array_equal(again, rows)
+
+
+def test_fitted_critics_come_near_the_bellman_equation(zoo):
+    """On one transition that ends the task the value must become the reward, relabeled."""
+    rng = np.random.default_rng(0)
+    row = rng.normal(size=65).astype(np.float32) * 0.3
+    row[-1] = 1.0
+    rows = np.tile(row, (2, 8, 1))
+    contexts = np.array([[0.5], [2.5]])
+    start = Start(zoo.finals[:2], critics.nearest(zoo).generate(contexts), np.zeros(2, np.float32))
+    cfg = SacConfig(width=8)
+    fitted = fit_critics(cfg, ANT, contexts, start, rows, num_updates=1_500, batch=8)
+    np.testing.assert_array_equal(fitted.policies.weights, start.policies.weights)
+    spec = sac.critic_spec(cfg, 27, 8)
+    for i, context in enumerate(contexts):
+        twins = spec.unflatten(jnp.asarray(fitted.critics[i]))
+        found = np.asarray(sac.value(twins, jnp.asarray(row[:27]), jnp.asarray(row[27:35])))
+        reward = float(ANT.reward(row[27:35], row[35:37], context))
+        np.testing.assert_allclose(found, reward, atol=0.05)
+
+
+def test_fitting_refuses_too_little_and_foreign_rows(zoo):
+    contexts = zoo.contexts
+    start = Start(zoo.finals, critics.nearest(zoo).generate(contexts), np.zeros(3, np.float32))
+    cfg = SacConfig(width=8)
+    with pytest.raises(BadSetting, match="as many transitions as fill a batch"):
+        fit_critics(cfg, ANT, contexts, start, np.zeros((3, 8, 65), np.float32))
+    with pytest.raises(BadShape, match="rows of 65 numbers"):
+        fit_critics(cfg, ANT, contexts, start, np.zeros((3, 300, 49), np.float32))
+
+
+def test_policies_of_unequal_layers_are_refused(make_zoo):
+    generator = interpolate.linear(make_zoo())
+    odd = replace(generator, spec=replace(generator.spec, hidden=(4, 3)))
+    with pytest.raises(BadZoo, match="two equal ReLU layers"):
+        tune.learner(SHORT, odd)
+    assert isinstance(generator.generate([[1.0]]), Policies)
