@@ -179,13 +179,17 @@ def test_behavior_needs_observations(blind_zoo):
 
 @pytest.mark.slow
 def test_learns_the_zoo(zoo):
-    """It rebuilds experts better than their mean, and writes them nearer than a neighbor is."""
-    cfg = GenHyperConfig(
-        generator_hidden=(16,), discriminator_hidden=(16,), dim=8, batch=16, steps=3000
-    )
+    """It writes experts nearer than a neighbor is, and rebuilds them far better than their mean.
+
+    The rebuilding is not exact: E ends in a LayerNorm and loses how far a policy is from the mean,
+    about a tenth of the variance here (docs/genhyper.md). What G writes is not limited by it.
+    """
+    cfg = GenHyperConfig(generator_hidden=(16,), discriminator_hidden=(16,), dim=8, batch=16)
     made, finals = genhyper.fit(cfg, zoo), zoo.finals.weights
+    spread = np.mean((finals.mean(axis=0) - finals) ** 2)
     encoder = made.model.encoder
     rebuilt = np.stack([encoder.decode(encoder.encode(jnp.asarray(w))) for w in finals])
-    assert np.mean((rebuilt - finals) ** 2) < 0.1 * np.mean((finals.mean(axis=0) - finals) ** 2)
     written = made.generate(zoo.contexts).weights
+    assert np.mean((rebuilt - finals) ** 2) < 0.2 * spread
+    assert np.mean((written - finals) ** 2) < 0.1 * spread
     assert np.abs(written - finals).mean() < np.abs(np.diff(finals, axis=0)).mean()
