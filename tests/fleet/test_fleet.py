@@ -155,6 +155,7 @@ def sharing(tmp_path_factory) -> Zoo:
     return fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3)
 
 
+@pytest.mark.slow
 def test_experts_learn_from_each_other(zoo, sharing):
     """With a shared replay expert 0 ends elsewhere, and its states still are its own."""
     assert np.abs(sharing.finals.weights - zoo[0].finals.weights).max() > 1e-4
@@ -163,6 +164,7 @@ def test_experts_learn_from_each_other(zoo, sharing):
     np.testing.assert_allclose(own.states[:, 0, 17], sharing.states[:, 0, 17], atol=3.0)
 
 
+@pytest.mark.slow
 def test_shared_replay_depends_on_the_others(sharing):
     """Without the third expert the first learns from other transitions if they share, else not."""
     fewer = fleet.train(CFG, CHEETAH, CONTEXTS[:2], SHARED, seed=3)

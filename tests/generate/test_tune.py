@@ -79,7 +79,12 @@ def test_a_finished_run_is_read_back(run, zoo):
     np.testing.assert_array_equal(again.zoo.weights, tuned.zoo.weights)
 
 
-@pytest.mark.parametrize("kind", ["random", "nearest", "interpolated", "fitted", "generated"])
+OTHERS = ("random", "interpolated", "nearest", "generated")
+
+
+@pytest.mark.parametrize(
+    "kind", ["fitted", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
+)
 def test_every_start_trains(zoo, kind):
     config = replace(SHORT, critics=kind)
     tuned = quietly(config, interpolate.linear(zoo), [[0.7]], zoo)

@@ -58,6 +58,7 @@ def test_jobs_have_seeds_and_grids_have_places_of_their_own():
     assert places == ["ant-dir", "ant-dir-authors"]
 
 
+@pytest.mark.slow
 def test_an_ant_zoo_of_a_small_split(tmp_path):
     """Another family, directions on a circle: bases see their split's directions only."""
     grid = family("ant-dir").grid("macaw")
@@ -141,6 +142,7 @@ def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
         demo.demo(demo.DemoConfig(zoo=tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkeypatch):
     config = figure_6.Figure6Config(
         zoos=shipped,
@@ -180,6 +182,7 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
     ]
 
 
+@pytest.mark.slow
 def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
     config = genhyper_table_1.Table1Config(
         families=("cheetah-vel",),
