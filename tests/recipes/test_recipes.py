@@ -50,6 +50,22 @@ def test_a_base_sees_training_speeds_only(shipped):
         assert not np.isclose(base.contexts, speed).any()
 
 
+def test_missing_zoos_are_trained_and_others_left_alone(shipped, tmp_path, monkeypatch):
+    trained = []
+
+    def specialized(out, grid, jobs, preset):
+        trained.append((jobs, preset))
+
+    monkeypatch.setattr(zoos, "specialized", specialized)
+    grid = family("cheetah-vel").grid("macaw")
+    names = ["full", "eighth", "random-10-0", "random-10-1"]
+    zoos.provide((shipped, tmp_path), tmp_path, grid, names)
+    usual = zoos.CHEETAH_VEL
+    jobs = [tuple(zoos.Job(name) for name in group) for group in (names[1:2], names[2:])]
+    assert trained == [(jobs[0], usual), (jobs[1], usual.for_random_splits())]
+    assert usual.for_random_splits().base_schedule.num_updates == usual.random_base_updates
+
+
 def test_jobs_have_seeds_and_grids_have_places_of_their_own():
     numbers = {zoos.Job(split, seed).number for split in zoos.SPLITS for seed in range(3)}
     assert len(numbers) == 3 * len(zoos.SPLITS)
@@ -144,13 +160,17 @@ def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkeypatch):
+    (tmp_path / "zoos").mkdir()
+    (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)
     config = figure_6.Figure6Config(
-        zoos=shipped,
-        out=tmp_path,
+        zoos=tmp_path / "zoos",
+        new_zoos=tmp_path / "new",
+        out=tmp_path / "out",
         counts=(35,),
         critics=("fitted",),
         seeds=2,
         steps=300,
+        tuned_steps=300,
         critics_steps=280,
         hyplatent=HypLatentConfig(steps=100, batch=4),
         tune=TuneConfig(

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hyperpolicy.nets.policy import act
 from hyperpolicy.rl import sac
@@ -97,8 +98,17 @@ def test_a_terminated_step_has_no_future():
 
 def test_temperature_loss_by_hand():
     """α(H − H̄): above the target entropy the gradient lowers α."""
-    grad = jax.grad(sac.temperature_loss)(jnp.log(0.5), jnp.float32(-1.0), -2)
+    grad = jax.grad(sac.temperature_loss)(jnp.log(0.5), jnp.float32(-1.0), -2.0)
     np.testing.assert_allclose(grad, 0.5 * (-1.0 + 2.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("target", "entropy", "rises"), [(-1.0, -1.5, False), (-0.5, -1.5, True)])
+def test_temperature_follows_the_target_entropy(target, entropy, rises):
+    """With two actions the targets are −2 and −1 nats."""
+    cfg = sac.SacConfig(width=4, target_entropy=target)
+    state = sac.init(cfg, 3, 2, jax.random.key(0))._replace(entropy=jnp.float32(entropy))
+    new = sac.improve_temperature(cfg, state, 2)
+    assert (new.log_alpha > state.log_alpha) == rises
 
 
 def test_pull_keeps_the_actor_near_its_start():

@@ -156,10 +156,8 @@ class Zoos(Command):
         out = self.out / zoos.place(grid)
         every = ("splits", "replicas", "independent", "shared-replay")
         for kind in every if self.kind == "all" else (self.kind,):
-            if kind == "independent":
-                zoos.independent(out / kind, grid)
-            elif kind == "shared-replay":
-                zoos.independent(out / kind, grid, schedule=zoos.SHARED_REPLAY)
+            if kind in zoos.SCHEDULES:
+                zoos.independent(out / kind, grid, schedule=zoos.SCHEDULES[kind])
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(out / "specialized", grid, jobs)
@@ -255,14 +253,20 @@ class Figure6(Command):
     """Task family."""
     grid: str = "macaw"
     """Grid of contexts."""
-    zoos: Path | None = None
-    """Directory of the family's zoos; zoos/<family> by default."""
+    zoos: Path = Path("zoos")
+    """Zoos that are there already; the repository ships some."""
+    new_zoos: Path = Path("runs/genhyper-table1")
+    """Where missing zoos are trained, and where Table I leaves its own."""
     out: Path = Path("runs/figure-6")
     """Where curves and pictures go, in a directory of their own for each family."""
     counts: tuple[int, ...] = (15, 25, 35)
     """Training tasks of the generators."""
     steps: int = 200_000
-    """Environment steps of every curve."""
+    """Environment steps of SAC from scratch."""
+    tuned_steps: int = 200_000
+    """Environment steps of generated starts whose critics are random."""
+    critics_steps: int = 100_000
+    """Environment steps of the other ways to begin the critics."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
@@ -275,11 +279,13 @@ class Figure6(Command):
             recipe.Figure6Config(
                 family=self.family,
                 grid=self.grid,
-                zoos=self.zoos or Path("zoos") / name,
+                zoos=self.zoos,
+                new_zoos=self.new_zoos,
                 out=self.out / name,
                 counts=self.counts,
                 steps=self.steps,
-                critics_steps=min(self.steps, recipe.Figure6Config.critics_steps),
+                tuned_steps=self.tuned_steps,
+                critics_steps=self.critics_steps,
             )
         )
         page, text = self.out / name / "figure-6.md", recipe.markdown(found)

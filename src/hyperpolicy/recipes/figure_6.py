@@ -23,8 +23,9 @@ from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.tune import CriticStart, TuneConfig, tune
-from hyperpolicy.recipes import zero_shot
+from hyperpolicy.recipes import zero_shot, zoos
 from hyperpolicy.recipes.zero_shot import Source
+from hyperpolicy.recipes.zoos import SpecializedPreset
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import returns, uniform
@@ -38,8 +39,10 @@ SCRATCH = "SAC from scratch"
 class Figure6Config:
     family: str = "cheetah-vel"
     grid: str = "macaw"
-    zoos: Path = Path("zoos/cheetah-vel")
-    """Directory of the family's specialized zoos, of the splits random-<count>-0."""
+    zoos: Path = Path("zoos")
+    """Zoos that are there already, in a directory for each family and grid."""
+    new_zoos: Path = Path("runs/genhyper-table1")
+    """Where missing ones are trained: specialized zoos of the splits random-<count>-0."""
     out: Path = Path("runs/figure-6/cheetah-vel")
     counts: tuple[int, ...] = (15, 25, 35)
     """Training tasks of the generators."""
@@ -47,7 +50,9 @@ class Figure6Config:
     """Ways to begin the critics, beside the published random ones, for the largest count."""
     seeds: int = 3
     steps: int = 200_000
-    """Environment steps of every curve from random critics."""
+    """Environment steps of SAC from scratch."""
+    tuned_steps: int = 200_000
+    """Environment steps of generated starts whose critics are random."""
     critics_steps: int = 100_000
     """Environment steps of the other critics' curves."""
     first_steps: int = 10_000
@@ -59,6 +64,18 @@ class Figure6Config:
     """Settings of all fine-tunings; steps and critics are set above."""
     random_start_steps: int = 5_000
     """Random actions before SAC from scratch learns (CleanRL)."""
+    preset: SpecializedPreset | None = None
+    """How missing zoos are trained; the family's own preset by default."""
+
+    @property
+    def tasks(self) -> Grid:
+        return family(self.family).grid(self.grid)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Directories of specialized zoos."""
+        place = zoos.place(self.tasks)
+        return self.zoos / place, self.new_zoos / "zoos" / place
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,10 @@ class Figure6:
 
 def run(config: Figure6Config) -> Figure6:
     """All curves, from disk where they are there already."""
-    grid = family(config.family).grid(config.grid)
+    grid = config.tasks
+    splits = [split_of(grid, count).name for count in config.counts]
+    needed = list(dict.fromkeys(["full", *splits]))
+    zoos.provide(config.places, config.new_zoos, grid, needed, config.preset)
     contexts = grid.contexts[list(TASKS[config.family])]
     paths = {SCRATCH: scratch(config, contexts)}
     for count in config.counts:
@@ -138,7 +158,7 @@ def fine_tune(
     """The generator's policies, one a task and seed, tuned; their metrics."""
     out = config.out / f"{count}-tasks-{kind}"
     published = kind == "random"
-    steps = config.steps if published else config.critics_steps
+    steps = config.tuned_steps if published else config.critics_steps
     setting = replace(config.tune, steps=steps, critics=kind)
     if published:
         setting = replace(setting, sac=TdSacConfig(width=config.tune.sac.width))
@@ -158,7 +178,7 @@ def source(config: Figure6Config, grid: Grid, count: int) -> Source:
     Raises:
         BadZoo: it is not there.
     """
-    return zero_shot.find((config.zoos,), "specialized", split_of(grid, count))[0]
+    return zero_shot.find(config.places, "specialized", split_of(grid, count))[0]
 
 
 def split_of(grid: Grid, count: int) -> Split:
@@ -171,7 +191,7 @@ def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], li
     """The mean returns of the tasks' own experts and of random actions."""
     fam, path = family(config.family), config.out / "levels.json"
     if not path.exists():
-        full = Zoo.load(zero_shot.paths((config.zoos,), "specialized", "full")[0])
+        full = Zoo.load(zero_shot.paths(config.places, "specialized", "full")[0])
         own = full.only(contexts).finals
         found = [returns(who, fam, contexts).mean(axis=1) for who in (own, uniform(fam))]
         files.save_json(path, {"experts": found[0].tolist(), "random": found[1].tolist()})

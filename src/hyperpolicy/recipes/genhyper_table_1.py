@@ -7,7 +7,7 @@ and every trivial row is scored (`zero_shot`). Zoos and cells are saved as they 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +20,12 @@ from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.recipes import zero_shot, zoos
-from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, RANDOM, Learned, TableConfig
-from hyperpolicy.recipes.zoos import Job, SpecializedPreset
+from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
+from hyperpolicy.recipes.zoos import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
-RANDOM_BASE_UPDATES = 100_000
-"""Updates of a random split's base: three draws are trained side by side."""
 
 
 @dataclass(frozen=True)
@@ -107,35 +105,17 @@ def table_config(config: Table1Config, cell: Cell) -> TableConfig:
 def provide(config: Table1Config, cell: Cell) -> None:
     """Train the zoos a cell needs and that are nowhere yet; the test tasks' experts come from the
     zoo of `full`."""
-    place = zoos.place(cell.tasks)
-    runs, into = config.out / "runs" / place, config.out / "zoos" / place
-    if cell.kind != "specialized":
-        if not _there(config, cell.tasks, cell.kind):
-            zoos.independent(runs / "independent", cell.tasks)
-    else:
-        preset = config.preset or zoos.PRESETS[cell.family]
-        for split, setting in (("full", preset), (cell.split, preset)):
-            jobs = tuple(
-                Job(name)
-                for name in _names(split)
-                if not _there(config, cell.tasks, f"specialized-{name}")
-            )
-            if jobs and RANDOM.fullmatch(split) and config.preset is None:
-                shorter = replace(preset.base_schedule, num_updates=RANDOM_BASE_UPDATES)
-                setting = replace(preset, base_schedule=shorter)
-            if jobs:
-                zoos.specialized(runs / "specialized", cell.tasks, jobs, setting)
-    zoos.ship(runs, into)
-
-
-def _names(split: str) -> list[str]:
-    return [f"{split}-{draw}" for draw in range(3)] if RANDOM.fullmatch(split) else [split]
-
-
-def _there(config: Table1Config, grid: Grid, name: str) -> bool:
-    name = zero_shot.WITHOUT_BASE.get(name, name)
-    place = zoos.place(grid)
-    return any((root / place / name).exists() for root in (config.zoos, config.out / "zoos"))
+    roots = table_config(config, cell).zoos
+    if cell.kind == "specialized":
+        splits = zero_shot.draws(cell.tasks, cell.split)
+        names = list(dict.fromkeys(["full", *(split.name for split in splits)]))
+        zoos.provide(roots, config.out, cell.tasks, names, config.preset)
+        return
+    place, name = zoos.place(cell.tasks), zero_shot.WITHOUT_BASE[cell.kind]
+    if not any((root / name).exists() for root in roots):
+        runs = config.out / "runs" / place
+        zoos.independent(runs / name, cell.tasks, schedule=zoos.SCHEDULES[name])
+        zoos.ship(runs, config.out / "zoos" / place)
 
 
 # --- Are they copies? ---------------------------------------------------------------------

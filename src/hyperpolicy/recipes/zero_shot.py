@@ -155,7 +155,7 @@ def cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
 
 def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     fam = family(config.family)
-    splits = _draws(fam.grid(config.grid), split_name)
+    splits = draws(fam.grid(config.grid), split_name)
     test = splits[0].test
     sources = [source for split in splits for source in find(config.zoos, kind, split)]
     out = config.out / "fits" / f"{kind}-{split_name}"
@@ -248,7 +248,7 @@ def source(path: Path, split: Split) -> Source:
     return Source(path, train, Base.load(base) if base.exists() else None)
 
 
-def _draws(grid: Grid, name: str) -> list[Split]:
+def draws(grid: Grid, name: str) -> list[Split]:
     """The split called `name`; for `random-<k>`, the three draws of it."""
     if RANDOM.fullmatch(name):
         return [grid.split(f"{name}-{draw}") for draw in range(3)]

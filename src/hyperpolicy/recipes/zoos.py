@@ -29,6 +29,12 @@ class SpecializedPreset:
     base_schedule: Schedule
     expert: SacConfig
     expert_schedule: Schedule
+    random_base_updates: int
+    """Updates of a base for one draw of a random split; there are many of them."""
+
+    def for_random_splits(self) -> "SpecializedPreset":
+        schedule = replace(self.base_schedule, num_updates=self.random_base_updates)
+        return replace(self, base_schedule=schedule)
 
 
 CHEETAH_VEL = SpecializedPreset(
@@ -46,10 +52,22 @@ CHEETAH_VEL = SpecializedPreset(
     expert_schedule=Schedule(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
+    random_base_updates=100_000,
 )
-ANT_DIR = replace(
-    CHEETAH_VEL,
-    base_schedule=replace(CHEETAH_VEL.base_schedule, num_envs=45, capacity=1_350_000),
+ANT_DIR = SpecializedPreset(
+    base=SacConfig(target_entropy=-0.5),
+    base_schedule=Schedule(
+        num_updates=320_000,
+        num_envs=45,
+        updates_per_step=16,
+        capacity=1_350_000,
+        average_from=0.9,
+        num_evaluations=16,
+        episodes=2,
+    ),
+    expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4, target_entropy=-0.5),
+    expert_schedule=CHEETAH_VEL.expert_schedule,
+    random_base_updates=320_000,
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """What fits into half an hour on two cores."""
@@ -77,6 +95,7 @@ SMOKE = SpecializedPreset(
         num_evaluations=1,
         num_states=8,
     ),
+    random_base_updates=8,
 )
 """Seconds; for tests."""
 
@@ -85,6 +104,8 @@ INDEPENDENT = Schedule(
 )
 """40 experts of width 64 from one shared initialization: three quarters of an hour on two cores."""
 SHARED_REPLAY = replace(INDEPENDENT, replay="shared", capacity=25_000)
+SCHEDULES = {"independent": INDEPENDENT, "shared-replay": SHARED_REPLAY}
+"""Kinds of zoos without a base."""
 
 
 class Job(NamedTuple):
@@ -159,6 +180,27 @@ def specialized(
     return zoos
 
 
+def provide(
+    roots: tuple[Path, ...],
+    out: Path,
+    grid: Grid,
+    splits: list[str],
+    preset: SpecializedPreset | None = None,
+) -> None:
+    """Train the specialized zoos of `splits` that no directory among `roots` has, in
+    `out/runs/<place>`, and ship them to `out/zoos/<place>`."""
+    missing = [s for s in splits if not any((r / f"specialized-{s}").exists() for r in roots)]
+    usual = preset or PRESETS[grid.family]
+    fleets: dict[SpecializedPreset, list[Job]] = {}
+    for name in missing:
+        setting = usual.for_random_splits() if name.startswith("random-") else usual
+        fleets.setdefault(setting, []).append(Job(name))
+    runs = out / "runs" / place(grid)
+    for setting, jobs in fleets.items():
+        specialized(runs / "specialized", grid, tuple(jobs), setting)
+    ship(runs, out / "zoos" / place(grid))
+
+
 def independent(
     out: Path, grid: Grid, cfg: SacConfig | None = None, schedule: Schedule = INDEPENDENT
 ) -> Zoo:
@@ -199,7 +241,7 @@ def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
         name = f"specialized-{split}" + ("" if seed == "0" else f"-seed{seed}")
         base = Base.load(path.parent.with_name(f"{split}-base.safetensors"))
         made += _ship_one(path, into / name, num_checkpoints, seed == "0", base)
-    for kind in ("independent", "shared-replay"):
+    for kind in SCHEDULES:
         if (runs / kind / "zoo").exists():
             made += _ship_one(runs / kind / "zoo", into / kind, num_checkpoints, True)
     return made

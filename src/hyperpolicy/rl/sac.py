@@ -41,6 +41,8 @@ class SacConfig:
     """Updates between visits to actor and temperature (D2)."""
     initial_alpha: float = 1.0
     """Temperature α at the start, in reward per nat."""
+    target_entropy: float = -1.0
+    """Entropy the temperature aims at, in nats per action (MBPO and REDQ: −0.5 for ants)."""
     pull: float = 0.0
     """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
 
@@ -124,7 +126,7 @@ def actor_loss(
     return jnp.mean(jnp.exp(state.log_alpha) * log_prob - q) + pull, -jnp.mean(log_prob)
 
 
-def temperature_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: int) -> Scalar:
+def temperature_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: float) -> Scalar:
     """E[−α log π − α H̄], Eq. 18."""
     return jnp.exp(log_alpha) * (entropy - target_entropy)
 
@@ -159,7 +161,7 @@ def improve_policy(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
     key, key_loss = jax.random.split(state.key)
     grads, entropy = jax.grad(actor_loss, has_aux=True)(state.actor, state, batch, cfg, key_loss)
     state = step_actor(state, grads, cfg.actor_rate)._replace(entropy=entropy, key=key)
-    return improve_temperature(cfg, state, target_entropy=-batch.action.shape[-1])
+    return improve_temperature(cfg, state, batch.action.shape[-1])
 
 
 def step_actor(state: SacState, grads: Actor, rate: float | Scalar) -> SacState:
@@ -168,9 +170,9 @@ def step_actor(state: SacState, grads: Actor, rate: float | Scalar) -> SacState:
     return state._replace(actor=actor, adam=(state.adam[0], adam, state.adam[2]))
 
 
-def improve_temperature(cfg: SacConfig, state: SacState, target_entropy: int) -> SacState:
+def improve_temperature(cfg: SacConfig, state: SacState, a: int) -> SacState:
     """One Adam step down `temperature_loss`."""
-    grad = jax.grad(temperature_loss)(state.log_alpha, state.entropy, target_entropy)
+    grad = jax.grad(temperature_loss)(state.log_alpha, state.entropy, cfg.target_entropy * a)
     log_alpha, adam = descend(cfg.critic_rate, state.log_alpha, grad, state.adam[2])
     return state._replace(log_alpha=log_alpha, adam=(*state.adam[:2], adam))
 

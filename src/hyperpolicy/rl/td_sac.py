@@ -129,4 +129,4 @@ def improve_policy(
         grads, entropy = grad(state.actor, state, batch, cfg, weight, key_loss)
     state = sac.step_actor(state, grads, actor_rate(cfg, index))
     state = state._replace(entropy=entropy, key=key)
-    return sac.improve_temperature(cfg, state, target_entropy=-batch.action.shape[-1])
+    return sac.improve_temperature(cfg, state, batch.action.shape[-1])
