@@ -7,7 +7,7 @@ import hyperpolicy
 
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
-    {"types", "errors", "files", "devices", "progress", "registration", "tracking"},
+    {"types", "errors", "files", "devices", "progress", "provenance", "registration", "tracking"},
     {"nets", "envs", "replay"},
     {"zoo", "rollout", "rl"},
     {"fleet", "evaluate"},

@@ -9,7 +9,8 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, DiskFull
 from hyperpolicy.nets.policy import Policies, PolicySpec
-from hyperpolicy.zoo import FORMAT, Zoo
+from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo.disk import FORMAT
 
 SPEC = PolicySpec(3, 2, (4, 4))
 

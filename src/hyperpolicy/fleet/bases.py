@@ -22,9 +22,9 @@ from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
-from hyperpolicy.zoo import library_versions
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import OWN_TASK
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
 from hyperpolicy.tracking import tensorboard
 from hyperpolicy.types import Key
-from hyperpolicy.zoo import Zoo, library_versions
+from hyperpolicy.zoo import Zoo
 
 EVALUATION_SEED = 7_000_000
 """Resets of evaluations during training; tables use others."""

@@ -24,8 +24,9 @@ from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import Actor, PolicySpec
+from hyperpolicy.provenance import library_versions
 from hyperpolicy.types import Scalar
-from hyperpolicy.zoo import Zoo, library_versions
+from hyperpolicy.zoo import Zoo
 
 
 @dataclass(frozen=True)

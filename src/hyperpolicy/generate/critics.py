@@ -6,7 +6,6 @@ an expert, so there is no spread for the noise to learn; `interpolated` and `nea
 generators to compare with. All of them keep to what `Generator` promises.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -23,7 +22,7 @@ from hyperpolicy.envs import Family, family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import hyplatent, interpolate, loop, pca
-from hyperpolicy.generate.generator import Generator, beyond, check_zoo, from_zoo, write
+from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.interpolate import Linear, Nearest
 from hyperpolicy.generate.latent_model import HypLatent
@@ -81,17 +80,8 @@ class CriticGenerator:
         Warns:
             UserWarning: a context lies outside the trained range.
         """
-        tasks = family(self.family)
-        contexts = tasks.context.check(contexts)
-        outside = beyond(tasks.context, self.trained_contexts, contexts)
-        if outside.any():
-            warnings.warn(
-                f"{outside.sum()} of {len(contexts)} contexts, such as "
-                f"{contexts[outside][0].tolist()}, lie outside the trained range; their critics "
-                "are extrapolations",
-                stacklevel=2,
-            )
-        vectors = self.model.vectors.write(tasks, contexts, seed)
+        contexts = Generator(**vars(self)).check(contexts)
+        vectors = self.model.vectors.write(family(self.family), contexts, seed)
         return vectors.reshape(len(contexts), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:

@@ -21,7 +21,8 @@ from hyperpolicy import files
 from hyperpolicy.envs import ContextSpace, Family, family
 from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, UnknownGenerator, unknown
 from hyperpolicy.nets.policy import Policies, PolicySpec
-from hyperpolicy.zoo import Zoo, library_versions
+from hyperpolicy.provenance import library_versions
+from hyperpolicy.zoo import Zoo
 
 FORMAT = "hyperpolicy-generator-1"
 SHIPPED = Path(__file__).parent / "shipped"
@@ -80,6 +81,11 @@ class Generator:
         Warns:
             UserWarning: a context lies outside the trained range.
         """
+        contexts = self.check(contexts)
+        return Policies(self.model.write(family(self.family), contexts, seed), self.spec)
+
+    def check(self, contexts) -> Float[np.ndarray, "n c"]:
+        """The contexts as an array; raises and warns as `generate` does."""
         tasks = family(self.family)
         contexts = tasks.context.check(contexts)
         outside = beyond(tasks.context, self.trained_contexts, contexts)
@@ -88,10 +94,10 @@ class Generator:
             warnings.warn(
                 f"{outside.sum()} of {len(contexts)} contexts, such as "
                 f"{contexts[outside][0].tolist()}, lie outside the trained range "
-                f"{low.tolist()} … {high.tolist()}; their policies are extrapolations",
-                stacklevel=2,
+                f"{low.tolist()} … {high.tolist()}; what is written there is an extrapolation",
+                stacklevel=3,
             )
-        return Policies(self.model.write(tasks, contexts, seed), self.spec)
+        return contexts
 
     def save(self, path: str | Path) -> Path:
         """Write the generator as a new directory; it appears whole or not at all.

@@ -1,22 +1,12 @@
 """Zoo: checkpoints of many experts, their contexts, returns, critics, and where they came from.
 
-On disk a zoo is a directory that only grows:
-
-    zoo.json               what it is: family, policy, provenance, shards with checksums
-    index.jsonl            one line a row: expert, context, updates, final, return
-    experts.safetensors    by expert: contexts [x,c], critics [x,2,q], states [x,s,o], log_alpha
-    actors-000.safetensors rows of flat actor weights [r,p]; each later shard was appended
-
-Weights are stored as float16 (design §7); nothing in a zoo is a pickle.
+`disk.py` says how they lie in files.
 """
 
-import json
-import subprocess
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadZoo, HyperpolicyError
 from hyperpolicy.nets.policy import Policies, PolicySpec
-
-FORMAT = "hyperpolicy-zoo-1"
+from hyperpolicy.provenance import library_versions
+from hyperpolicy.zoo import disk
 
 
 @dataclass(frozen=True)
@@ -119,6 +109,20 @@ class Zoo:
             log_alpha=None if self.log_alpha is None else self.log_alpha[chosen],
         )
 
+    def _index(self, shard: int) -> list[dict]:
+        """What the index says of each row."""
+        return [
+            {
+                "shard": shard,
+                "expert": int(self.expert[i]),
+                "context": self.row_contexts[i].tolist(),
+                "updates": int(self.updates[i]),
+                "final": bool(self.final[i]),
+                "return": None if np.isnan(self.returns[i]) else round(float(self.returns[i]), 4),
+            }
+            for i in range(len(self))
+        ]
+
     # --- on disk --------------------------------------------------------------------------
     def save(self, path: str | Path, beside: Callable[[Path], object] | None = None) -> Path:
         """Write the zoo as a new directory; it appears whole or not at all.
@@ -141,10 +145,12 @@ class Zoo:
             if self.log_alpha is not None:
                 experts["log_alpha"] = np.asarray(self.log_alpha, np.float32)
             files.save_arrays(new / "experts.safetensors", experts)
-            _write_shard(new, self, 0, [])
+            disk.write_shard(new, 0, self.weights, self._index(shard=0))
             if beside is not None:
                 beside(new)
-            _write_manifest(new, self.spec, self.family, library_versions() | self.provenance, 1)
+            disk.write_manifest(
+                new, self.spec, self.family, library_versions() | self.provenance, 1
+            )
         return path
 
     def append(self, path: str | Path) -> Path:
@@ -156,8 +162,8 @@ class Zoo:
         if self.final.any():
             raise BadZoo("only checkpoints can be appended; every expert has its final row already")
         path = Path(path)
-        manifest, index = _read_manifest(path)
-        there = _experts(path)
+        manifest, index = disk.read_manifest(path)
+        there = disk.read_experts(path)
         same = manifest["family"] == self.family
         same = same and PolicySpec.from_json(manifest["policy"]) == self.spec
         if not same or not np.array_equal(there["contexts"], self.contexts):
@@ -166,8 +172,8 @@ class Zoo:
                 "the same family, policy and experts can be appended"
             )
         number = len(manifest["shards"])
-        _write_shard(path, self, number, index)
-        _write_manifest(path, self.spec, self.family, manifest["provenance"], number + 1)
+        disk.write_shard(path, number, self.weights, [*index, *self._index(shard=number)])
+        disk.write_manifest(path, self.spec, self.family, manifest["provenance"], number + 1)
         return path
 
     @classmethod
@@ -180,7 +186,7 @@ class Zoo:
             BadZoo: not a zoo, half written, or its files do not fit each other.
         """
         path = Path(path)
-        manifest, index = _read_manifest(path)
+        manifest, index = disk.read_manifest(path)
         made_with, here = manifest["provenance"].get("mujoco"), version("mujoco")
         if made_with not in (None, here):
             warnings.warn(
@@ -192,12 +198,12 @@ class Zoo:
         if len(rows) and (rows.min() < -len(index) or rows.max() >= len(index)):
             raise BadZoo(f"{path} has rows 0 … {len(index) - 1}, asked for {rows.tolist()[:8]}")
         chosen = [index[i] for i in rows]
-        experts = _experts(path)
+        experts = disk.read_experts(path)
         wide = {k: v.astype(np.float32) for k, v in experts.items() if k != "contexts"}
         return cls(
             spec=PolicySpec.from_json(manifest["policy"]),
             family=manifest["family"],
-            weights=_read_rows(path, manifest, rows % max(len(index), 1)),
+            weights=disk.read_rows(path, manifest, rows % max(len(index), 1)),
             expert=np.array([row["expert"] for row in chosen], int),
             updates=np.array([row["updates"] for row in chosen], int),
             final=np.array([row["final"] for row in chosen], bool),
@@ -214,7 +220,7 @@ class Zoo:
         """Every fault found in the zoo at `path`: checksums, sizes, numbers that are not finite."""
         path = Path(path)
         try:
-            manifest, index = _read_manifest(path)
+            manifest, index = disk.read_manifest(path)
         except HyperpolicyError as error:
             return [str(error)]
         faults = []
@@ -228,110 +234,6 @@ class Zoo:
             bad = np.flatnonzero(~np.isfinite(zoo.weights).all(axis=1))
             faults += [f"row {i} ({index[i]}) holds numbers that are not finite" for i in bad]
         return faults
-
-
-def library_versions() -> dict[str, str]:
-    """Versions that physics and learning depend on; the commit, when run from a clone."""
-    found = {}
-    for name in ("hyperpolicy", "mujoco", "gymnasium", "jax"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    clone = Path(__file__).parents[2]
-    if (clone / ".git").exists():  # an installed package has none of its own
-        asked = ["git", "-C", str(clone), "describe", "--always", "--dirty", "--exclude=*"]
-        with suppress(OSError, subprocess.CalledProcessError):
-            done = subprocess.run(asked, capture_output=True, text=True, check=True)
-            found["commit"] = done.stdout.strip()
-    return found
-
-
-def _write_shard(path: Path, zoo: Zoo, number: int, index: list[dict]) -> None:
-    """The shard, then the index with its rows; the manifest, written last, makes them count."""
-    shard = path / f"actors-{number:03d}.safetensors"
-    files.save_arrays(shard, {"weights": zoo.weights.astype(np.float16)}, overwrite=True)
-    rows = [
-        {
-            "shard": number,
-            "expert": int(zoo.expert[i]),
-            "context": zoo.row_contexts[i].tolist(),
-            "updates": int(zoo.updates[i]),
-            "final": bool(zoo.final[i]),
-            "return": None if np.isnan(zoo.returns[i]) else round(float(zoo.returns[i]), 4),
-        }
-        for i in range(len(zoo))
-    ]
-    text = "".join(json.dumps(row) + "\n" for row in [*index, *rows])
-    files.write(path / "index.jsonl", lambda p: p.write_text(text), overwrite=True)
-
-
-def _write_manifest(
-    path: Path, spec: PolicySpec, family: str, provenance: dict, num_shards: int
-) -> None:
-    shards = [f"actors-{i:03d}.safetensors" for i in range(num_shards)]
-    known = {"index.jsonl", "experts.safetensors", *shards}
-    others = {p.name for p in path.glob("*.safetensors") if not p.name.startswith("actors-")}
-    counted = sorted(known | others)
-    record = {
-        "format": FORMAT,
-        "family": family,
-        "policy": spec.to_json(),
-        "shards": shards,
-        "checksums": {name: files.checksum(path / name) for name in counted},
-        "provenance": provenance,
-    }
-    files.save_json(path / "zoo.json", record, overwrite=True)
-
-
-def _read_manifest(path: Path) -> tuple[dict, list[dict]]:
-    if not (path / "zoo.json").is_file():
-        raise BadZoo(f"{path} is not a zoo: it has no zoo.json")
-    try:
-        manifest = files.load_json(path / "zoo.json")
-        if manifest.get("format") != FORMAT:
-            raise BadZoo(f"{path} has format {manifest.get('format')!r}, this reads {FORMAT!r}")
-        index = [json.loads(line) for line in (path / "index.jsonl").read_text().splitlines()]
-        missing = {"family", "policy", "shards", "checksums", "provenance"} - set(manifest)
-        if missing:
-            raise BadZoo(f"{path}/zoo.json lacks {', '.join(sorted(missing))}")
-        index = [row for row in index if row["shard"] < len(manifest["shards"])]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise BadZoo(f"{path} is damaged ({error}); `hyperpolicy zoo verify` says more") from None
-    if not index:
-        raise BadZoo(f"{path} has no rows")
-    return manifest, index
-
-
-def _experts(path: Path) -> dict[str, np.ndarray]:
-    arrays, _ = files.load_arrays(path / "experts.safetensors")
-    if "contexts" not in arrays:
-        raise BadZoo(f"{path}/experts.safetensors holds no contexts")
-    return arrays
-
-
-def _read_rows(path: Path, manifest: dict, rows: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k p"]:
-    """float32 weights of `rows`, touching only the shards and rows asked for."""
-    size = PolicySpec.from_json(manifest["policy"]).size
-    out, start = np.zeros((len(rows), size), np.float32), 0
-    for name in manifest["shards"]:
-        with files.open_arrays(path / name) as shard:
-            if "weights" not in shard.keys():  # noqa: SIM118
-                raise BadZoo(f"{path}/{name} holds no weights")
-            part = shard.get_slice("weights")
-            count, width = part.get_shape()
-            if width != size:
-                raise BadZoo(f"{path}/{name} holds policies of {width} numbers, expected {size}")
-            here = np.flatnonzero((rows >= start) & (rows < start + count))
-            if len(here) == count:
-                out[here] = part[:][rows[here] - start]
-            else:
-                for i in here:
-                    out[i] = part[int(rows[i] - start)]
-            start += count
-    if len(rows) and rows.max() >= start:
-        raise BadZoo(f"{path} is truncated: its index names more rows than its shards hold")
-    return out
 
 
 def _number(value: float | None) -> float:
