@@ -19,7 +19,6 @@ from hyperpolicy.errors import BadFile, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
-from hyperpolicy.fleet.tying import symmetric_start
 from hyperpolicy.fleet.view import ANY_TASK
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import Policies, PolicySpec
@@ -82,9 +81,6 @@ def train_bases(
 
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
     `seeds` gives each base its own number (default 0, 1, …).
-
-    Raises:
-        BadSetting: a symmetric schedule for a family without symmetries.
     """
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
@@ -99,16 +95,13 @@ def train_bases(
         disk.check_settings(out, cfg, family, tasks, schedule, "bases")
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
-    start = fresh_start(cfg, family, d, "own", 0)
-    if schedule.symmetric:
-        start = symmetric_start(cfg, family, start)
     trained = loop.run(
         cfg,
         family,
         ANY_TASK,
         tasks,
         schedule,
-        start,
+        fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
         fill_at_random=True,
         out=out,

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import OWN_TASK
@@ -61,14 +61,11 @@ def train(
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
-        BadSetting: a symmetric schedule.
         BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
     contexts = family.context.check(contexts)
-    if schedule.symmetric:
-        raise BadSetting("symmetric=True is for bases; one task's expert has no images to learn")
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs
     tasks = disk.Tasks(

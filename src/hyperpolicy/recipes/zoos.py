@@ -61,7 +61,6 @@ ANT_DIR = SpecializedPreset(
         num_envs=45,
         updates_per_step=16,
         capacity=1_350_000,
-        symmetric=True,
         average_from=0.9,
         num_evaluations=16,
         episodes=2,
