@@ -17,6 +17,7 @@ from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadZoo
 from hyperpolicy.fleet import disk, loop
+from hyperpolicy.fleet.gaits import GaitConfig, perform, search
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
@@ -76,11 +77,13 @@ def train_bases(
     schedule: Schedule,
     seeds: list[int] | None = None,
     out: str | Path | None = None,
+    gaits: GaitConfig | None = None,
 ) -> list[Base]:
     """One context-conditioned base for each pool of training contexts, all trained at once.
 
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
-    `seeds` gives each base its own number (default 0, 1, …).
+    `seeds` gives each base its own number (default 0, 1, …). With `gaits`, rhythmic gaits found for
+    the pool's contexts fill the replay, instead of random actions.
     """
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
@@ -92,7 +95,8 @@ def train_bases(
         seeds=np.arange(n) if seeds is None else np.array(seeds),
     )
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, "bases")
+        begin = "bases" if gaits is None else f"bases filled by {gaits}"
+        disk.check_settings(out, cfg, family, tasks, schedule, begin)
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
     trained = loop.run(
@@ -103,7 +107,8 @@ def train_bases(
         schedule,
         fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
-        fill_at_random=True,
+        fill_at_random=gaits is None,
+        filling=None if gaits is None else _filling(gaits, family, pools, schedule, tasks, out),
         out=out,
         label="bases",
     )
@@ -115,7 +120,8 @@ def train_bases(
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "env_steps": schedule.env_steps,
+        "gaits": None if gaits is None else asdict(gaits),
+        "env_steps": schedule.env_steps + (gaits.env_steps(family) if gaits else 0),
         "updates": schedule.num_updates,
     }
     return [
@@ -129,6 +135,32 @@ def train_bases(
         )
         for i in range(n)
     ]
+
+
+def _filling(
+    gaits: GaitConfig,
+    family: Family,
+    pools,
+    schedule: Schedule,
+    tasks: disk.Tasks,
+    out: Path | None,
+) -> Float[np.ndarray, "t n e a"]:
+    """Each base's actions while its worlds fill: every world plays the best gaits for its context.
+
+    The search is kept in `out`, for a run that resumes.
+    """
+    actions = []
+    for pool, seed in zip(pools, tasks.seeds.tolist(), strict=True):
+        path = None if out is None else out / f"gaits-{seed}.safetensors"
+        if path is not None and path.exists():
+            found = files.load_arrays(path)[0]["gaits"]
+        else:
+            found, scores = search(gaits, family, pool, seed)
+            if path is not None:
+                files.save_arrays(path, {"gaits": found, "returns": scores})
+        each = found[np.arange(schedule.num_envs) % len(pool)]
+        actions.append(perform(gaits, family, each, schedule.fill_steps, seed))
+    return np.stack(actions, axis=1).astype(np.float32)
 
 
 def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Start:

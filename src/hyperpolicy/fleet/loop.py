@@ -53,6 +53,7 @@ def run(
     start: Start,
     evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]],
     fill_at_random: bool,
+    filling: Float[np.ndarray, "t n e a"] | None = None,
     out: Path | None = None,
     snapshot_every_s: float = 300.0,
     label: str = "experts",
@@ -60,6 +61,7 @@ def run(
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
+    The worlds are filled by the learners' own policies, at random, or by the actions `filling`.
     `metrics.jsonl` in `out` gets one line an evaluation, `tracker` the same record. Ctrl-C writes a
     snapshot, then raises KeyboardInterrupt.
 
@@ -70,6 +72,8 @@ def run(
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
+    if filling is not None:
+        filling = filling[:, np.minimum(np.arange(len(tasks.seeds)), n - 1)]
     contexts = place(jnp.asarray(tasks.worlds, jnp.float32), mesh)
     pool = Pool(jnp.asarray(tasks.pools, jnp.float32), jnp.asarray(tasks.pool_sizes, jnp.int32))
     pool = place(pool, mesh)
@@ -102,7 +106,10 @@ def run(
         if r.step == 0:
             examine(0, progress)
         while r.step < schedule.num_steps:
-            obs, action = r.worlds.obs, r.action.reshape(len(r.worlds), -1)
+            action = r.action
+            if filling is not None and r.step < schedule.fill_steps:
+                action = filling[r.step]
+            obs, action = r.worlds.obs, action.reshape(len(r.worlds), -1)
             step = r.worlds.step(action)
             rows = transitions(obs, action, step, e)
             clock = clock_at(r.step)

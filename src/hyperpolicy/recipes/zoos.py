@@ -16,6 +16,7 @@ from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.evaluate.plots import plot_learning
 from hyperpolicy.fleet import Base, Schedule, fold, train, train_bases
 from hyperpolicy.fleet.disk import SNAPSHOT
+from hyperpolicy.fleet.gaits import GaitConfig
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
@@ -29,6 +30,8 @@ class SpecializedPreset:
     base_schedule: Schedule
     expert: SacConfig
     expert_schedule: Schedule
+    gaits: GaitConfig | None
+    """What fills a base's replay, instead of random actions."""
     random_base_updates: int
     """Updates of a base for one draw of a random split; there are many of them."""
 
@@ -52,22 +55,25 @@ CHEETAH_VEL = SpecializedPreset(
     expert_schedule=Schedule(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
+    gaits=None,
     random_base_updates=100_000,
 )
 ANT_DIR = SpecializedPreset(
-    base=SacConfig(target_entropy=-0.5),
+    base=SacConfig(target_entropy=-0.5, usual_reward=1.0),
     base_schedule=Schedule(
-        num_updates=320_000,
+        num_updates=200_000,
         num_envs=45,
         updates_per_step=16,
         capacity=1_350_000,
+        fill_steps=2_000,
         average_from=0.9,
-        num_evaluations=16,
+        num_evaluations=20,
         episodes=2,
     ),
-    expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4, target_entropy=-0.5),
+    expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4, target_entropy=-0.5, usual_reward=1.0),
     expert_schedule=CHEETAH_VEL.expert_schedule,
-    random_base_updates=320_000,
+    gaits=GaitConfig(),
+    random_base_updates=200_000,
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """What fits into half an hour on two cores."""
@@ -95,6 +101,7 @@ SMOKE = SpecializedPreset(
         num_evaluations=1,
         num_states=8,
     ),
+    gaits=None,
     random_base_updates=8,
 )
 """Seconds; for tests."""
@@ -144,7 +151,9 @@ def bases(
         pools = [grid.split(job.split).train for job in missing]
         seeds = [job.number for job in missing]
         run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
-        trained = train_bases(preset.base, fam, pools, preset.base_schedule, seeds, run)
+        trained = train_bases(
+            preset.base, fam, pools, preset.base_schedule, seeds, run, preset.gaits
+        )
         for job, base in zip(missing, trained, strict=True):
             base.save(paths[job])
         (run / SNAPSHOT).unlink(missing_ok=True)

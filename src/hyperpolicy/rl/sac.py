@@ -6,7 +6,9 @@ Departures from the paper, marked where they happen:
   D1  the critics and the temperature learn at their own rate, faster than the actor (CleanRL);
   D2  actor and temperature rest for `policy_period` updates, then take as many steps (CleanRL);
   D3  log σ is squashed into [−5, 2] (CleanRL; `nets/policy.py`);
-  D4  an optional pull of the actor's weights toward their start, for fine-tuned experts (ours).
+  D4  an optional pull of the actor's weights toward their start, for fine-tuned experts (ours);
+  D5  critics' networks learn how far Q lies from that of a usual reward for ever, zero by default
+      (ours; a bonus for being alive otherwise hides what actions are worth).
 """
 
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ class SacConfig:
     """Temperature α at the start, in reward per nat."""
     target_entropy: float = -1.0
     """Entropy the temperature aims at, in nats per action (MBPO and REDQ: −0.5 for ants)."""
+    usual_reward: float = 0.0
+    """Reward of a step, r̄, that critics need not learn (D5)."""
     pull: float = 0.0
     """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
 
@@ -52,6 +56,11 @@ class SacConfig:
                 f"width={self.width}, policy_period={self.policy_period}, "
                 f"initial_alpha={self.initial_alpha}; all must be positive"
             )
+
+    @property
+    def usual_return(self) -> float:
+        """r̄ / (1 − γ): Q is this plus the networks' output (D5)."""
+        return self.usual_reward / (1.0 - self.discount)
 
 
 class SacState(NamedTuple):
@@ -109,9 +118,9 @@ def critic_loss(critics: Mlp, state: SacState, batch: Batch, cfg: SacConfig, key
     a = batch.action.shape[1]
     next_action, next_log_prob = sample_batch(state.actor, batch.next_obs, a, key)
     next_q = value_batch(state.targets, batch.next_obs, next_action).min(axis=1)
-    next_v = next_q - jnp.exp(state.log_alpha) * next_log_prob
+    next_v = cfg.usual_return + next_q - jnp.exp(state.log_alpha) * next_log_prob
     y = batch.reward + cfg.discount * (1.0 - batch.terminated) * next_v
-    q = value_batch(critics, batch.obs, batch.action)
+    q = cfg.usual_return + value_batch(critics, batch.obs, batch.action)
     return 0.5 * jnp.mean((q - jax.lax.stop_gradient(y)[:, None]) ** 2)
 
 

@@ -77,6 +77,7 @@ def td_error(
     next_action, _ = sac.sample_batch(actor, batch.next_obs, batch.action.shape[1], key)
     next_q = sac.value_batch(state.targets, batch.next_obs, next_action).min(axis=1)
     q = sac.value_batch(state.critics, batch.obs, batch.action).min(axis=1)
+    next_q, q = cfg.usual_return + next_q, cfg.usual_return + q
     return batch.reward + cfg.discount * (1.0 - batch.terminated) * next_q - q
 
 
