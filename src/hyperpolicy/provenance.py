@@ -2,12 +2,17 @@
 
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
+@cache
 def library_versions() -> dict[str, str]:
-    """Versions that physics and learning depend on; the commit, when run from a clone."""
+    """Versions that physics and learning depend on; the commit, when run from a clone.
+
+    Asked for once a process, so that work on the clone does not change what a long run says.
+    """
     found = {}
     for name in ("hyperpolicy", "mujoco", "gymnasium", "jax"):
         try:

@@ -22,6 +22,7 @@ from hyperpolicy.fleet.member import Clock, Member, Rings, compile_fleet, place
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import Pool, View, layout
 from hyperpolicy.progress import FleetProgress
+from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import transitions
 
@@ -69,6 +70,7 @@ def run(
         BadSetting: `out` holds a run with other settings.
         DiskFull: a snapshot could not be written; the last one is intact.
     """
+    library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
