@@ -92,6 +92,18 @@ def test_every_start_trains(zoo, kind):
     assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 0
 
 
+@pytest.mark.parametrize("kind", ["nearest", "warm-up"])
+def test_learners_leave_out_what_their_critics_do(zoo, kind):
+    shifted = replace(zoo, provenance=zoo.provenance | {"sac": {"usual_reward": 1.0}})
+    config = replace(SHORT, critics=kind)
+    tuned = quietly(config, interpolate.linear(zoo), [[0.7]], shifted)
+    expected = 1.0 if kind == "nearest" else 0.0
+    assert tuned.zoo.usual_reward == expected
+    start = Start(zoo.finals, zoo.critics, zoo.log_alpha, usual_reward=1.0)
+    with pytest.raises(BadSetting, match="leave out a reward of 1"):
+        fleet.train(SacConfig(width=8), ANT, zoo.contexts, TINY, start)
+
+
 def test_the_better_of_both_is_offered(run):
     tuned, _ = run
     low, high = np.zeros((2, 3)), np.ones((2, 3))

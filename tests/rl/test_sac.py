@@ -96,6 +96,23 @@ def test_a_terminated_step_has_no_future():
     np.testing.assert_allclose(loss, blind, rtol=1e-6)
 
 
+def test_a_usual_reward_shifts_what_the_networks_learn():
+    """With r̄ the loss at Q − r̄/(1 − γ) is that without it at Q."""
+    plain, shifted = (sac.SacConfig(width=4, usual_reward=r) for r in (0.0, 1.0))
+    state = sac.init(plain, 3, 2, jax.random.key(0))
+    key = jax.random.key(1)
+    draw = lambda i, *shape: jax.random.normal(jax.random.fold_in(key, i), shape)  # noqa: E731
+    batch = Batch(draw(0, 8, 3), jnp.tanh(draw(1, 8, 2)), draw(2, 8), draw(3, 8, 3), jnp.eye(8)[0])
+    spec = sac.critic_spec(plain, 3, 2)
+    flat = spec.flatten(state.critics)
+    less = spec.unflatten(flat.at[:, -1].add(-shifted.usual_return))  # the last bias
+    there = state._replace(critics=less, targets=less)
+    expected = sac.critic_loss(state.critics, state, batch, plain, key)
+    np.testing.assert_allclose(
+        sac.critic_loss(less, there, batch, shifted, key), expected, rtol=1e-4
+    )
+
+
 def test_temperature_loss_by_hand():
     """α(H − H̄): above the target entropy the gradient lowers α."""
     grad = jax.grad(sac.temperature_loss)(jnp.log(0.5), jnp.float32(-1.0), -2.0)

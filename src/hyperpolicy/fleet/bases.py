@@ -176,7 +176,8 @@ def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Star
     weights = jax.vmap(lambda c: spec.flatten(fold_actor(actor, c)))(encoded)
     folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, o)))(encoded)
     log_alpha = np.full(len(encoded), base.log_alpha[0], np.float32)
-    return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha)
+    usual_reward = base.provenance.get("sac", {}).get("usual_reward", 0.0)
+    return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha, usual_reward)
 
 
 def _evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import OWN_TASK
@@ -40,6 +40,8 @@ class Start(NamedTuple):
     policies: Policies
     critics: Float[np.ndarray, "n 2 q"]
     log_alpha: Float[np.ndarray, " n"]
+    usual_reward: float = 0.0
+    """What the critics leave out (`SacConfig.usual_reward`)."""
 
 
 def train(
@@ -61,6 +63,7 @@ def train(
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
+        BadSetting: its critics leave out another usual reward than the learner's.
         BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
@@ -147,6 +150,11 @@ def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n:
     if policies.spec != spec or len(policies) != n:
         raise BadZoo(
             f"start holds {len(policies)} policies of {policies.spec}; {n} of {spec} are needed"
+        )
+    if isinstance(start, Start) and start.usual_reward != cfg.usual_reward:
+        raise BadSetting(
+            f"start's critics leave out a reward of {start.usual_reward} a step, the learner's "
+            f"usual_reward is {cfg.usual_reward}; give it the same"
         )
 
     def one(own, weights, critics, log_alpha):

@@ -134,6 +134,8 @@ def tune(
     policies = generator.generate(contexts, seed)
     cfg = learner(config, generator)
     start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
+    if isinstance(start, Start):  # with critics that left something out
+        cfg = replace(cfg, usual_reward=start.usual_reward)
     origin = {"generator": generator.provenance, "critics": config.critics}
     tuned = fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
     kept = tuned.contexts.shape == contexts.shape
@@ -171,7 +173,8 @@ def _fresh(config, cfg, policies, contexts, zoo, generator, seed) -> Policies:
 def _from_zoo(pick: Callable) -> Callable:
     def start(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
         zoo = _check_zoo(config, generator, zoo)
-        return Start(policies, pick(zoo, contexts, seed), _log_alpha(zoo, contexts))
+        picked = pick(zoo, contexts, seed)
+        return Start(policies, picked, _log_alpha(zoo, contexts), zoo.usual_reward)
 
     return start
 
@@ -179,7 +182,9 @@ def _from_zoo(pick: Callable) -> Callable:
 def _fitted(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
     zoo = _check_zoo(config, generator, zoo)
     fam = family(zoo.family)
-    start = Start(policies, critics.nearest(zoo).generate(contexts), _log_alpha(zoo, contexts))
+    near = critics.nearest(zoo).generate(contexts)
+    start = Start(policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
+    cfg = replace(cfg, usual_reward=zoo.usual_reward)
     order = fam.context.distance(contexts, zoo.contexts).argsort(axis=1)[:, : config.neighbors]
     known = np.unique(order)
     rows = experience(zoo.finals[known], fam, zoo.contexts[known], seed=seed)

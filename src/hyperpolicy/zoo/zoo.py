@@ -76,6 +76,11 @@ class Zoo:
         """Every row as a policy."""
         return Policies(self.weights, self.spec)
 
+    @property
+    def usual_reward(self) -> float:
+        """Reward of a step that the critics leave out (`SacConfig.usual_reward`)."""
+        return self.provenance.get("sac", {}).get("usual_reward", 0.0)
+
     def only(self, contexts) -> "Zoo":
         """The experts at `contexts` [k, c], in that order, with all their rows.
 
