@@ -263,29 +263,6 @@ def test_base_folds_into_identical_actions(tmp_path):
     assert 0 < np.abs(tuned.finals.weights - folded.policies.weights).max() < 0.1
 
 
-def test_symmetric_bases_stay_symmetric_and_learn():
-    from hyperpolicy.fleet.tying import group_of
-    from hyperpolicy.nets.equivariance import tie_policy
-
-    ant, contexts = family("ant-dir"), np.array([[0.3], [2.0]])
-    schedule = replace(SHORT, symmetric=True)
-    [base] = fleet.train_bases(CFG, ant, [contexts], schedule)
-    [longer] = fleet.train_bases(CFG, ant, [contexts], replace(schedule, num_updates=48))
-    tie = tie_policy(group_of(ant), base.policy.spec)
-    for weights in (base.policy.weights[0], longer.policy.weights[0]):
-        np.testing.assert_allclose(tie(weights), weights, atol=1e-6)
-        assert 0.1 < weights.std() < 0.5  # tying does not shrink them
-    assert np.abs(base.policy.weights - longer.policy.weights).max() > 1e-4
-
-
-def test_symmetric_schedules_that_cannot_be():
-    schedule = replace(SHORT, symmetric=True)
-    with pytest.raises(BadSetting, match="no symmetries of cheetah-vel"):
-        fleet.train_bases(CFG, CHEETAH, [CONTEXTS], schedule)
-    with pytest.raises(BadSetting, match="is for bases"):
-        fleet.train(CFG, family("ant-dir"), np.array([[0.3]]), schedule)
-
-
 def test_folded_critics_agree():
     import jax
     import jax.numpy as jnp

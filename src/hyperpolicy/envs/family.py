@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.errors import BadContext, UnknownGrid, UnknownSplit, unknown
-from hyperpolicy.types import Symmetry
 
 Numbers = Float[np.ndarray | Array, "..."]
 """NumPy in the worlds, jax in a learner's batches."""
@@ -171,8 +170,6 @@ class Family(ABC):
     fields: ClassVar[tuple[str, ...]]
     """MjData fields `observe` and `outcome` read."""
     grids: dict[str, Grid]
-    symmetries: ClassVar[tuple[Symmetry, ...]] = ()
-    """Symmetries of the robot that generate all others; none are known by default."""
 
     @property
     @abstractmethod

@@ -20,7 +20,6 @@ from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.gaits import GaitConfig, perform, search
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
-from hyperpolicy.fleet.tying import symmetric_start
 from hyperpolicy.fleet.view import ANY_TASK
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import Policies, PolicySpec
@@ -85,9 +84,6 @@ def train_bases(
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
     `seeds` gives each base its own number (default 0, 1, …). With `gaits`, rhythmic gaits found for
     the pool's contexts fill the replay, instead of random actions.
-
-    Raises:
-        BadSetting: a symmetric schedule for a family without symmetries.
     """
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
@@ -103,16 +99,13 @@ def train_bases(
         disk.check_settings(out, cfg, family, tasks, schedule, begin)
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
-    start = fresh_start(cfg, family, d, "own", 0)
-    if schedule.symmetric:
-        start = symmetric_start(cfg, family, start)
     trained = loop.run(
         cfg,
         family,
         ANY_TASK,
         tasks,
         schedule,
-        start,
+        fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
         fill_at_random=gaits is None,
         filling=None if gaits is None else _filling(gaits, family, pools, schedule, tasks, out),

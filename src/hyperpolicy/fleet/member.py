@@ -17,7 +17,6 @@ from hyperpolicy import replay
 from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.tying import tie
 from hyperpolicy.fleet.view import Pool, View
 from hyperpolicy.nets.policy import sample
 from hyperpolicy.rl import sac, td_sac
@@ -124,10 +123,7 @@ def compile_fleet(cfg: sac.SacConfig, family: Family, view: View, schedule: Sche
                 return for_each(lambda *own: one(*own, rings), learners, fleet, pool)
             return for_each(one, learners, fleet, pool, rings)
 
-        learners = jax.lax.fori_loop(0, num, step, old)
-        if schedule.symmetric:
-            learners = jax.vmap(tie(cfg, family))(learners)
-        fleet = fleet._replace(learner=learners)
+        fleet = fleet._replace(learner=jax.lax.fori_loop(0, num, step, old))
         return jax.vmap(lambda o, m: settle(cfg, spec, o, m, clock, num))(old, fleet)
 
     def advance_shard(fleet, rings, pool, rows, obs, contexts, clock):

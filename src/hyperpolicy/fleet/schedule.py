@@ -24,8 +24,6 @@ class Schedule:
     fill_steps: int = 250
     """Steps of the worlds before the first update: random actions for fresh networks, the own
     stochastic policy for given ones."""
-    symmetric: bool = False
-    """Whether networks stay equivariant under the family's symmetries; for bases only."""
     average_from: float = 0.5
     """Share of the updates after which the actor's weights are averaged; the average is the
     result."""

@@ -63,15 +63,12 @@ def train(
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
-        BadSetting: its critics leave out another usual reward than the learner's;
-            or a symmetric schedule.
+        BadSetting: its critics leave out another usual reward than the learner's.
         BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
     contexts = family.context.check(contexts)
-    if schedule.symmetric:
-        raise BadSetting("symmetric=True is for bases; one task's expert has no images to learn")
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs
     tasks = disk.Tasks(

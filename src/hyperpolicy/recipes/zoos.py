@@ -59,22 +59,21 @@ CHEETAH_VEL = SpecializedPreset(
     random_base_updates=100_000,
 )
 ANT_DIR = SpecializedPreset(
-    base=SacConfig(actor_rate=6e-4, critic_rate=2e-3, target_entropy=-0.5, usual_reward=1.0),
+    base=SacConfig(target_entropy=-0.5, usual_reward=1.0),
     base_schedule=Schedule(
-        num_updates=240_000,
+        num_updates=600_000,
         num_envs=45,
         updates_per_step=16,
         capacity=1_350_000,
-        fill_steps=2_000,
-        symmetric=True,
+        fill_steps=10_000,
         average_from=0.9,
-        num_evaluations=24,
+        num_evaluations=60,
         episodes=2,
     ),
     expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4, target_entropy=-0.5, usual_reward=1.0),
     expert_schedule=CHEETAH_VEL.expert_schedule,
     gaits=GaitConfig(),
-    random_base_updates=240_000,
+    random_base_updates=600_000,
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """What fits into half an hour on two cores."""
