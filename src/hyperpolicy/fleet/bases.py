@@ -17,7 +17,7 @@ from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadZoo
 from hyperpolicy.fleet import disk, loop
-from hyperpolicy.fleet.gaits import GaitConfig, perform, search
+from hyperpolicy.fleet.gaits import GaitConfig, fill, filled_by
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
@@ -95,8 +95,7 @@ def train_bases(
         seeds=np.arange(n) if seeds is None else np.array(seeds),
     )
     if out is not None:
-        begin = "bases" if gaits is None else f"bases filled by {gaits}"
-        disk.check_settings(out, cfg, family, tasks, schedule, begin)
+        disk.check_settings(out, cfg, family, tasks, schedule, filled_by("bases", gaits))
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
     trained = loop.run(
@@ -108,7 +107,7 @@ def train_bases(
         fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
         fill_at_random=gaits is None,
-        filling=None if gaits is None else _filling(gaits, family, pools, schedule, tasks, out),
+        filling=fill(gaits, family, pools, schedule, tasks.seeds, out) if gaits else None,
         out=out,
         label="bases",
     )
@@ -120,7 +119,7 @@ def train_bases(
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "gaits": None if gaits is None else asdict(gaits),
+        "gaits": asdict(gaits) if gaits else None,
         "env_steps": schedule.env_steps + (gaits.env_steps(family) if gaits else 0),
         "updates": schedule.num_updates,
     }
@@ -135,32 +134,6 @@ def train_bases(
         )
         for i in range(n)
     ]
-
-
-def _filling(
-    gaits: GaitConfig,
-    family: Family,
-    pools,
-    schedule: Schedule,
-    tasks: disk.Tasks,
-    out: Path | None,
-) -> Float[np.ndarray, "t n e a"]:
-    """Each base's actions while its worlds fill: every world plays the best gaits for its context.
-
-    The search is kept in `out`, for a run that resumes.
-    """
-    actions = []
-    for pool, seed in zip(pools, tasks.seeds.tolist(), strict=True):
-        path = None if out is None else out / f"gaits-{seed}.safetensors"
-        if path is not None and path.exists():
-            found = files.load_arrays(path)[0]["gaits"]
-        else:
-            found, scores = search(gaits, family, pool, seed)
-            if path is not None:
-                files.save_arrays(path, {"gaits": found, "returns": scores})
-        each = found[np.arange(schedule.num_envs) % len(pool)]
-        actions.append(perform(gaits, family, each, schedule.fill_steps, seed))
-    return np.stack(actions, axis=1).astype(np.float32)
 
 
 def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Start:

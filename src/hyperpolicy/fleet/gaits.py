@@ -8,14 +8,17 @@ relabeling. The best few for each context are kept, and all of them are parents 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import track
 
+from hyperpolicy import files
 from hyperpolicy.envs import Family, Worlds
 from hyperpolicy.errors import BadSetting
+from hyperpolicy.fleet.schedule import Schedule
 
 FREQUENCIES_HZ = (0.5, 4.0)
 OFFSET = 0.3
@@ -70,6 +73,33 @@ def search(
     return kept, scores
 
 
+def fill(
+    cfg: GaitConfig,
+    family: Family,
+    pools: list[Float[np.ndarray, "_ c"]],
+    schedule: Schedule,
+    seeds: Int[np.ndarray, " n"],
+    out: Path | None = None,
+) -> Float[np.ndarray, "t n e a"]:
+    """Actions of n learners' worlds while their replay fills. Each learner has a search of its own,
+    over its own contexts; its worlds play the best gaits for theirs.
+
+    The searches are kept in `out`, for a run that resumes.
+    """
+    path = None if out is None else out / "gaits.safetensors"
+    found = {} if path is None or not path.exists() else files.load_arrays(path)[0]
+    actions = []
+    for i, (pool, seed) in enumerate(zip(pools, seeds.tolist(), strict=True)):
+        if f"gaits-{i}" not in found:
+            found[f"gaits-{i}"], found[f"returns-{i}"] = search(cfg, family, pool, seed)
+            if path is not None:
+                files.save_arrays(path, found, overwrite=True)
+        best = found[f"gaits-{i}"][np.arange(schedule.num_envs) % len(pool)]
+        turns = np.stack([np.roll(own, -j, axis=0) for j, own in enumerate(best)])
+        actions.append(perform(cfg, family, turns, schedule.fill_steps, seed))
+    return np.stack(actions, axis=1).astype(np.float32)
+
+
 def perform(
     cfg: GaitConfig,
     family: Family,
@@ -86,6 +116,11 @@ def perform(
     ]
     actions = np.concatenate(turns)[:num_steps]
     return np.clip(actions + cfg.noise * rng.normal(size=actions.shape), -1.0, 1.0)
+
+
+def filled_by(start: str, cfg: GaitConfig | None) -> str:
+    """What a run's settings say of its start."""
+    return start if cfg is None else f"{start}, filled by {cfg}"
 
 
 # --- A gait is d = 1 + 3a numbers: log frequency, phases, amplitudes, offsets -------------
