@@ -15,6 +15,16 @@ from hyperpolicy.rl.sac import SacConfig
 ANT = family("ant-dir")
 CONTEXTS = np.array([[0.3], [2.0]])
 SMALL = GaitConfig(population=8, rounds=3, elites=2)
+TINY = fleet.Schedule(
+    num_updates=8,
+    num_envs=2,
+    updates_per_step=4,
+    batch=8,
+    fill_steps=6,
+    num_checkpoints=1,
+    num_evaluations=1,
+    episodes=1,
+)
 
 
 def test_relabeled_returns_are_the_worlds_own():
@@ -50,42 +60,22 @@ def test_worlds_play_their_own_gaits_in_turn():
 
 
 def test_bases_are_filled_by_gaits_that_are_searched_once(tmp_path, monkeypatch):
-    schedule = fleet.Schedule(
-        num_updates=8,
-        num_envs=2,
-        updates_per_step=4,
-        batch=8,
-        fill_steps=6,
-        num_checkpoints=1,
-        num_evaluations=1,
-        episodes=1,
-    )
     seen, run = [], loop.run
     monkeypatch.setattr(loop, "run", lambda *a, **k: seen.append(k["filling"]) or run(*a, **k))
     out = tmp_path / "bases"
-    [base] = fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], schedule, [3], out, SMALL)
-    assert base.provenance["env_steps"] == schedule.env_steps + 8 * 3 * 200
+    [base] = fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], TINY, [3], out, SMALL)
+    assert base.provenance["env_steps"] == TINY.env_steps + 8 * 3 * 200
     found, _ = search(SMALL, ANT, CONTEXTS, 3)  # one context a world
     turned = np.stack([found[0], found[1][::-1]])  # world j begins with gait j
     np.testing.assert_allclose(seen[0][:, 0], perform(SMALL, ANT, turned, 6, 3), atol=1e-6)
     monkeypatch.setattr(gaits, "search", lambda *a: pytest.fail("searched again"))
-    fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], schedule, [3], out, SMALL)
+    fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], TINY, [3], out, SMALL)
     np.testing.assert_array_equal(seen[0], seen[1])
     with pytest.raises(BadSetting, match="another start"):
-        fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], schedule, [3], out)
+        fleet.train_bases(SacConfig(width=8), ANT, [CONTEXTS], TINY, [3], out)
 
 
 def test_experts_have_gaits_of_their_own_context_alone(tmp_path, monkeypatch):
-    schedule = fleet.Schedule(
-        num_updates=8,
-        num_envs=2,
-        updates_per_step=4,
-        batch=8,
-        fill_steps=6,
-        num_checkpoints=1,
-        num_evaluations=1,
-        episodes=1,
-    )
     pools, looked_for = [], gaits.search
     monkeypatch.setattr(
         gaits,
@@ -93,11 +83,11 @@ def test_experts_have_gaits_of_their_own_context_alone(tmp_path, monkeypatch):
         lambda cfg, f, pool, seed: pools.append(pool) or looked_for(cfg, f, pool, seed),
     )
     cfg = SacConfig(width=8)
-    zoo = fleet.train(cfg, ANT, CONTEXTS, schedule, out=tmp_path / "run", gaits=SMALL)
+    zoo = fleet.train(cfg, ANT, CONTEXTS, TINY, out=tmp_path / "run", gaits=SMALL)
     np.testing.assert_array_equal(pools, CONTEXTS[:, None])
-    assert zoo.provenance["env_steps_per_expert"] == schedule.env_steps + SMALL.env_steps(ANT)
+    assert zoo.provenance["env_steps_per_expert"] == TINY.env_steps + SMALL.env_steps(ANT)
     with pytest.raises(BadSetting, match="fill their replay themselves"):
-        fleet.train(cfg, ANT, CONTEXTS, schedule, zoo.finals, gaits=SMALL)
+        fleet.train(cfg, ANT, CONTEXTS, TINY, zoo.finals, gaits=SMALL)
 
 
 def test_settings_that_cannot_be():
