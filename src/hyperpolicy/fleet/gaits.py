@@ -59,7 +59,7 @@ def search(
     gaits = _random(rng, cfg.population, family.action_size)
     console = Console(stderr=True)
     for _ in track(range(cfg.rounds), f"gaits for {len(contexts)} contexts", console=console):
-        found = _returns(family, contexts, gaits, int(rng.integers(2**31)))
+        found = _returns(family, contexts, gaits, int(rng.integers(2**30)))
         tried = np.broadcast_to(gaits, (len(contexts), *gaits.shape))
         kept = np.concatenate([kept, tried], axis=1)
         scores = np.concatenate([scores, found], axis=1)

@@ -51,7 +51,8 @@ class TuneConfig:
     sac: TdSacConfig = field(
         default_factory=lambda: TdSacConfig(initial_alpha=0.05, warmup_updates=5_000)
     )
-    """The learner; its width is the generator's, and its warm-up is for `warm-up` critics only."""
+    """The learner; its width is the generator's, its usual reward that of given critics, and its
+    warm-up is for `warm-up` critics only."""
     fill_steps: int = 1_000
     """Steps the generated policy collects before the first update."""
     evaluate_every: int = 2_500

@@ -76,7 +76,8 @@ ANT_DIR = SpecializedPreset(
     random_base_updates=600_000,
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
-"""What fits into half an hour on two cores."""
+"""Cheetah-Vel's fits into half an hour on two cores. Ant-Dir's takes longer, has not been run to
+its end, and no shorter one gave runners in all directions (benchmarks/LOG.md)."""
 SMOKE = SpecializedPreset(
     base=SacConfig(width=8),
     base_schedule=Schedule(
