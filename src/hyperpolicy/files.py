@@ -94,7 +94,7 @@ def save_arrays(
     path: str | Path, arrays: dict[str, np.ndarray], meta: dict | None = None, overwrite=False
 ) -> Path:
     """Write named arrays and a JSON-able `meta` as one safetensors file."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header = {"meta": json.dumps(meta or {}, default=_plain)}
     return write(path, lambda p: save_file(arrays, p, header), overwrite)
 

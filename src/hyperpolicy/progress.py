@@ -11,11 +11,15 @@ from rich.table import Table
 class FleetProgress:
     """Returns, speeds and time left of a fleet in training."""
 
-    def __init__(self, label: str, num_experts: int, schedule, every_s: float = 30.0):
+    def __init__(
+        self, label: str, num_experts: int, num_updates: int, num_envs: int, every_s: float = 30.0
+    ):
+        """Each of `num_experts` does `num_updates` in `num_envs` worlds of its own."""
         self.console = Console(stderr=True)
         if not self.console.is_terminal:
             self.console = Console(stderr=True, width=200)  # one line stays one line in a log
-        self.label, self.n, self.schedule = label, num_experts, schedule
+        self.label, self.n = label, num_experts
+        self.num_updates, self.num_envs = num_updates, num_envs
         self.every_s = 0.5 if self.console.is_terminal else every_s
         self.began = self.shown = time.monotonic()
         self.first: tuple[int, int, float] | None = None
@@ -60,12 +64,12 @@ class FleetProgress:
         u0, s0, t0 = self.first or (updates, steps, now)
         passed = max(now - t0, 1e-9)
         rate = (updates - u0) / passed
-        left = (self.schedule.num_updates - updates) / rate if rate > 0 else float("nan")
-        worlds = self.n * self.schedule.num_envs
+        left = (self.num_updates - updates) / rate if rate > 0 else float("nan")
+        worlds = self.n * self.num_envs
         done = returns[np.isfinite(returns)]
         return {
             "": self.label,
-            "updates": f"{updates}/{self.schedule.num_updates}",
+            "updates": f"{updates}/{self.num_updates}",
             "training return": f"{np.median(done):.1f}" if len(done) else "–",
             "evaluation min/median/max": self.evaluation,
             "expert-updates/s": f"{rate * self.n:.0f}",

@@ -1,9 +1,20 @@
 """Fleets: many learners at once. One loop trains experts from scratch, experts that go on from
-given weights, and context-conditioned bases."""
+given weights, and context-conditioned bases; another trains bases by PPO."""
 
 from hyperpolicy.fleet.bases import Base, fold, train_bases
 from hyperpolicy.fleet.loop import Trained
+from hyperpolicy.fleet.on_policy import RoundSchedule, train_base
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import Start, train
 
-__all__ = ["Base", "Schedule", "Start", "Trained", "fold", "train", "train_bases"]
+__all__ = [
+    "Base",
+    "RoundSchedule",
+    "Schedule",
+    "Start",
+    "Trained",
+    "fold",
+    "train",
+    "train_base",
+    "train_bases",
+]

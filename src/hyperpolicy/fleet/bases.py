@@ -17,7 +17,6 @@ from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadZoo
 from hyperpolicy.fleet import disk, loop
-from hyperpolicy.fleet.gaits import GaitConfig, fill, filled_by
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
@@ -77,25 +76,23 @@ def train_bases(
     schedule: Schedule,
     seeds: list[int] | None = None,
     out: str | Path | None = None,
-    gaits: GaitConfig | None = None,
 ) -> list[Base]:
     """One context-conditioned base for each pool of training contexts, all trained at once.
 
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
-    `seeds` gives each base its own number (default 0, 1, …). With `gaits`, rhythmic gaits found for
-    the pool's contexts fill the replay, instead of random actions.
+    `seeds` gives each base its own number (default 0, 1, …).
     """
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
     n, k = len(pools), max(len(pool) for pool in pools)
     tasks = disk.Tasks(
-        worlds=np.stack([_cycle(pool, schedule.num_envs) for pool in pools]),
-        pools=np.stack([_cycle(pool, k) for pool in pools]),
+        worlds=np.stack([cycle(pool, schedule.num_envs) for pool in pools]),
+        pools=np.stack([cycle(pool, k) for pool in pools]),
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
         seeds=np.arange(n) if seeds is None else np.array(seeds),
     )
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, filled_by("bases", gaits))
+        disk.check_settings(out, cfg, family, tasks, schedule, "bases")
     d = family.context.encoded_size
     spec = sac.policy_spec(cfg, family.obs_size + d, family.action_size)
     trained = loop.run(
@@ -106,8 +103,7 @@ def train_bases(
         schedule,
         fresh_start(cfg, family, d, "own", 0),
         partial(_evaluate_bases, family, spec, pools, schedule.episodes),
-        fill_at_random=gaits is None,
-        filling=fill(gaits, family, pools, schedule, tasks.seeds, out) if gaits else None,
+        fill_at_random=True,
         out=out,
         label="bases",
     )
@@ -119,8 +115,7 @@ def train_bases(
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "gaits": asdict(gaits) if gaits else None,
-        "env_steps": schedule.env_steps + (gaits.env_steps(family) if gaits else 0),
+        "env_steps": schedule.env_steps,
         "updates": schedule.num_updates,
     }
     return [
@@ -153,20 +148,28 @@ def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Star
     return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha, usual_reward)
 
 
+def evaluate(
+    family: Family, pool: Float[np.ndarray, "k c"], policy: Policies, episodes: int
+) -> Float[np.ndarray, " k"]:
+    """A base's mean return in each of its training contexts."""
+    spec = policy.spec
+    critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
+    base = Base(family.name, pool, policy, critics, np.zeros(1), {})
+    policies = fold(base, family, pool).policies
+    return returns(policies, family, pool, episodes, EVALUATION_SEED).mean(axis=1)
+
+
 def _evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
     """Each base's mean return over its own training contexts."""
-    found = []
-    for pool, row in zip(pools, weights, strict=True):
-        critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
-        base = Base(family.name, pool, Policies(row[None], spec), critics, np.zeros(1), {})
-        policies = fold(base, family, pool).policies
-        found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
-    return np.array(found)
+    rows = zip(pools, weights, strict=True)
+    found = [evaluate(family, pool, Policies(row[None], spec), episodes) for pool, row in rows]
+    return np.array([own.mean() for own in found])
 
 
 def _width(spec: PolicySpec) -> sac.SacConfig:
     return sac.SacConfig(width=spec.hidden[0])
 
 
-def _cycle(pool: Float[np.ndarray, "k c"], length: int) -> Float[np.ndarray, "length c"]:
+def cycle(pool: Float[np.ndarray, "k c"], length: int) -> Float[np.ndarray, "length c"]:
+    """Contexts for `length` worlds that walk through the pool."""
     return pool[np.arange(length) % len(pool)]

@@ -71,9 +71,10 @@ def log(out: Path, r: Run, n: int, e: int, updates: int, returns) -> dict:
 
 
 def check_settings(
-    out: Path, cfg, family: Family, tasks: Tasks, schedule: Schedule, start: str
+    out: Path, cfg, family: Family, tasks: Tasks, schedule, start: str, learner: str = "sac"
 ) -> None:
-    """Write what this run is, or compare with what is there; `start` says where learners begin.
+    """Write what this run is, or compare with what is there; `start` says where learners begin,
+    `learner` what `cfg` configures.
 
     Raises:
         BadSetting: another run is there.
@@ -83,7 +84,7 @@ def check_settings(
     record = {
         "family": family.name,
         "start": start,
-        "sac": asdict(cfg),
+        learner: asdict(cfg),
         "schedule": asdict(schedule),
         "worlds": tasks.worlds.tolist(),
         "pools": tasks.pools.tolist(),
@@ -140,9 +141,7 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
     tree, _ = files.load_tree(out / SNAPSHOT, like)
     rings = Rings.of(schedule, len(fresh.fleet.mean))
     fresh.worlds.restore(tree["worlds"])
-    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
-    kept = "".join(line + "\n" for line in lines[: meta["num_metrics"]])
-    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
+    cut_metrics(out, meta["num_metrics"])
     episode_return, last_return = (np.array(x) for x in tree["returns"])
     return Run(
         place(tree["fleet"], mesh),
@@ -156,3 +155,10 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
         meta["num_metrics"],
         meta["seconds"],
     )
+
+
+def cut_metrics(out: Path, num_lines: int) -> None:
+    """Drop the lines a run wrote after its snapshot; it will write them again."""
+    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
+    kept = "".join(line + "\n" for line in lines[:num_lines])
+    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)

@@ -2,10 +2,12 @@
 
 A family's tasks share their dynamics, and a reward is a known function of the context; so what the
 neighboring experts lived through, relabeled, teaches a critic what a policy is worth at a context
-nobody trained on, before its first interaction there.
+nobody trained on, before its first interaction there. `judge` does it for a policy that is told its
+context, `fit_critics` for ordinary policies.
 """
 
-from functools import partial
+from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,12 @@ from jaxtyping import Float
 from hyperpolicy import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.fleet.bases import Base, fold
 from hyperpolicy.fleet.train import Start
-from hyperpolicy.fleet.view import OWN_TASK, Pool, layout
+from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import sac
+from hyperpolicy.rollout import experience
 
 
 def fit_critics(
@@ -54,38 +59,64 @@ def fit_critics(
             f"{len(start.policies)} policies; {family.name} has rows of {layout(family).size} "
             "numbers, one set a policy"
         )
-    found = _fit(
-        cfg,
-        family,
-        num_updates,
-        batch,
-        jnp.asarray(start.policies.weights),
-        jnp.asarray(start.critics),
-        jnp.asarray(start.log_alpha, jnp.float32),
-        jnp.asarray(contexts, jnp.float32),
-        jnp.asarray(experience),
-        jax.random.split(jax.random.key(seed), n),
-    )
-    return start._replace(critics=np.asarray(found))
+    pools = contexts[:, None]
+    keys = jax.random.split(jax.random.key(seed), n)
+    found = _fit(cfg, family, OWN_TASK, num_updates, batch, start, pools, experience, keys)
+    return start._replace(critics=found)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _fit(cfg, family, num_updates, num, weights, critics, log_alpha, contexts, rows, keys):
-    spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
-    twins = sac.critic_spec(cfg, family.obs_size, family.action_size)
+def judge(
+    cfg: sac.SacConfig,
+    family: Family,
+    contexts: Float[np.ndarray, "k c"],
+    policy: Policies,
+    provenance: dict,
+    seed: int = 0,
+    num_updates: int = 20_000,
+    batch: int = 256,
+    worlds: int = 4,
+) -> Base:
+    """A base around one context-conditioned policy, with critics fitted on what it does in its
+    training contexts, each transition relabeled with any of them."""
+    twins = sac.critic_spec(cfg, policy.spec.obs, policy.spec.action)
+    key_critics, key_fit = jax.random.split(jax.random.key(seed))
+    fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
+    log_alpha = np.full(1, np.log(cfg.initial_alpha), np.float32)
+    base = Base(family.name, contexts, policy, fresh, log_alpha, provenance)
+    folded = fold(base, family, contexts).policies
+    steps = 2 * family.horizon_steps
+    rows = experience(folded, family, contexts, steps, worlds, seed)
+    rows = rows.reshape(1, -1, rows.shape[-1])
+    start, keys = Start(policy, fresh, log_alpha), key_fit[None]
+    found = _fit(cfg, family, ANY_TASK, num_updates, batch, start, contexts[None], rows, keys)
+    return replace(base, critics=found)
 
-    def one(weights, critics, log_alpha, context, rows, key):
+
+def _fit(cfg, family, view: View, num_updates, batch, start: Start, pools, rows, keys):
+    """Critics [n, 2, q] of n policies at rest; policy i sees its rows [k, d] under the contexts of
+    its pool."""
+    spec = start.policies.spec
+    pool = Pool(jnp.asarray(pools, jnp.float32), jnp.full(len(pools), pools.shape[1], jnp.int32))
+    arrays = start.policies.weights, start.critics, jnp.asarray(start.log_alpha, jnp.float32)
+    fit = _compiled(cfg, family, view, num_updates, batch, spec)
+    return np.asarray(fit(*map(jnp.asarray, arrays), pool, jnp.asarray(rows), keys))
+
+
+@cache
+def _compiled(cfg, family, view: View, num_updates: int, num: int, spec):
+    twins = sac.critic_spec(cfg, spec.obs, spec.action)
+
+    def one(weights, critics, log_alpha, pool, rows, key):
         key_own, key_batches = jax.random.split(key)
         actor = spec.unflatten(weights)
         state = sac.start_from(cfg, actor, twins.unflatten(critics), log_alpha, key_own)
-        pool = Pool(context[None], jnp.int32(1))
 
         def step(i, state):
             key_rows, key_pool = jax.random.split(jax.random.fold_in(key_batches, i))
             drawn = replay.draw(rows, jnp.int32(len(rows)), num, key_rows)
-            return sac.improve_critics(cfg, state, OWN_TASK.batch(family, drawn, pool, key_pool))
+            return sac.improve_critics(cfg, state, view.batch(family, drawn, pool, key_pool))
 
         state = jax.lax.fori_loop(0, num_updates, step, state)
         return twins.flatten(state.critics)
 
-    return jax.vmap(one)(weights, critics, log_alpha, contexts, rows, keys)
+    return jax.jit(jax.vmap(one))

@@ -54,7 +54,6 @@ def run(
     start: Start,
     evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]],
     fill_at_random: bool,
-    filling: Float[np.ndarray, "t n e a"] | None = None,
     out: Path | None = None,
     snapshot_every_s: float = 300.0,
     label: str = "experts",
@@ -62,9 +61,9 @@ def run(
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
-    The worlds are filled by the learners' own policies, at random, or by the actions `filling`.
-    `metrics.jsonl` in `out` gets one line an evaluation, `tracker` the same record. Ctrl-C writes a
-    snapshot, then raises KeyboardInterrupt.
+    The worlds are filled by the learners' own policies, or at random. `metrics.jsonl` in `out` gets
+    one line an evaluation, `tracker` the same record. Ctrl-C writes a snapshot, then raises
+    KeyboardInterrupt.
 
     Raises:
         BadSetting: `out` holds a run with other settings.
@@ -74,8 +73,6 @@ def run(
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
-    if filling is not None:
-        filling = filling[:, np.minimum(np.arange(len(tasks.seeds)), n - 1)]
     contexts = place(jnp.asarray(tasks.worlds, jnp.float32), mesh)
     pool = Pool(jnp.asarray(tasks.pools, jnp.float32), jnp.asarray(tasks.pool_sizes, jnp.int32))
     pool = place(pool, mesh)
@@ -104,14 +101,14 @@ def run(
     marks = set(schedule.due(schedule.num_checkpoints, schedule.average_from))
     exams = set(schedule.due(schedule.num_evaluations))
     began, saved = time.monotonic() - r.seconds, time.monotonic()
-    with FleetProgress(label, n, schedule) as progress, deferred_interrupt() as interrupted:
+    with (
+        FleetProgress(label, n, schedule.num_updates, e) as progress,
+        deferred_interrupt() as interrupted,
+    ):
         if r.step == 0:
             examine(0, progress)
         while r.step < schedule.num_steps:
-            action = r.action
-            if filling is not None and r.step < schedule.fill_steps:
-                action = filling[r.step]
-            obs, action = r.worlds.obs, action.reshape(len(r.worlds), -1)
+            obs, action = r.worlds.obs, r.action.reshape(len(r.worlds), -1)
             step = r.worlds.step(action)
             rows = transitions(obs, action, step, e)
             clock = clock_at(r.step)

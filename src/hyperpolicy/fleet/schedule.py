@@ -22,8 +22,8 @@ class Schedule:
     """Whose transitions an expert learns from: its own, or all experts', relabeled with its own
     reward."""
     fill_steps: int = 250
-    """Steps of the worlds before the first update: random actions or gaits for fresh networks, the
-    own stochastic policy for given ones."""
+    """Steps of the worlds before the first update: random actions for fresh networks, the own
+    stochastic policy for given ones."""
     average_from: float = 0.5
     """Share of the updates after which the actor's weights are averaged; the average is the
     result."""

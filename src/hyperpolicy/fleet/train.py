@@ -20,7 +20,6 @@ from jaxtyping import Float
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, loop
-from hyperpolicy.fleet.gaits import GaitConfig, fill, filled_by
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import OWN_TASK
 from hyperpolicy.nets.policy import Policies
@@ -55,26 +54,21 @@ def train(
     out: str | Path | None = None,
     provenance: dict | None = None,
     track: bool = False,
-    gaits: GaitConfig | None = None,
 ) -> Zoo:
     """A zoo with one expert for each context.
 
-    With `gaits`, rhythmic gaits found for its own context alone fill each expert's replay. With
-    `out`, the run can be stopped and called again with the same arguments; the finished zoo
+    With `out`, the run can be stopped and called again with the same arguments; the finished zoo
     lies in `out/zoo`. `track` writes TensorBoard logs beside `metrics.jsonl`.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
-        BadSetting: its critics leave out another usual reward than the learner's, or gaits for
-            given policies, which fill their replay themselves.
+        BadSetting: its critics leave out another usual reward than the learner's.
         BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
     contexts = family.context.check(contexts)
-    if gaits is not None and not isinstance(start, str):
-        raise BadSetting("given policies fill their replay themselves; leave gaits=None")
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs
     tasks = disk.Tasks(
@@ -85,7 +79,7 @@ def train(
     )
     tracker = tensorboard(out) if track and out is not None else None
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, filled_by(_describe(start), gaits))
+        disk.check_settings(out, cfg, family, tasks, schedule, _describe(start))
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
@@ -103,7 +97,6 @@ def train(
         begin,
         partial(_evaluate, family, spec, contexts, schedule.episodes),
         fill_at_random=kind != "given",
-        filling=fill(gaits, family, [*tasks.pools], schedule, tasks.seeds, out) if gaits else None,
         out=out,
         tracker=tracker,
     )
@@ -113,8 +106,7 @@ def train(
         "seed": seed,
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "gaits": asdict(gaits) if gaits else None,
-        "env_steps_per_expert": schedule.env_steps + (gaits.env_steps(family) if gaits else 0),
+        "env_steps_per_expert": schedule.env_steps,
         "updates_per_expert": schedule.num_updates,
     }
     zoo = _zoo(family, spec, contexts, schedule, trained, record | (provenance or {}))

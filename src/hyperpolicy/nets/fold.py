@@ -27,6 +27,14 @@ def fold_actor(actor: Actor, context: Float[Array, " d"]) -> Actor:
     return eqx.tree_at(lambda a: a.hidden[0], actor, folded)
 
 
+def fold_normalizer(actor: Actor, mean: Float[Array, " o"], scale: Float[Array, " o"]) -> Actor:
+    """An actor of [(obs − mean)·scale, the rest] as an actor of [obs, the rest]."""
+    first, o = actor.hidden[0], len(mean)
+    weight = first.weight.at[:o].multiply(scale[:, None])
+    layer = Linear(weight, first.bias - mean @ weight[:o])
+    return eqx.tree_at(lambda a: a.hidden[0], actor, layer)
+
+
 def fold_critics(twins: Mlp, context: Float[Array, " d"], num_obs: int) -> Mlp:
     """Twin critics of ([obs, context], action) as critics of (obs, action)."""
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperpolicy.envs import Grid, Split, family
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate.plots import plot_learning
-from hyperpolicy.fleet import Base, Schedule, fold, train, train_bases
+from hyperpolicy.fleet import Base, RoundSchedule, Schedule, fold, train, train_base, train_bases
 from hyperpolicy.fleet.disk import SNAPSHOT
-from hyperpolicy.fleet.gaits import GaitConfig
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
 
@@ -26,84 +27,68 @@ from hyperpolicy.zoo import Zoo
 class SpecializedPreset:
     """A base for each split, then one fine-tuned expert for each of its training contexts."""
 
-    base: SacConfig
-    base_schedule: Schedule
+    base: SacConfig | PpoConfig
+    base_schedule: Schedule | RoundSchedule
+    """As long as the learner needs; of PPO's kind for PPO."""
+    random_base_schedule: Schedule | RoundSchedule
+    """The base's for one draw of a random split; there are many of them."""
     expert: SacConfig
     expert_schedule: Schedule
-    gaits: GaitConfig | None
-    """What fills a base's replay, instead of random actions."""
-    random_base_updates: int
-    """Updates of a base for one draw of a random split; there are many of them."""
 
     def for_random_splits(self) -> "SpecializedPreset":
-        schedule = replace(self.base_schedule, num_updates=self.random_base_updates)
-        return replace(self, base_schedule=schedule)
+        return replace(self, base_schedule=self.random_base_schedule)
 
 
+CHEETAH_BASE = Schedule(
+    num_updates=240_000,
+    num_envs=35,
+    updates_per_step=8,
+    batch=512,
+    capacity=1_100_000,
+    num_evaluations=24,
+    episodes=2,
+)
 CHEETAH_VEL = SpecializedPreset(
     base=SacConfig(),
-    base_schedule=Schedule(
-        num_updates=240_000,
-        num_envs=35,
-        updates_per_step=8,
-        batch=512,
-        capacity=1_100_000,
-        num_evaluations=24,
-        episodes=2,
-    ),
+    base_schedule=CHEETAH_BASE,
+    random_base_schedule=replace(CHEETAH_BASE, num_updates=100_000),
     expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4),
     expert_schedule=Schedule(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
-    gaits=None,
-    random_base_updates=100_000,
 )
 ANT_DIR = SpecializedPreset(
-    base=SacConfig(target_entropy=-0.5, usual_reward=1.0),
-    base_schedule=Schedule(
-        num_updates=600_000,
-        num_envs=45,
-        updates_per_step=16,
-        capacity=1_350_000,
-        fill_steps=10_000,
-        average_from=0.9,
-        num_evaluations=60,
-        episodes=2,
+    base=PpoConfig(discount=0.97),
+    base_schedule=RoundSchedule(num_rounds=600),
+    random_base_schedule=RoundSchedule(num_rounds=300),
+    expert=SacConfig(
+        actor_rate=1e-4,
+        critic_rate=3e-4,
+        initial_alpha=0.05,
+        target_entropy=-0.5,
+        usual_reward=1.0,
     ),
-    expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4, target_entropy=-0.5, usual_reward=1.0),
     expert_schedule=CHEETAH_VEL.expert_schedule,
-    gaits=GaitConfig(),
-    random_base_updates=600_000,
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
-"""Cheetah-Vel's fits into half an hour on two cores. Ant-Dir's takes longer, has not been run to
-its end, and no shorter one gave runners in all directions (benchmarks/LOG.md)."""
+"""Each fits into half an hour on two cores."""
+TINY = Schedule(
+    num_updates=8,
+    num_envs=1,
+    updates_per_step=4,
+    batch=8,
+    fill_steps=2,
+    episodes=1,
+    num_checkpoints=2,
+    num_evaluations=1,
+    num_states=8,
+)
 SMOKE = SpecializedPreset(
     base=SacConfig(width=8),
-    base_schedule=Schedule(
-        num_updates=8,
-        num_envs=4,
-        updates_per_step=4,
-        batch=8,
-        fill_steps=2,
-        episodes=1,
-        num_checkpoints=1,
-        num_evaluations=1,
-    ),
+    base_schedule=TINY,
+    random_base_schedule=TINY,
     expert=SacConfig(width=8),
-    expert_schedule=Schedule(
-        num_updates=8,
-        num_envs=1,
-        updates_per_step=4,
-        batch=8,
-        fill_steps=2,
-        episodes=1,
-        num_checkpoints=2,
-        num_evaluations=1,
-        num_states=8,
-    ),
-    gaits=None,
-    random_base_updates=8,
+    expert_schedule=TINY,
 )
 """Seconds; for tests."""
 
@@ -144,21 +129,31 @@ REPLICAS = (Job("full", 1), Job("full", 2))
 def bases(
     out: Path, grid: Grid, jobs: tuple[Job, ...], preset: SpecializedPreset
 ) -> dict[Job, Base]:
-    """A base for each job, trained side by side, each on its split's training contexts alone."""
-    fam = family(grid.family)
+    """A base for each job, each trained on its split's training contexts alone: by SAC side by
+    side, by PPO one after the other."""
     paths = {job: job.path(out).with_name(f"{job.split}-base.safetensors") for job in jobs}
     missing = [job for job in jobs if not paths[job].exists()]
-    if missing:
-        pools = [grid.split(job.split).train for job in missing]
-        seeds = [job.number for job in missing]
-        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
-        trained = train_bases(
-            preset.base, fam, pools, preset.base_schedule, seeds, run, preset.gaits
-        )
-        for job, base in zip(missing, trained, strict=True):
+    at_once = 1 if isinstance(preset.base, PpoConfig) else max(1, len(missing))
+    for i in range(0, len(missing), at_once):
+        together = missing[i : i + at_once]
+        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in together))
+        for job, base in zip(together, _train_bases(run, grid, together, preset), strict=True):
             base.save(paths[job])
         (run / SNAPSHOT).unlink(missing_ok=True)
     return {job: Base.load(path) for job, path in paths.items()}
+
+
+def _train_bases(run: Path, grid: Grid, jobs, preset: SpecializedPreset) -> list[Base]:
+    fam, cfg, schedule = family(grid.family), preset.base, preset.base_schedule
+    pools, seeds = [grid.split(job.split).train for job in jobs], [job.number for job in jobs]
+    if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
+        return train_bases(cfg, fam, pools, schedule, seeds, run)
+    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule):
+        return [train_base(cfg, preset.expert, fam, pools[0], schedule, seeds[0], run)]
+    raise BadSetting(
+        f"a base of {type(cfg).__name__} does not train on a {type(schedule).__name__}; SacConfig "
+        "goes with Schedule, PpoConfig with RoundSchedule"
+    )
 
 
 def specialized(

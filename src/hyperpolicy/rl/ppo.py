@@ -1,0 +1,291 @@
+"""Proximal Policy Optimization for ONE policy that is told its context.
+
+Schulman et al. (2017), "Proximal Policy Optimization Algorithms", arXiv:1707.06347, with the
+advantages of Schulman et al. (2016), arXiv:1506.02438. Departures, marked where they happen:
+  D1  the actor is SAC's: an action is tanh(u) with Gaussian u. Ratios are taken between densities
+      of u, which are those of the actions, because the Jacobian of tanh cancels;
+  D2  the actor's step size follows the divergence from the old policy, up to `max_rate` (Rudin et
+      al. (2022), "Learning to Walk in Minutes", arXiv:2109.11978);
+  D3  observations are normalized by running moments, which `plain` folds into the first layer at
+      the end (Andrychowicz et al. (2021), "What Matters in On-Policy RL", arXiv:2006.05990);
+  D4  the value network is one of its own and learns (1 − γ) times the value, so that its targets
+      are as large as one reward.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.nets.fold import fold_normalizer
+from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.policy import LOG_STD_MAX, LOG_STD_MIN, Actor, PolicySpec
+from hyperpolicy.types import Key, Scalar
+
+
+# --- Config and state ---------------------------------------------------------------------
+@dataclass(frozen=True)
+class PpoConfig:
+    width: int = 64
+    """Units per hidden layer of the actor."""
+    value_width: int = 128
+    """Units per hidden layer of the value network."""
+    discount: float = 0.99
+    """γ, per environment step."""
+    trace: float = 0.95
+    """λ of the advantages."""
+    clip: float = 0.2
+    """ε: how far a ratio may leave 1 and still count."""
+    epochs: int = 5
+    """Passes over a round's transitions."""
+    minibatches: int = 8
+    """Gradient steps of a pass."""
+    target_kl: float = 0.01
+    """Divergence from the old policy, in nats, that the actor's step size aims at (D2)."""
+    first_rate: float = 3e-4
+    """Adam step size of the actor at the start."""
+    min_rate: float = 1e-5
+    """Smallest step size of the actor."""
+    max_rate: float = 3e-3
+    """Largest step size of the actor."""
+    value_rate: float = 1e-3
+    """Adam step size of the value network."""
+    first_log_std: float = -0.7
+    """log σ of u at the start."""
+    max_norm: float = 1.0
+    """Gradients longer than this are shortened."""
+
+    def __post_init__(self):
+        counts = {k: getattr(self, k) for k in ("width", "value_width", "epochs", "minibatches")}
+        for name, count in counts.items():
+            if count < 1:
+                raise BadSetting(f"{name}={count}; give at least one")
+        if not LOG_STD_MIN < self.first_log_std < LOG_STD_MAX:
+            raise BadSetting(
+                f"first_log_std={self.first_log_std}; give a number between {LOG_STD_MIN} and "
+                f"{LOG_STD_MAX}"
+            )
+
+
+class Moments(NamedTuple):
+    """Running mean and variance of each observed number."""
+
+    num: Scalar
+    mean: Float[Array, " o"]
+    var: Float[Array, " o"]
+
+
+class PpoState(NamedTuple):
+    actor: Actor  # of [normalized obs, encoded context]
+    value: Mlp
+    moments: Moments
+    rate: Scalar
+    adam: tuple[optax.OptState, optax.OptState]
+    key: Key
+
+
+class Round(NamedTuple):
+    """What n worlds did for t steps."""
+
+    obs: Float[Array, "t n o"]
+    latent: Float[Array, "t n a"]
+    """u, whose tanh was the action."""
+    reward: Float[Array, "t n"]
+    next_obs: Float[Array, "t n o"]
+    terminated: Float[Array, "t n"]
+    """1.0 where the task ended."""
+    ended: Float[Array, "t n"]
+    """1.0 where the episode did, for whatever reason."""
+
+
+class Data(NamedTuple):
+    """A round's transitions as the losses take them."""
+
+    seen: Float[Array, "b i"]
+    latent: Float[Array, "b a"]
+    mean: Float[Array, "b a"]
+    """The old policy's."""
+    log_std: Float[Array, "b a"]
+    advantage: Float[Array, " b"]
+    target: Float[Array, " b"]
+
+
+class Report(NamedTuple):
+    kl: Scalar
+    """Divergence from the old policy, in nats, mean over the gradient steps."""
+    log_std: Scalar
+    """Mean log σ of u."""
+    explained: Scalar
+    """Share of the value targets' variance that the value network knew."""
+
+
+def policy_spec(cfg: PpoConfig, i: int, a: int) -> PolicySpec:
+    """An actor of i numbers, context included."""
+    return PolicySpec(i, a, (cfg.width, cfg.width))
+
+
+def init(cfg: PpoConfig, o: int, d: int, a: int, key: Key) -> PpoState:
+    """Fresh networks for o observations and d numbers of context. The heads start small, so that
+    the first policy is nearly the same everywhere."""
+    key, key_actor, key_value = jax.random.split(key, 3)
+    actor = policy_spec(cfg, o + d, a).init(key_actor)
+    spread = (LOG_STD_MAX - LOG_STD_MIN) / 2
+    bias = jnp.full(a, jnp.arctanh((cfg.first_log_std - LOG_STD_MIN) / spread - 1))
+    heads = (
+        Linear(0.1 * actor.mean.weight, actor.mean.bias),
+        Linear(0.1 * actor.log_std.weight, bias),
+    )
+    actor = eqx.tree_at(lambda m: (m.mean, m.log_std), actor, heads)
+    value = Mlp.init([o + d, cfg.value_width, cfg.value_width, 1], key_value)
+    moments = Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o))
+    adam = _adam(cfg).init(actor), _adam(cfg).init(value)
+    return PpoState(actor, value, moments, jnp.float32(cfg.first_rate), adam, key)
+
+
+def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(cfg.max_norm), optax.scale_by_adam(eps=1e-5))
+
+
+# --- Seeing and acting --------------------------------------------------------------------
+def see(
+    moments: Moments, obs: Float[Array, " o"], encoded: Float[Array, " d"]
+) -> Float[Array, " i"]:
+    """The networks' input: a normalized observation (D3) and an encoded context."""
+    return jnp.concatenate([(obs - moments.mean) * _scale(moments), encoded])
+
+
+see_batch = jax.vmap(see, in_axes=(None, 0, 0))
+see_round = jax.vmap(see_batch, in_axes=(None, 0, None))
+
+
+def _scale(moments: Moments) -> Float[Array, " o"]:
+    return jax.lax.rsqrt(moments.var + 1e-4)
+
+
+def act(state: PpoState, obs: Float[Array, "n o"], encoded: Float[Array, "n d"], key: Key):
+    """u [n, a] of stochastic actions tanh(u)."""
+    mean, log_std = jax.vmap(state.actor)(see_batch(state.moments, obs, encoded))
+    return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+
+
+def plain(state: PpoState) -> Actor:
+    """The actor of [obs, encoded context], its normalization folded away (D3)."""
+    return fold_normalizer(state.actor, state.moments.mean, _scale(state.moments))
+
+
+def remember(moments: Moments, obs: Float[Array, "*b o"]) -> Moments:
+    """The moments with one more round of observations in them."""
+    new, n = obs.reshape(-1, obs.shape[-1]), float(np.prod(obs.shape[:-1]))
+    num, gap = moments.num + n, new.mean(axis=0) - moments.mean
+    spread = moments.var * moments.num + new.var(axis=0) * n
+    spread += gap**2 * moments.num * n / num
+    return Moments(num, moments.mean + gap * n / num, spread / num)
+
+
+# --- Losses -------------------------------------------------------------------------------
+def advantages(
+    cfg: PpoConfig, state: PpoState, r: Round, encoded: Float[Array, "n d"]
+) -> tuple[Float[Array, "t n"], Float[Array, "t n"]]:
+    """Â = Σ (γλ)^k δ of every transition, within its episode, and the value's target; both times
+    1 − γ (D4). A task that ended is worth nothing, one whose time ran out what it looks like."""
+    values = jax.vmap(partial(_values, state.value))
+    value = values(see_round(state.moments, r.obs, encoded))
+    next_value = values(see_round(state.moments, r.next_obs, encoded))
+    reward = (1.0 - cfg.discount) * r.reward
+    delta = reward + cfg.discount * (1.0 - r.terminated) * next_value - value
+
+    def back(later, own):
+        delta, ended = own
+        total = delta + cfg.discount * cfg.trace * (1.0 - ended) * later
+        return total, total
+
+    found = jax.lax.scan(back, jnp.zeros(r.reward.shape[1]), (delta, r.ended), reverse=True)[1]
+    return found, found + value
+
+
+def _values(value: Mlp, seen: Float[Array, "b i"]) -> Float[Array, " b"]:
+    return jax.vmap(value)(seen)[:, 0]
+
+
+def log_density(latent, mean, log_std) -> Scalar:
+    """log N(u; μ, σ) without its constant."""
+    return jnp.sum(-0.5 * ((latent - mean) * jnp.exp(-log_std)) ** 2 - log_std)
+
+
+def divergence(mean, log_std, new_mean, new_log_std) -> Scalar:
+    """KL of two diagonal Gaussians, old ‖ new, in nats."""
+    ratio = (jnp.exp(2 * log_std) + (mean - new_mean) ** 2) / jnp.exp(2 * new_log_std)
+    return jnp.sum(new_log_std - log_std + 0.5 * (ratio - 1.0))
+
+
+def actor_loss(actor: Actor, data: Data, clip: float) -> tuple[Scalar, tuple[Scalar, Scalar]]:
+    """−E[min(r Â, clip(r, 1−ε, 1+ε) Â)], Eq. 7, Â normalized over the batch; with the divergence
+    from the old policy and the mean log σ."""
+    mean, log_std = jax.vmap(actor)(data.seen)
+    new = jax.vmap(log_density)(data.latent, mean, log_std)
+    ratio = jnp.exp(new - jax.vmap(log_density)(data.latent, data.mean, data.log_std))
+    advantage = (data.advantage - data.advantage.mean()) / (data.advantage.std() + 1e-8)
+    gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    kl = jnp.mean(jax.vmap(divergence)(data.mean, data.log_std, mean, log_std))
+    return -jnp.mean(gain), (kl, jnp.mean(log_std))
+
+
+def value_loss(value: Mlp, data: Data) -> Scalar:
+    """E[(V − target)²]."""
+    return jnp.mean((_values(value, data.seen) - data.target) ** 2)
+
+
+# --- Update -------------------------------------------------------------------------------
+@partial(jax.jit, static_argnums=0)
+def update(
+    cfg: PpoConfig, state: PpoState, r: Round, encoded: Float[Array, "n d"]
+) -> tuple[PpoState, Report]:
+    """`epochs` passes over a round in random minibatches; then its observations join the moments.
+
+    Transitions that do not fill the last minibatch of a pass are left out of it.
+    """
+    advantage, target = advantages(cfg, state, r, encoded)
+    seen = see_round(state.moments, r.obs, encoded)
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen, r.latent, advantage, target))
+    mean, log_std = jax.vmap(state.actor)(rows[0])
+    data = Data(rows[0], rows[1], mean, log_std, rows[2], rows[3])
+
+    key, own = jax.random.split(state.key)
+    size = len(rows[0]) // cfg.minibatches
+    orders = jax.vmap(lambda k: jax.random.permutation(k, len(rows[0])))(
+        jax.random.split(own, cfg.epochs)
+    )
+    batches = orders[:, : size * cfg.minibatches].reshape(-1, size)
+
+    def step(state: PpoState, batch):
+        return improve(cfg, state, jax.tree.map(lambda x: x[batch], data))
+
+    state, (kl, log_std) = jax.lax.scan(step, state._replace(key=key), batches)
+    explained = 1.0 - jnp.var(advantage) / jnp.var(target)
+    state = state._replace(moments=remember(state.moments, r.obs))
+    return state, Report(kl.mean(), log_std[-1], explained)
+
+
+def improve(cfg: PpoConfig, state: PpoState, data: Data):
+    """One Adam step of both networks; the actor's step size follows `target_kl` (D2)."""
+    grads, (kl, log_std) = jax.grad(actor_loss, has_aux=True)(state.actor, data, cfg.clip)
+    rate = jnp.where(kl > 2 * cfg.target_kl, state.rate / 1.5, state.rate)
+    rate = jnp.where(kl < cfg.target_kl / 2, state.rate * 1.5, rate)
+    rate = jnp.clip(rate, cfg.min_rate, cfg.max_rate)
+    actor, adam_actor = _descend(cfg, rate, state.actor, grads, state.adam[0])
+    grads = jax.grad(value_loss)(state.value, data)
+    value, adam_value = _descend(cfg, cfg.value_rate, state.value, grads, state.adam[1])
+    state = state._replace(actor=actor, value=value, rate=rate, adam=(adam_actor, adam_value))
+    return state, (kl, log_std)
+
+
+def _descend(cfg: PpoConfig, rate, params, grads, opt_state):
+    updates, opt_state = _adam(cfg).update(grads, opt_state)
+    return jax.tree.map(lambda p, u: p - rate * u, params, updates), opt_state

@@ -1,0 +1,148 @@
+"""Bases by PPO: what they hold, resumed bit for bit, and critics that know what a policy does."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hyperpolicy import fleet
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.fleet import disk, judging, on_policy
+from hyperpolicy.fleet.bases import Base
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.recipes import zoos
+from hyperpolicy.rl import ppo, sac
+from hyperpolicy.rl.ppo import PpoConfig
+from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rollout import trace
+
+ANT = family("ant-dir")
+POOL = np.array([[0.3], [2.0], [4.0]])
+CFG = PpoConfig(width=8, value_width=8, epochs=2, minibatches=2)
+CRITIC = SacConfig(width=8, initial_alpha=0.05, usual_reward=1.0)
+SHORT = fleet.RoundSchedule(
+    num_rounds=4, num_envs=6, round_steps=4, average_from=0.5, num_evaluations=2, episodes=1
+)
+
+
+@pytest.fixture(autouse=True)
+def quick_critics(monkeypatch):
+    def judge(*args):
+        return judging.judge(*args, num_updates=2, batch=8, worlds=1)
+
+    monkeypatch.setattr(on_policy, "judge", judge)
+
+
+def train(out=None, **changes) -> Base:
+    return fleet.train_base(CFG, CRITIC, ANT, POOL, replace(SHORT, **changes), 3, out)
+
+
+@pytest.fixture
+def whole() -> Base:
+    return train()
+
+
+def test_a_base_folds_into_policies_and_critics_for_its_contexts(whole, tmp_path):
+    assert whole.policy.spec.obs == 29  # observation, sine and cosine
+    np.testing.assert_array_equal(whole.contexts, POOL)
+    start = fleet.fold(whole, ANT, POOL[:2])
+    assert start.policies.spec.obs == 27 and start.critics.shape[:2] == (2, 2)
+    assert start.usual_reward == 1.0  # what its critics leave out
+    np.testing.assert_allclose(start.log_alpha, np.log(0.05), rtol=1e-6)
+    assert whole.provenance["env_steps"] == 4 * 4 * 6
+    assert whole.provenance["updates"] == 4 * 2 * 2
+    read = Base.load(whole.save(tmp_path / "base.safetensors"))
+    np.testing.assert_array_equal(read.policy.weights, whole.policy.weights)
+
+
+def test_the_result_averages_the_last_rounds(monkeypatch):
+    monkeypatch.setattr(ppo, "update", lambda cfg, state, r, e: _counted(state))
+    base = train()
+    # each round adds one to every weight; the last two are averaged
+    first = ppo.init(CFG, 27, 2, 8, jax.random.key(3)).actor
+    flat = ppo.policy_spec(CFG, 29, 8).flatten(first)
+    np.testing.assert_allclose(base.policy.weights[0], flat + 3.5, atol=1e-3)
+
+
+def _counted(state):
+    actor = jax.tree.map(lambda x: x + 1.0, state.actor)
+    moments = state.moments._replace(var=jnp.full(27, 1.0 - 1e-4))
+    zero = jnp.zeros(())
+    return state._replace(actor=actor, moments=moments), ppo.Report(zero, zero, zero)
+
+
+def test_killed_and_resumed_is_bit_equal(whole, tmp_path, monkeypatch):
+    collect, count = on_policy._collect, [0]
+
+    def counted(*args):
+        count[0] += 1
+        if count[0] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return collect(*args)
+
+    monkeypatch.setattr(on_policy, "_collect", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run")
+    resumed = train(tmp_path / "run")
+    assert count[0] == 4  # a round is not run twice
+    np.testing.assert_array_equal(resumed.policy.weights, whole.policy.weights)
+    np.testing.assert_array_equal(resumed.critics, whole.critics)
+    lines = [json.loads(x) for x in (tmp_path / "run" / disk.METRICS).read_text().splitlines()]
+    assert [line["updates"] for line in lines] == [8, 16]
+    assert [line["env_steps"] for line in lines] == [48, 96]
+    assert all(np.isfinite(line["return"]).all() and line["log_std"] < 0 for line in lines)
+
+
+def test_other_settings_do_not_resume_and_widths_must_agree(tmp_path):
+    train(tmp_path / "run")
+    with pytest.raises(BadSetting, match="another schedule"):
+        train(tmp_path / "run", num_rounds=6)
+    with pytest.raises(BadSetting, match="critics of width 16"):
+        fleet.train_base(CFG, SacConfig(width=16), ANT, POOL, SHORT)
+    with pytest.raises(BadSetting, match="num_rounds"):
+        fleet.RoundSchedule(num_rounds=0)
+    with pytest.raises(BadSetting, match="average_from"):
+        fleet.RoundSchedule(average_from=1.0)
+
+
+def test_a_base_that_is_not_finite_is_refused(monkeypatch):
+    broken = replace(CFG, value_rate=float("nan"), max_rate=float("nan"))
+    with pytest.raises(BadZoo, match="stopped being finite"):
+        fleet.train_base(broken, CRITIC, ANT, POOL, SHORT)
+
+
+def test_critics_come_to_know_what_a_policy_is_worth():
+    """The judged critics of a policy that stands still tell a short discount's return, the fresh
+    ones do not."""
+    cfg = SacConfig(width=32, discount=0.8, initial_alpha=1e-6, critic_rate=3e-3, tau=0.02)
+    spec = ppo.policy_spec(PpoConfig(width=32), 29, 8)
+    still = PpoConfig(width=32, first_log_std=-4.0)  # its noise costs nothing
+    actor = ppo.plain(ppo.init(still, 27, 2, 8, jax.random.key(3)))
+    policy = Policies(np.asarray(spec.flatten(actor))[None], spec)
+    base = judging.judge(cfg, ANT, POOL, policy, {}, num_updates=1_500, batch=64, worlds=1)
+    start = fleet.fold(base, ANT, POOL)
+    seen = trace(start.policies, ANT, POOL)
+    weights = 0.8 ** np.arange(40)
+    worth = np.stack([seen.reward[:, 0, t : t + 40] @ weights for t in (20, 50, 80)], axis=1)
+    twins = sac.critic_spec(cfg, 27, 8)
+    for i in range(3):
+        obs, action = seen.obs[i, 0, [20, 50, 80]], seen.action[i, 0, [20, 50, 80]]
+        found = sac.value_batch(twins.unflatten(jnp.asarray(start.critics[i])), obs, action)
+        np.testing.assert_allclose(found.mean(axis=1), worth[i], atol=0.8)
+    assert worth.mean() > 3.0  # fresh critics say about zero
+
+
+def test_a_preset_takes_a_schedule_of_its_learners_kind(tmp_path):
+    grid = ANT.grid("macaw")
+    on = replace(zoos.SMOKE, base=CFG, base_schedule=SHORT)
+    job = zoos.Job("sixteenth")
+    found = zoos.bases(tmp_path / "a", grid, (job,), on)[job]
+    np.testing.assert_allclose(found.contexts, grid.split("sixteenth").train)
+    with pytest.raises(BadSetting, match="PpoConfig does not train on a Schedule"):
+        zoos.bases(tmp_path / "b", grid, (job,), replace(zoos.SMOKE, base=CFG))
