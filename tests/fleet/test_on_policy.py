@@ -13,7 +13,7 @@ import pytest
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.fleet import disk, judging, on_policy
+from hyperpolicy.fleet import disk, judging, on_policy, rounds
 from hyperpolicy.fleet.bases import Base
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.recipes import zoos
@@ -31,19 +31,22 @@ SHORT = fleet.RoundSchedule(
 )
 
 
-@pytest.fixture(autouse=True)
-def quick_critics(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def quick_critics():
     def judge(*args):
         return judging.judge(*args, num_updates=2, batch=8, worlds=1)
 
-    monkeypatch.setattr(on_policy, "judge", judge)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_policy, "judge", judge)
+        patch.setattr(on_policy, "FIT_UPDATES", 2)
+        yield
 
 
 def train(out=None, **changes) -> Base:
     return fleet.train_base(CFG, CRITIC, ANT, POOL, replace(SHORT, **changes), 3, out)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole() -> Base:
     return train()
 
@@ -78,7 +81,7 @@ def _counted(state):
 
 
 def test_killed_and_resumed_is_bit_equal(whole, tmp_path, monkeypatch):
-    collect, count = on_policy._collect, [0]
+    collect, count = rounds._collect, [0]
 
     def counted(*args):
         count[0] += 1
@@ -86,7 +89,7 @@ def test_killed_and_resumed_is_bit_equal(whole, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return collect(*args)
 
-    monkeypatch.setattr(on_policy, "_collect", counted)
+    monkeypatch.setattr(rounds, "_collect", counted)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run")
     resumed = train(tmp_path / "run")
@@ -96,7 +99,7 @@ def test_killed_and_resumed_is_bit_equal(whole, tmp_path, monkeypatch):
     lines = [json.loads(x) for x in (tmp_path / "run" / disk.METRICS).read_text().splitlines()]
     assert [line["updates"] for line in lines] == [8, 16]
     assert [line["env_steps"] for line in lines] == [48, 96]
-    assert all(np.isfinite(line["return"]).all() and line["log_std"] < 0 for line in lines)
+    assert all(np.isfinite(line["return"]).all() and line["log_std"][0] < 0 for line in lines)
 
 
 def test_other_settings_do_not_resume_and_widths_must_agree(tmp_path):
@@ -140,9 +143,108 @@ def test_critics_come_to_know_what_a_policy_is_worth():
 
 def test_a_preset_takes_a_schedule_of_its_learners_kind(tmp_path):
     grid = ANT.grid("macaw")
-    on = replace(zoos.SMOKE, base=CFG, base_schedule=SHORT)
+    on = replace(zoos.SMOKE, base=CFG, base_schedule=SHORT, critic=CRITIC)
     job = zoos.Job("sixteenth")
     found = zoos.bases(tmp_path / "a", grid, (job,), on)[job]
     np.testing.assert_allclose(found.contexts, grid.split("sixteenth").train)
-    with pytest.raises(BadSetting, match="PpoConfig does not train on a Schedule"):
+    with pytest.raises(BadSetting, match="a PpoConfig does not train on a Schedule"):
         zoos.bases(tmp_path / "b", grid, (job,), replace(zoos.SMOKE, base=CFG))
+
+
+# --- Experts ------------------------------------------------------------------------------
+OWN = fleet.RoundSchedule(
+    num_rounds=4,
+    num_envs=2,
+    round_steps=4,
+    average_from=0.5,
+    num_checkpoints=2,
+    num_evaluations=1,
+    episodes=1,
+    num_states=5,
+)
+
+
+def specialize(start, out=None, cfg=CFG, contexts=POOL, seed=3):
+    return fleet.train_on_policy(cfg, CRITIC, ANT, contexts, OWN, start, seed, out)
+
+
+def test_experts_go_on_from_a_base(whole, tmp_path):
+    start = fleet.fold(whole, ANT, POOL)
+    resting = replace(CFG, warmup_rounds=4)
+    zoo = specialize(start, tmp_path / "run", resting)
+    # actors that only rested are the base's, whatever their observations are normalized by
+    np.testing.assert_allclose(zoo.finals.weights, start.policies.weights, atol=2e-3)
+    assert zoo.weights.shape == (3 * 3, zoo.spec.size) and zoo.states.shape == (3, 5, 27)
+    assert not np.allclose(zoo.critics, start.critics)  # they went on
+    assert zoo.usual_reward == 1.0
+    assert sorted(set(zoo.updates.tolist())) == [12, 16]
+    assert zoo.provenance["env_steps_per_expert"] == 4 * 4 * 2
+    moved = specialize(start)
+    assert np.abs(moved.finals.weights - start.policies.weights).max() > 1e-3
+    again = specialize(start, tmp_path / "run", resting)  # finished
+    np.testing.assert_array_equal(again.weights, zoo.weights)
+
+
+def test_an_expert_alone_is_the_same(whole):
+    """Expert 1 of three, with its own seeds and its own normal observations."""
+    together = specialize("own")
+    alone = rounds.run(
+        CFG,
+        ANT,
+        disk.Tasks(
+            np.repeat(POOL[1:2, None], 2, axis=1), POOL[1:2, None], np.ones(1), np.array([30_001])
+        ),
+        np.zeros((1, 2, 0)),
+        OWN,
+        on_policy._fresh(CFG, ANT, 0, np.array([30_001])),
+        lambda weights: np.zeros(1),
+    )
+    np.testing.assert_allclose(alone.weights[0], together.finals.weights[1], atol=5e-3)  # float16
+
+
+def test_fresh_experts_share_one_start_or_have_their_own():
+    shared = on_policy._fresh(CFG, ANT, 0, np.full(2, 3), np.array([30_000, 30_001]))
+    own = on_policy._fresh(CFG, ANT, 0, np.array([30_000, 30_001]))
+    for learners, same in ((shared, True), (own, False)):
+        first, second = np.asarray(learners.actor.hidden[0].weight)
+        assert np.array_equal(first, second) == same
+        keys = jax.random.key_data(learners.key)
+        assert not np.array_equal(keys[0], keys[1])
+
+
+def test_one_broken_expert_leaves_the_others(whole):
+    start = fleet.fold(whole, ANT, POOL)
+    weights = start.policies.weights.copy()
+    weights[1] = 1e30
+    broken = start._replace(policies=Policies(weights, start.policies.spec))
+    with pytest.warns(UserWarning, match="expert 1 at context"):
+        zoo = specialize(broken)
+    np.testing.assert_allclose(zoo.contexts, POOL[[0, 2]])
+    assert np.isfinite(zoo.weights).all()
+
+
+def test_starts_that_do_not_fit_are_refused(whole):
+    start = fleet.fold(whole, ANT, POOL)
+    with pytest.raises(BadZoo, match="2 of"):
+        specialize(start, contexts=POOL[:2])
+    with pytest.raises(BadSetting, match="leave out a reward"):
+        specialize(start._replace(usual_reward=0.0))
+
+
+def test_a_preset_trains_experts_by_ppo(tmp_path):
+    grid = ANT.grid("macaw")
+    preset = replace(
+        zoos.SMOKE,
+        base=CFG,
+        base_schedule=SHORT,
+        expert=CFG,
+        expert_schedule=OWN,
+        critic=CRITIC,
+    )
+    job = zoos.Job("sixteenth")
+    zoo = zoos.specialized(tmp_path, grid, (job,), preset)[job]
+    np.testing.assert_allclose(zoo.contexts, grid.split("sixteenth").train)
+    assert zoo.provenance["base"]["made_by"] == "fleet.train_base"
+    with pytest.raises(BadSetting, match="a PpoConfig does not train on a Schedule"):
+        mixed = replace(preset, expert_schedule=zoos.TINY)
+        zoos.specialized(tmp_path / "b", grid, (job,), mixed)

@@ -102,7 +102,7 @@ def train_bases(
         tasks,
         schedule,
         fresh_start(cfg, family, d, "own", 0),
-        partial(_evaluate_bases, family, spec, pools, schedule.episodes),
+        partial(evaluate_bases, family, spec, pools, schedule.episodes),
         fill_at_random=True,
         out=out,
         label="bases",
@@ -148,22 +148,15 @@ def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Star
     return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha, usual_reward)
 
 
-def evaluate(
-    family: Family, pool: Float[np.ndarray, "k c"], policy: Policies, episodes: int
-) -> Float[np.ndarray, " k"]:
-    """A base's mean return in each of its training contexts."""
-    spec = policy.spec
-    critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
-    base = Base(family.name, pool, policy, critics, np.zeros(1), {})
-    policies = fold(base, family, pool).policies
-    return returns(policies, family, pool, episodes, EVALUATION_SEED).mean(axis=1)
-
-
-def _evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
+def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
     """Each base's mean return over its own training contexts."""
-    rows = zip(pools, weights, strict=True)
-    found = [evaluate(family, pool, Policies(row[None], spec), episodes) for pool, row in rows]
-    return np.array([own.mean() for own in found])
+    found = []
+    for pool, row in zip(pools, weights, strict=True):
+        critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
+        base = Base(family.name, pool, Policies(row[None], spec), critics, np.zeros(1), {})
+        policies = fold(base, family, pool).policies
+        found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
+    return np.array(found)
 
 
 def _width(spec: PolicySpec) -> sac.SacConfig:

@@ -1,90 +1,37 @@
-"""A context-conditioned base by PPO: its worlds walk through the training contexts, and every round
-of steps is learned from once.
+"""Bases and experts by PPO.
 
 Where clumsy steps cost more than they bring, as Ant-Dir's do, SAC's critic learns to stand still;
 PPO's small steps along what paid off in a round lead to a run. What it lacks, critics of actions,
-`judging.judge` fits at the end.
+`judging.py` fits at the end.
 """
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import files
-from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.fleet import disk
-from hyperpolicy.fleet.bases import Base, cycle, evaluate
-from hyperpolicy.fleet.disk import METRICS, SNAPSHOT
-from hyperpolicy.fleet.judging import judge
-from hyperpolicy.fleet.loop import deferred_interrupt
-from hyperpolicy.nets.policy import Policies, PolicySpec
-from hyperpolicy.progress import FleetProgress
+from hyperpolicy.fleet import disk, loop, rounds
+from hyperpolicy.fleet.bases import Base, cycle, evaluate_bases
+from hyperpolicy.fleet.judging import fit_critics, judge
+from hyperpolicy.fleet.rounds import RoundSchedule
+from hyperpolicy.fleet.train import Start, describe, evaluate, make_zoo
+from hyperpolicy.nets.policy import Policies
 from hyperpolicy.provenance import library_versions
-from hyperpolicy.rl import ppo
-from hyperpolicy.rl.sac import SacConfig
-
-SNAPSHOT_S = 120.0
-"""Seconds between snapshots."""
-
-
-@dataclass(frozen=True)
-class RoundSchedule:
-    num_rounds: int = 600
-    """Rounds of steps, each learned from once."""
-    num_envs: int = 360
-    """Worlds, best a multiple of the training contexts."""
-    round_steps: int = 32
-    """Steps of the worlds in a round."""
-    average_from: float = 0.9
-    """Share of the rounds after which the actor's weights are averaged; the average is the
-    result."""
-    num_evaluations: int = 20
-    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
-    episodes: int = 2
-    """Episodes of each evaluation, in every training context."""
-
-    def __post_init__(self):
-        for name in ("num_rounds", "num_envs", "round_steps", "num_evaluations", "episodes"):
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
-        if not 0.0 <= self.average_from < 1.0:
-            raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
-
-    @property
-    def env_steps(self) -> int:
-        """Environment steps a base spends."""
-        return self.num_rounds * self.round_steps * self.num_envs
-
-    @property
-    def marks(self) -> set[int]:
-        """Rounds after which the base is evaluated."""
-        shares = (np.arange(self.num_evaluations) + 1) / self.num_evaluations
-        return {max(1, int(share * self.num_rounds)) for share in shares}
-
-
-class Run(NamedTuple):
-    """A run in progress: what a snapshot holds beside the worlds."""
-
-    learner: ppo.PpoState
-    mean: Float[np.ndarray | jax.Array, " p"]
-    """Averaged weights of the plain actor."""
-    episode_return: Float[np.ndarray, " n"]
-    """Of the episodes in progress."""
-    last_return: Float[np.ndarray, " n"]
-    """Of the last finished episodes; NaN before the first."""
+from hyperpolicy.rl import ppo, sac
+from hyperpolicy.rollout import experience
+from hyperpolicy.zoo import Zoo
 
 
 def train_base(
     cfg: ppo.PpoConfig,
-    critic: SacConfig,
+    critic: sac.SacConfig,
     family: Family,
     pool: Float[np.ndarray, "k c"],
     schedule: RoundSchedule,
@@ -101,122 +48,178 @@ def train_base(
         BadSetting: critics of another width; or `out` holds another run.
         BadZoo: the base's numbers stopped being finite.
     """
-    if critic.width != cfg.width:
-        raise BadSetting(f"critics of width {critic.width}, an actor of {cfg.width}; give one")
-    library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
+    _check_widths(cfg, critic)
     pool = family.context.check(pool)
     contexts = cycle(pool, schedule.num_envs)
+    tasks = disk.Tasks(contexts[None], pool[None], np.array([len(pool)]), np.array([seed]))
     out = None if out is None else Path(out)
     if out is not None:
-        tasks = disk.Tasks(contexts[None], pool[None], np.array([len(pool)]), np.array([seed]))
         disk.check_settings(out, cfg, family, tasks, schedule, "base", "ppo")
-    record = library_versions() | {
-        "made_by": "fleet.train_base",
-        "ppo": asdict(cfg),
-        "sac": asdict(critic),
-        "schedule": asdict(schedule),
+    d = family.context.encoded_size
+    spec = ppo.policy_spec(cfg, family.obs_size + d, family.action_size)
+    trained = rounds.run(
+        cfg,
+        family,
+        tasks,
+        np.asarray(family.context.encode(contexts))[None],
+        schedule,
+        _fresh(cfg, family, d, tasks.seeds),
+        partial(evaluate_bases, family, spec, [pool], schedule.episodes),
+        out,
+        label="base",
+    )
+    if trained.died_at[0] >= 0:
+        raise BadZoo(
+            f"the base stopped being finite at update {trained.died_at[0]}; lower the rates"
+        )
+    record = _record("train_base", cfg, critic, schedule) | {
         "env_steps": schedule.env_steps,
         "updates": schedule.num_rounds * cfg.epochs * cfg.minibatches,
         "seed": seed,
     }
-    weights = _learn(cfg, family, pool, contexts, schedule, seed, out)
-    spec = ppo.policy_spec(cfg, family.obs_size + family.context.encoded_size, family.action_size)
-    return judge(critic, family, pool, Policies(weights[None], spec), record, seed)
+    return judge(critic, family, pool, Policies(trained.weights, spec), record, seed)
 
 
-def _learn(cfg, family: Family, pool, contexts, schedule: RoundSchedule, seed: int, out):
-    """Averaged flat weights of the plain actor."""
-    spec = ppo.policy_spec(cfg, family.obs_size + family.context.encoded_size, family.action_size)
-    encoded = jnp.asarray(family.context.encode(contexts), jnp.float32)
-    act, flat = jax.jit(ppo.act), jax.jit(lambda state: spec.flatten(ppo.plain(state)))
-    r, worlds = _begin(cfg, family, contexts, spec, seed)
-    begun, past, lines = 0, 0.0, 0
-    if out is not None:
-        r, begun, past, lines = _resume(out, r, worlds)
-    began = saved = time.monotonic()
-    passes, steps_a_round = cfg.epochs * cfg.minibatches, schedule.round_steps * schedule.num_envs
-    first = int(schedule.average_from * schedule.num_rounds)
-    with (
-        FleetProgress("base", 1, schedule.num_rounds * passes, 1) as progress,
-        deferred_interrupt() as interrupted,
-    ):
-        for i in range(begun, schedule.num_rounds):
-            own = jax.random.fold_in(r.learner.key, 1)  # `update` splits the key itself
-            acts = [jax.random.fold_in(own, t) for t in range(schedule.round_steps)]
-            found = _collect(partial(act, r.learner), worlds, encoded, acts, r)
-            learner, report = ppo.update(cfg, r.learner, found, encoded)
-            share = 1.0 / max(1, i - first + 1)
-            r = r._replace(learner=learner, mean=r.mean + share * (flat(learner) - r.mean))
-            if not np.isfinite(r.mean).all():
-                raise BadZoo(f"the base stopped being finite in round {i + 1}; lower the rates")
-            done, seconds = i + 1, past + time.monotonic() - began
-            updates, env_steps = done * passes, done * steps_a_round
-            progress.step(updates, env_steps, r.last_return)
-            if done in schedule.marks:
-                policies = Policies(np.asarray(r.mean)[None], spec)
-                returns = evaluate(family, pool, policies, schedule.episodes)
-                progress.evaluated(updates, returns)
-                if out is not None:
-                    _log(out, updates, env_steps, seconds, returns, r.last_return, report)
-                lines += 1
-            stop = interrupted.is_set()
-            if out is not None and (stop or time.monotonic() - saved > SNAPSHOT_S):
-                meta = {"round": done, "seconds": seconds, "lines": lines}
-                files.save_tree(out / SNAPSHOT, (r, worlds.snapshot()), meta, overwrite=True)
-                saved = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt
-    return np.asarray(r.mean)
+def train_on_policy(
+    cfg: ppo.PpoConfig,
+    critic: sac.SacConfig,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    schedule: RoundSchedule,
+    start: Literal["own", "shared"] | Start = "own",
+    seed: int = 0,
+    out: str | Path | None = None,
+    provenance: dict | None = None,
+) -> Zoo:
+    """A zoo with one expert for each context, as `fleet.train` makes it, by PPO.
 
+    `critic` are the settings of the critics fitted for each expert at the end, from the start's if
+    it has some. With `out`, the run resumes after a kill; the finished zoo lies in `out/zoo`.
 
-def _begin(cfg, family: Family, contexts, spec: PolicySpec, seed: int) -> tuple[Run, Worlds]:
+    Raises:
+        BadContext: contexts out of bounds or of the wrong shape.
+        BadZoo: `start` does not fit the configuration, or every expert stopped being finite.
+        BadSetting: critics of another width, or that leave out another usual reward than the
+            start's; or `out` holds another run.
+    """
+    _check_widths(cfg, critic)
+    contexts = family.context.check(contexts)
     n = len(contexts)
-    worlds = Worlds(family, contexts, seed=(seed * 1009 + np.arange(n)) % 2**31)
-    worlds.reset()
-    # episodes shall end at all times, not all at once
-    worlds.elapsed_steps = np.random.default_rng(seed).integers(0, family.horizon_steps, n)
-    o, d = family.obs_size, family.context.encoded_size
-    learner = ppo.init(cfg, o, d, family.action_size, jax.random.key(seed))
-    return Run(learner, np.zeros(spec.size, np.float32), np.zeros(n), np.full(n, np.nan)), worlds
-
-
-def _collect(act, worlds: Worlds, encoded, keys, r: Run) -> ppo.Round:
-    """One step of the worlds for each key; returns are counted in `r`."""
-    steps = []
-    for key in keys:
-        obs, latent = worlds.obs, np.asarray(act(worlds.obs, encoded, key))
-        step = worlds.step(np.tanh(latent))
-        ended = step.terminated | step.truncated
-        steps.append((obs, latent, step.reward, step.next_obs, step.terminated, ended))
-        r.episode_return[:] += step.reward
-        r.last_return[ended] = r.episode_return[ended]
-        r.episode_return[ended] = 0.0
-    parts = zip(*steps, strict=True)
-    return ppo.Round(*(jnp.asarray(np.stack(part), jnp.float32) for part in parts))
-
-
-# --- On disk ------------------------------------------------------------------------------
-def _log(out: Path, updates: int, env_steps: int, seconds: float, returns, last, report) -> None:
-    finished = last[np.isfinite(last)]
-    record = {
-        "updates": updates,
-        "env_steps": env_steps,
-        "seconds": round(seconds, 2),
-        "return": [round(float(returns.mean()), 3)],
-        "train_return": [round(float(finished.mean()), 3) if len(finished) else float("nan")],
+    worlds = np.repeat(contexts[:, None], schedule.num_envs, axis=1)
+    seeds = seed * 10_000 + np.arange(n)
+    tasks = disk.Tasks(worlds, contexts[:, None], np.ones(n, np.int32), seeds)
+    out = None if out is None else Path(out)
+    if out is not None:
+        disk.check_settings(out, cfg, family, tasks, schedule, describe(start), "ppo")
+        if (out / "zoo").exists():
+            return Zoo.load(out / "zoo")
+    spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)
+    if isinstance(start, Start):
+        learner = _given(cfg, family, contexts, start, spec, seeds, critic)
+    else:
+        learner = _fresh(cfg, family, 0, seeds if start == "own" else np.full(n, seed), seeds)
+    trained = rounds.run(
+        cfg,
+        family,
+        tasks,
+        np.zeros((*worlds.shape[:2], 0)),
+        schedule,
+        learner,
+        partial(evaluate, family, spec, contexts, schedule.episodes),
+        out,
+    )
+    found = _judged(critic, family, contexts, schedule, trained, spec, start, seed)
+    record = _record("train_on_policy", cfg, critic, schedule) | {
+        "start": start if isinstance(start, str) else "given",
+        "seed": seed,
+        "env_steps_per_expert": schedule.env_steps,
+        "updates_per_expert": schedule.num_rounds * cfg.epochs * cfg.minibatches,
     }
-    files.append_line(out / METRICS, record | {k: float(v) for k, v in report._asdict().items()})
+    updates = record["updates_per_expert"]
+    zoo = make_zoo(family, spec, contexts, updates, found, record | (provenance or {}))
+    if out is not None:
+        zoo.save(out / "zoo")
+        (out / disk.SNAPSHOT).unlink(missing_ok=True)
+    return zoo
 
 
-def _resume(out: Path, fresh: Run, worlds: Worlds) -> tuple[Run, int, float, int]:
-    """The run as its snapshot left it, the rounds and seconds it has had, and its metrics' lines;
-    `fresh` where there is none. `worlds` are put where they were."""
-    if not (out / SNAPSHOT).exists():
-        (out / METRICS).unlink(missing_ok=True)  # of a run killed before its first snapshot
-        return fresh, 0, 0.0, 0
-    like = jax.eval_shape(lambda: (fresh, worlds.snapshot()))
-    (r, simulations), meta = files.load_tree(out / SNAPSHOT, like)
-    worlds.restore(simulations)
-    disk.cut_metrics(out, meta["lines"])
-    counts = {"episode_return": np.array(r.episode_return), "last_return": np.array(r.last_return)}
-    return r._replace(**counts), meta["round"], meta["seconds"], meta["lines"]
+def _check_widths(cfg: ppo.PpoConfig, critic: sac.SacConfig) -> None:
+    if critic.width != cfg.width:
+        raise BadSetting(f"critics of width {critic.width}, an actor of {cfg.width}; give one")
+
+
+def _record(made_by: str, cfg, critic, schedule) -> dict:
+    return library_versions() | {
+        "made_by": f"fleet.{made_by}",
+        "ppo": asdict(cfg),
+        "sac": asdict(critic),
+        "schedule": asdict(schedule),
+    }
+
+
+# --- Starts and ends ----------------------------------------------------------------------
+def _fresh(cfg, family: Family, d: int, networks, seeds=None) -> ppo.PpoState:
+    """New networks for each of `networks`' seeds, and randomness from `seeds`."""
+
+    def one(own, later):
+        state = ppo.init(cfg, family.obs_size, d, family.action_size, jax.random.key(own))
+        return state._replace(key=jax.random.fold_in(jax.random.key(later), 8))
+
+    seeds = networks if seeds is None else seeds
+    return jax.jit(jax.vmap(one))(jnp.asarray(networks, jnp.uint32), jnp.asarray(seeds, jnp.uint32))
+
+
+def _given(cfg, family: Family, contexts, start: Start, spec, seeds, critic) -> ppo.PpoState:
+    """Learners that go on from given actors, which see for themselves what is normal."""
+    if start.policies.spec != spec or len(start.policies) != len(contexts):
+        raise BadZoo(
+            f"start holds {len(start.policies)} policies of {start.policies.spec}; "
+            f"{len(contexts)} of {spec} are needed"
+        )
+    if start.usual_reward != critic.usual_reward:
+        raise BadSetting(
+            f"start's critics leave out a reward of {start.usual_reward} a step, the settings "
+            f"say {critic.usual_reward}; give the same"
+        )
+    rows = experience(start.policies, family, contexts, family.horizon_steps, 1, int(seeds[0]))
+    obs = jnp.asarray(rows[..., : family.obs_size].reshape(-1, family.obs_size))
+
+    def one(weights, own):
+        key = jax.random.fold_in(jax.random.key(own), 8)
+        return ppo.start_from(cfg, spec.unflatten(weights), obs, key)
+
+    return jax.jit(jax.vmap(one))(
+        jnp.asarray(start.policies.weights), jnp.asarray(seeds, jnp.uint32)
+    )
+
+
+def _judged(critic, family, contexts, schedule, trained, spec, start, seed) -> loop.Trained:
+    """What training left behind, with critics fitted on what the experts do, and some states."""
+    policies, n = Policies(trained.weights, spec), len(contexts)
+    if isinstance(start, Start):
+        begin = start._replace(policies=policies)
+    else:
+        twins = sac.critic_spec(critic, family.obs_size, family.action_size)
+        fresh = np.asarray(twins.flatten(twins.init(jax.random.key(seed))))
+        log_alpha = np.full(n, np.log(critic.initial_alpha), np.float32)
+        begin = Start(policies, np.stack([fresh] * n), log_alpha, critic.usual_reward)
+    rows = experience(policies, family, contexts, 2 * family.horizon_steps, 8, seed)
+    updates = FIT_UPDATES if isinstance(start, Start) else 2 * FIT_UPDATES
+    fitted = fit_critics(critic, family, contexts, begin, rows, updates, seed=seed)
+    chosen = [
+        own[np.random.default_rng([seed, i]).integers(0, len(own), schedule.num_states)]
+        for i, own in enumerate(rows)
+    ]
+    return loop.Trained(
+        weights=trained.weights,
+        critics=fitted.critics,
+        log_alpha=begin.log_alpha,
+        checkpoints=trained.checkpoints,
+        checkpoint_updates=trained.checkpoint_updates,
+        states=np.stack(chosen)[..., : family.obs_size],
+        died_at=trained.died_at,
+    )
+
+
+FIT_UPDATES = 4_000
+"""Updates of the critics at the end, twice as many for fresh ones."""

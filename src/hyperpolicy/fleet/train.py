@@ -79,7 +79,7 @@ def train(
     )
     tracker = tensorboard(out) if track and out is not None else None
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, _describe(start))
+        disk.check_settings(out, cfg, family, tasks, schedule, describe(start))
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
@@ -95,7 +95,7 @@ def train(
         tasks,
         schedule,
         begin,
-        partial(_evaluate, family, spec, contexts, schedule.episodes),
+        partial(evaluate, family, spec, contexts, schedule.episodes),
         fill_at_random=kind != "given",
         out=out,
         tracker=tracker,
@@ -109,14 +109,16 @@ def train(
         "env_steps_per_expert": schedule.env_steps,
         "updates_per_expert": schedule.num_updates,
     }
-    zoo = _zoo(family, spec, contexts, schedule, trained, record | (provenance or {}))
+    zoo = make_zoo(
+        family, spec, contexts, schedule.num_updates, trained, record | (provenance or {})
+    )
     if out is not None:
         zoo.save(out / "zoo")
         (out / disk.SNAPSHOT).unlink(missing_ok=True)
     return zoo
 
 
-def _describe(start: str | Start | Policies) -> str:
+def describe(start: str | Start | Policies) -> str:
     """Where experts begin, in a word that changes when given weights do."""
     if isinstance(start, str):
         return start
@@ -176,12 +178,13 @@ def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n:
 
 
 # --- Ends ---------------------------------------------------------------------------------
-def _evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarray, " n"]:
+def evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarray, " n"]:
+    """Mean return of each expert at its context."""
     found = returns(Policies(weights, spec), family, contexts, episodes, EVALUATION_SEED)
     return found.mean(axis=1)
 
 
-def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) -> Zoo:
+def make_zoo(family, spec, contexts, num_updates: int, trained, provenance: dict) -> Zoo:
     """Checkpoints, then final rows, of the experts that stayed finite."""
     alive = np.flatnonzero(trained.died_at < 0)
     for i in np.flatnonzero(trained.died_at >= 0):
@@ -194,15 +197,13 @@ def _zoo(family, spec, contexts, schedule: Schedule, trained, provenance: dict) 
         raise BadZoo("every expert stopped being finite; lower the learning rates")
     x, k = len(alive), len(trained.checkpoints)
     finals = _stored(trained.weights[alive])
-    found = _evaluate(family, spec, contexts[alive], 10, finals)
+    found = evaluate(family, spec, contexts[alive], 10, finals)
     return Zoo(
         spec=spec,
         family=family.name,
         weights=np.concatenate([_stored(trained.checkpoints[:, alive].reshape(k * x, -1)), finals]),
         expert=np.tile(np.arange(x), k + 1),
-        updates=np.append(
-            np.repeat(trained.checkpoint_updates, x), np.full(x, schedule.num_updates)
-        ),
+        updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, num_updates)),
         final=np.arange((k + 1) * x) >= k * x,
         returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
         contexts=contexts[alive],

@@ -15,7 +15,16 @@ import numpy as np
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate.plots import plot_learning
-from hyperpolicy.fleet import Base, RoundSchedule, Schedule, fold, train, train_base, train_bases
+from hyperpolicy.fleet import (
+    Base,
+    RoundSchedule,
+    Schedule,
+    fold,
+    train,
+    train_base,
+    train_bases,
+    train_on_policy,
+)
 from hyperpolicy.fleet.disk import SNAPSHOT
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.ppo import PpoConfig
@@ -32,8 +41,10 @@ class SpecializedPreset:
     """As long as the learner needs; of PPO's kind for PPO."""
     random_base_schedule: Schedule | RoundSchedule
     """The base's for one draw of a random split; there are many of them."""
-    expert: SacConfig
-    expert_schedule: Schedule
+    expert: SacConfig | PpoConfig
+    expert_schedule: Schedule | RoundSchedule
+    critic: SacConfig | None = None
+    """Of what PPO trains."""
 
     def for_random_splits(self) -> "SpecializedPreset":
         return replace(self, base_schedule=self.random_base_schedule)
@@ -61,14 +72,9 @@ ANT_DIR = SpecializedPreset(
     base=PpoConfig(discount=0.97),
     base_schedule=RoundSchedule(num_rounds=600),
     random_base_schedule=RoundSchedule(num_rounds=300),
-    expert=SacConfig(
-        actor_rate=1e-4,
-        critic_rate=3e-4,
-        initial_alpha=0.05,
-        target_entropy=-0.5,
-        usual_reward=1.0,
-    ),
-    expert_schedule=CHEETAH_VEL.expert_schedule,
+    expert=PpoConfig(discount=0.97, warmup_rounds=10),
+    expert_schedule=RoundSchedule(num_rounds=100, num_envs=16, round_steps=64, average_from=0.8),
+    critic=SacConfig(initial_alpha=0.05, usual_reward=1.0),
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """Each fits into half an hour on two cores."""
@@ -148,11 +154,15 @@ def _train_bases(run: Path, grid: Grid, jobs, preset: SpecializedPreset) -> list
     pools, seeds = [grid.split(job.split).train for job in jobs], [job.number for job in jobs]
     if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
         return train_bases(cfg, fam, pools, schedule, seeds, run)
-    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule):
-        return [train_base(cfg, preset.expert, fam, pools[0], schedule, seeds[0], run)]
-    raise BadSetting(
-        f"a base of {type(cfg).__name__} does not train on a {type(schedule).__name__}; SacConfig "
-        "goes with Schedule, PpoConfig with RoundSchedule"
+    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule) and preset.critic:
+        return [train_base(cfg, preset.critic, fam, pools[0], schedule, seeds[0], run)]
+    raise _mixed(cfg, schedule)
+
+
+def _mixed(cfg, schedule) -> BadSetting:
+    return BadSetting(
+        f"a {type(cfg).__name__} does not train on a {type(schedule).__name__}; SacConfig goes "
+        "with Schedule, PpoConfig with RoundSchedule and a critic"
     )
 
 
@@ -172,16 +182,16 @@ def specialized(
     for job, base in bases(out, grid, jobs, preset).items():
         split = grid.split(job.split)
         contexts = grid.contexts if job.split == "full" else split.train
-        zoos[job] = train(
-            preset.expert,
-            fam,
-            contexts,
-            preset.expert_schedule,
-            start=fold(base, fam, contexts),
-            seed=job.seed,
-            out=job.path(out),
-            provenance=_origin(split) | {"base": base.provenance},
-        )
+        cfg, schedule, start = preset.expert, preset.expert_schedule, fold(base, fam, contexts)
+        origin, path = _origin(split) | {"base": base.provenance}, job.path(out)
+        if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
+            zoos[job] = train(cfg, fam, contexts, schedule, start, job.seed, path, origin)
+        elif isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule) and preset.critic:
+            zoos[job] = train_on_policy(
+                cfg, preset.critic, fam, contexts, schedule, start, job.seed, path, origin
+            )
+        else:
+            raise _mixed(cfg, schedule)
     return zoos
 
 

@@ -1,4 +1,5 @@
-"""Proximal Policy Optimization for ONE policy that is told its context.
+"""Proximal Policy Optimization for ONE policy, which may be told its context; `jax.vmap` makes it a
+fleet.
 
 Schulman et al. (2017), "Proximal Policy Optimization Algorithms", arXiv:1707.06347, with the
 advantages of Schulman et al. (2016), arXiv:1506.02438. Departures, marked where they happen:
@@ -61,6 +62,8 @@ class PpoConfig:
     """log σ of u at the start."""
     max_norm: float = 1.0
     """Gradients longer than this are shortened."""
+    warmup_rounds: int = 0
+    """Rounds in which the value network learns alone, for actors that are given."""
 
     def __post_init__(self):
         counts = {k: getattr(self, k) for k in ("width", "value_width", "epochs", "minibatches")}
@@ -87,6 +90,7 @@ class PpoState(NamedTuple):
     value: Mlp
     moments: Moments
     rate: Scalar
+    rounds: Scalar  # learned from so far
     adam: tuple[optax.OptState, optax.OptState]
     key: Key
 
@@ -134,19 +138,32 @@ def policy_spec(cfg: PpoConfig, i: int, a: int) -> PolicySpec:
 def init(cfg: PpoConfig, o: int, d: int, a: int, key: Key) -> PpoState:
     """Fresh networks for o observations and d numbers of context. The heads start small, so that
     the first policy is nearly the same everywhere."""
-    key, key_actor, key_value = jax.random.split(key, 3)
+    key, key_actor = jax.random.split(key)
     actor = policy_spec(cfg, o + d, a).init(key_actor)
     spread = (LOG_STD_MAX - LOG_STD_MIN) / 2
     bias = jnp.full(a, jnp.arctanh((cfg.first_log_std - LOG_STD_MIN) / spread - 1))
-    heads = (
-        Linear(0.1 * actor.mean.weight, actor.mean.bias),
-        Linear(0.1 * actor.log_std.weight, bias),
-    )
-    actor = eqx.tree_at(lambda m: (m.mean, m.log_std), actor, heads)
-    value = Mlp.init([o + d, cfg.value_width, cfg.value_width, 1], key_value)
-    moments = Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o))
+    mean = Linear(0.1 * actor.mean.weight, actor.mean.bias)
+    log_std = Linear(0.1 * actor.log_std.weight, bias)
+    actor = eqx.tree_at(lambda m: (m.mean, m.log_std), actor, (mean, log_std))
+    return _state(cfg, actor, Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o)), key)
+
+
+def start_from(cfg: PpoConfig, actor: Actor, obs: Float[Array, "k o"], key: Key) -> PpoState:
+    """A learner that goes on from a plain actor, with a fresh value network. Observations are
+    normalized by the moments of `obs`, once and for all."""
+    moments = Moments(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
+    scale = _scale(moments)
+    normal = fold_normalizer(actor, -moments.mean * scale, 1.0 / scale)
+    return _state(cfg, normal, moments, key)
+
+
+def _state(cfg: PpoConfig, actor: Actor, moments: Moments, key: Key) -> PpoState:
+    key, key_value = jax.random.split(key)
+    i = actor.hidden[0].weight.shape[0]
+    value = Mlp.init([i, cfg.value_width, cfg.value_width, 1], key_value)
     adam = _adam(cfg).init(actor), _adam(cfg).init(value)
-    return PpoState(actor, value, moments, jnp.float32(cfg.first_rate), adam, key)
+    rate = jnp.float32(cfg.first_rate)
+    return PpoState(actor, value, moments, rate, jnp.float32(0.0), adam, key)
 
 
 def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
@@ -243,11 +260,11 @@ def value_loss(value: Mlp, data: Data) -> Scalar:
 
 
 # --- Update -------------------------------------------------------------------------------
-@partial(jax.jit, static_argnums=0)
 def update(
     cfg: PpoConfig, state: PpoState, r: Round, encoded: Float[Array, "n d"]
 ) -> tuple[PpoState, Report]:
     """`epochs` passes over a round in random minibatches; then its observations join the moments.
+    The actor rests in the first `warmup_rounds`.
 
     Transitions that do not fill the last minibatch of a pass are left out of it.
     """
@@ -269,7 +286,8 @@ def update(
 
     state, (kl, log_std) = jax.lax.scan(step, state._replace(key=key), batches)
     explained = 1.0 - jnp.var(advantage) / jnp.var(target)
-    state = state._replace(moments=remember(state.moments, r.obs))
+    moments = remember(state.moments, r.obs)
+    state = state._replace(moments=moments, rounds=state.rounds + 1.0)
     return state, Report(kl.mean(), log_std[-1], explained)
 
 
@@ -279,7 +297,10 @@ def improve(cfg: PpoConfig, state: PpoState, data: Data):
     rate = jnp.where(kl > 2 * cfg.target_kl, state.rate / 1.5, state.rate)
     rate = jnp.where(kl < cfg.target_kl / 2, state.rate * 1.5, rate)
     rate = jnp.clip(rate, cfg.min_rate, cfg.max_rate)
-    actor, adam_actor = _descend(cfg, rate, state.actor, grads, state.adam[0])
+    rests = state.rounds < cfg.warmup_rounds
+    rate = jnp.where(rests, state.rate, rate)
+    step = jnp.where(rests, 0.0, rate)
+    actor, adam_actor = _descend(cfg, step, state.actor, grads, state.adam[0])
     grads = jax.grad(value_loss)(state.value, data)
     value, adam_value = _descend(cfg, cfg.value_rate, state.value, grads, state.adam[1])
     state = state._replace(actor=actor, value=value, rate=rate, adam=(adam_actor, adam_value))

@@ -1,0 +1,246 @@
+"""The loop that trains a fleet on policy: in every round its worlds take some steps, which are
+learned from once. Worlds on the host, learners on the device, snapshots on disk, as in `loop.py`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.fleet import disk
+from hyperpolicy.fleet.disk import METRICS, SNAPSHOT, Tasks
+from hyperpolicy.fleet.loop import deferred_interrupt
+from hyperpolicy.progress import FleetProgress
+from hyperpolicy.provenance import library_versions
+from hyperpolicy.rl import ppo
+
+
+@dataclass(frozen=True)
+class RoundSchedule:
+    num_rounds: int = 600
+    """Rounds of steps, each learned from once."""
+    num_envs: int = 360
+    """Worlds of each learner; for a base best a multiple of its training contexts."""
+    round_steps: int = 32
+    """Steps of the worlds in a round."""
+    average_from: float = 0.9
+    """Share of the rounds after which the actor's weights are averaged; the average is the
+    result."""
+    num_checkpoints: int = 10
+    """Actors kept along the way, evenly spaced over the averaged part."""
+    num_evaluations: int = 20
+    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
+    episodes: int = 2
+    """Episodes of each evaluation."""
+    num_states: int = 256
+    """Observations kept of each expert."""
+
+    def __post_init__(self):
+        least_one = (
+            "num_rounds num_envs round_steps num_checkpoints num_evaluations episodes num_states"
+        )
+        for name in least_one.split():
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
+        if not 0.0 <= self.average_from < 1.0:
+            raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps each learner spends."""
+        return self.num_rounds * self.round_steps * self.num_envs
+
+    @property
+    def averaged_from(self) -> int:
+        """The first round whose weights are averaged, counted from 0."""
+        return int(self.average_from * self.num_rounds)
+
+    def due(self, count: int, start: int = 0) -> list[int]:
+        """`count` numbers of rounds done, evenly spaced after `start`."""
+        span = self.num_rounds - start
+        return sorted({max(1, start + int(span * (i + 1) / count)) for i in range(count)})
+
+
+class Run(NamedTuple):
+    """A run in progress: what a snapshot holds beside the worlds."""
+
+    learner: ppo.PpoState
+    """Of n learners, every leaf leading with axis n."""
+    mean: Float[np.ndarray | jax.Array, "n p"]
+    """Averaged weights of the plain actors."""
+    died_at: Int[np.ndarray | jax.Array, " n"]
+    """Updates done when a learner's numbers stopped being finite; −1 for the healthy."""
+    episode_return: Float[np.ndarray, "n e"]
+    """Of the episodes in progress."""
+    last_return: Float[np.ndarray, "n e"]
+    """Of the last finished episodes; NaN before the first."""
+    checkpoints: list[Float[np.ndarray | jax.Array, "n p"]]
+
+
+class Trained(NamedTuple):
+    weights: Float[np.ndarray, "n p"]
+    """Averaged weights of the plain actors."""
+    checkpoints: Float[np.ndarray, "k n p"]
+    checkpoint_updates: Int[np.ndarray, " k"]
+    died_at: Int[np.ndarray, " n"]
+
+
+def run(
+    cfg: ppo.PpoConfig,
+    family: Family,
+    tasks: Tasks,
+    encoded: Float[np.ndarray, "n e d"],
+    schedule: RoundSchedule,
+    learner: ppo.PpoState,
+    evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]],
+    out: Path | None = None,
+    label: str = "experts",
+) -> Trained:
+    """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
+
+    `encoded` is what the policies are told of their worlds' contexts, d = 0 numbers if nothing.
+    `metrics.jsonl` in `out` gets one line an evaluation. Ctrl-C writes a snapshot, then raises
+    KeyboardInterrupt.
+    """
+    library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
+    i, a = family.obs_size + encoded.shape[2], family.action_size
+    spec, told = ppo.policy_spec(cfg, i, a), jnp.asarray(encoded, jnp.float32)
+    act, improve = jax.jit(jax.vmap(ppo.act)), jax.jit(partial(_improve, cfg))
+    flat = jax.jit(jax.vmap(lambda state: spec.flatten(ppo.plain(state))))
+    r, worlds = _begin(family, tasks, learner, spec.size)
+    begun, past, lines = 0, 0.0, 0
+    if out is not None:
+        r, begun, past, lines = _resume(out, r, worlds)
+    began = saved = time.monotonic()
+    n, passes = len(tasks.seeds), cfg.epochs * cfg.minibatches
+    marks = set(schedule.due(schedule.num_checkpoints, schedule.averaged_from))
+    exams = set(schedule.due(schedule.num_evaluations))
+    steps_a_round = schedule.round_steps * schedule.num_envs
+    with (
+        FleetProgress(label, n, schedule.num_rounds * passes, 1) as progress,
+        deferred_interrupt() as interrupted,
+    ):
+        for done in range(begun + 1, schedule.num_rounds + 1):
+            updates, env_steps = done * passes, done * steps_a_round
+            found = _collect(partial(act, r.learner), worlds, told, schedule.round_steps, r)
+            learner, died_at, report = improve(r.learner, r.died_at, found, told, updates)
+            share = 1.0 / max(1, done - schedule.averaged_from)
+            weights = flat(learner)
+            mean = r.mean + share * (weights - r.mean)
+            r = r._replace(learner=learner, died_at=died_at, mean=mean)
+            if done in marks:
+                r.checkpoints.append(np.asarray(weights))
+            seconds = past + time.monotonic() - began
+            progress.step(updates, env_steps, r.last_return.ravel())
+            if done in exams:
+                returns = evaluate(np.asarray(r.mean))
+                progress.evaluated(updates, returns)
+                if out is not None:
+                    _log(out, updates, env_steps, seconds, returns, r, report)
+                lines += 1
+            stop = interrupted.is_set()
+            if out is not None and (stop or time.monotonic() - saved > SNAPSHOT_S):
+                meta = {"round": done, "seconds": seconds, "lines": lines}
+                meta["checkpoints"] = len(r.checkpoints)
+                files.save_tree(out / SNAPSHOT, (r, worlds.snapshot()), meta, overwrite=True)
+                saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+    kept = np.array(sorted(marks)) * passes
+    return Trained(np.asarray(r.mean), np.stack(r.checkpoints), kept, np.asarray(r.died_at))
+
+
+SNAPSHOT_S = 120.0
+"""Seconds between snapshots."""
+
+
+# --- The parts of a round -----------------------------------------------------------------
+def _begin(family: Family, tasks: Tasks, learner, size: int) -> tuple[Run, Worlds]:
+    n, e, c = tasks.worlds.shape
+    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
+    worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
+    worlds.reset()
+    # episodes shall end at all times, not all at once
+    early = [np.random.default_rng(s).integers(0, family.horizon_steps, e) for s in tasks.seeds]
+    worlds.elapsed_steps = np.concatenate(early)
+    none, zero = np.zeros((n, size), np.float32), np.zeros((n, e))
+    return Run(learner, none, np.full(n, -1), zero, np.full((n, e), np.nan), []), worlds
+
+
+def _collect(act, worlds: Worlds, told, num_steps: int, r: Run) -> ppo.Round:
+    """Some steps of the worlds; returns are counted in `r`. Rounds lead with axis n."""
+    n, e = r.last_return.shape
+    # `update` splits a learner's key; acting folds other numbers into it
+    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 1), num_steps))(
+        r.learner.key
+    )
+    steps = []
+    for t in range(num_steps):
+        obs = worlds.obs.reshape(n, e, -1)
+        latent = np.asarray(act(obs, told, keys[:, t]))
+        step = worlds.step(np.tanh(latent).reshape(n * e, -1))
+        ended = step.terminated | step.truncated
+        parts = (step.reward, step.next_obs, step.terminated, ended)
+        reward, next_obs, terminated, over = (np.reshape(x, (n, e, *x.shape[1:])) for x in parts)
+        steps.append((obs, latent, reward, next_obs, terminated, over))
+        r.episode_return[:] += reward
+        r.last_return[over] = r.episode_return[over]
+        r.episode_return[over] = 0.0
+    stacked = (np.stack(part, axis=1) for part in zip(*steps, strict=True))
+    return ppo.Round(*(jnp.asarray(part, jnp.float32) for part in stacked))
+
+
+def _improve(cfg, learners, died_at, found: ppo.Round, told, updates):
+    """Every learner after a round, or as it was if a number of it stopped being finite."""
+
+    def one(old: ppo.PpoState, died_at, found, told):
+        new, report = ppo.update(cfg, old, found, told)
+        leaves = jax.tree.leaves(new._replace(key=jnp.zeros(())))
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+        alive = finite & (died_at < 0)
+        died_at = jnp.where(finite | (died_at >= 0), died_at, updates)
+        kept = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, old)
+        return kept, died_at, report
+
+    return jax.vmap(one)(learners, died_at, found, told)
+
+
+# --- On disk ------------------------------------------------------------------------------
+def _log(out: Path, updates: int, env_steps: int, seconds: float, returns, r: Run, report) -> None:
+    record = {
+        "updates": updates,
+        "env_steps": env_steps,
+        "seconds": round(seconds, 2),
+        "return": np.round(returns, 3).tolist(),
+        "train_return": np.round(r.last_return.mean(axis=1), 3).tolist(),
+        "died_at": np.asarray(r.died_at).tolist(),
+    }
+    for name, values in report._asdict().items():
+        record[name] = np.round(np.asarray(values, float), 5).tolist()
+    files.append_line(out / METRICS, record)
+
+
+def _resume(out: Path, fresh: Run, worlds: Worlds) -> tuple[Run, int, float, int]:
+    """The run as its snapshot left it, the rounds and seconds it has had, and its metrics' lines;
+    `fresh` where there is none. `worlds` are put where they were."""
+    if not (out / SNAPSHOT).exists():
+        (out / METRICS).unlink(missing_ok=True)  # of a run killed before its first snapshot
+        return fresh, 0, 0.0, 0
+    kept = files.read_meta(out / SNAPSHOT)["checkpoints"]
+    fresh = fresh._replace(checkpoints=[fresh.mean] * kept)
+    like = jax.eval_shape(lambda: (fresh, worlds.snapshot()))
+    (r, simulations), meta = files.load_tree(out / SNAPSHOT, like)
+    worlds.restore(simulations)
+    disk.cut_metrics(out, meta["lines"])
+    counts = {"episode_return": np.array(r.episode_return), "last_return": np.array(r.last_return)}
+    return r._replace(**counts), meta["round"], meta["seconds"], meta["lines"]
