@@ -73,7 +73,7 @@ ANT_DIR = SpecializedPreset(
     base_schedule=RoundSchedule(num_rounds=600),
     random_base_schedule=RoundSchedule(num_rounds=300),
     expert=PpoConfig(discount=0.97, warmup_rounds=10),
-    expert_schedule=RoundSchedule(num_rounds=100, num_envs=16, round_steps=64, average_from=0.8),
+    expert_schedule=RoundSchedule(num_rounds=60, num_envs=16, round_steps=64, average_from=0.5),
     critic=SacConfig(initial_alpha=0.05, usual_reward=1.0),
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
