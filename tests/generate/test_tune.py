@@ -18,6 +18,7 @@ from hyperpolicy.generate import critics, interpolate, tune
 from hyperpolicy.generate.tune import TuneConfig
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import sac
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.zoo import Zoo
@@ -102,6 +103,23 @@ def test_learners_leave_out_what_their_critics_do(zoo, kind):
     start = Start(zoo.finals, zoo.critics, zoo.log_alpha, usual_reward=1.0)
     with pytest.raises(BadSetting, match="leave out a reward of 1"):
         fleet.train(SacConfig(width=8), ANT, zoo.contexts, TINY, start)
+
+
+def test_ppo_tunes_within_its_budget(zoo, tmp_path):
+    config = replace(SHORT, learner="ppo", steps=1_800, ppo=PpoConfig(warmup_rounds=1))
+    start = interpolate.linear(zoo)
+    tuned = quietly(config, start, [[0.7], [2.0]], out=tmp_path / "run")
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line["env_steps"] for line in lines]
+    assert steps[0] == 0 and steps[-1] == 200 + 3 * 512  # an episode that looks, three rounds
+    found = returns(tuned.start, ANT, np.array([[0.7], [2.0]]), 1, EVALUATION_SEED)
+    np.testing.assert_allclose(lines[0]["return"], found.mean(axis=1), atol=0.5)
+    assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 1e-3
+    assert tuned.zoo.critics is None and Zoo.verify(tmp_path / "run/zoo") == []
+    with pytest.raises(BadSetting, match="which has none"):
+        tune.tune(replace(config, critics="nearest"), start, [[0.7]], zoo)
+    with pytest.raises(BadSetting, match="give at least 1224 steps"):
+        tune.tune(replace(config, steps=1_000), start, [[0.7]])
 
 
 def test_the_better_of_both_is_offered(run):

@@ -18,6 +18,7 @@ from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.generate.tune import TuneConfig
 from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, zoos
 from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.zoo import Zoo
 
@@ -172,9 +173,15 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
         steps=300,
         tuned_steps=300,
         critics_steps=280,
+        ppo_steps=1_300,
         hyplatent=HypLatentConfig(steps=100, batch=4),
         tune=TuneConfig(
-            sac=TdSacConfig(width=8), fill_steps=256, evaluate_every=20, episodes=1, judge_updates=2
+            sac=TdSacConfig(width=8),
+            ppo=PpoConfig(warmup_rounds=1),
+            fill_steps=256,
+            evaluate_every=20,
+            episodes=1,
+            judge_updates=2,
         ),
         random_start_steps=260,
     )
@@ -188,6 +195,7 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
         assert list(kinds) == [
             figure_6.SCRATCH,
             "35 tasks, critics random",
+            "35 tasks, PPO",
             "35 tasks, critics fitted",
         ]
         for kind, curves in kinds.items():
@@ -197,6 +205,7 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
     assert "35 tasks, critics fitted" in text and "steps to" in text
     assert [path.name for path in figure_6.draw(found)] == [
         "figure-6.png",
+        "ppo.png",
         "critics.png",
         "first-steps.png",
     ]

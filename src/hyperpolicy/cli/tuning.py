@@ -62,7 +62,8 @@ class Tune(Command):
             name: {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
             for i, name in enumerate(names[:4])
         }
-        title = f"{fam.name}: fine-tuning, critics: {self.config.critics}"
+        how = "PPO" if self.config.learner == "ppo" else f"critics: {self.config.critics}"
+        title = f"{fam.name}: fine-tuning, {how}"
         tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
         if self.video:
             self._film(fam, contexts, tuned, console)

@@ -111,6 +111,7 @@ def train_bases(
         raise BadZoo(
             f"base {i} stopped being finite at update {trained.died_at[i]}; lower the rates"
         )
+    assert trained.critics is not None and trained.log_alpha is not None  # SAC has both
     record = library_versions() | {
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),

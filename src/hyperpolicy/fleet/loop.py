@@ -32,8 +32,9 @@ class Trained(NamedTuple):
 
     weights: Float[np.ndarray, "n p"]
     """Averaged actor weights."""
-    critics: Float[np.ndarray, "n 2 q"]
-    log_alpha: Float[np.ndarray, " n"]
+    critics: Float[np.ndarray, "n 2 q"] | None
+    """Of the learners that have some."""
+    log_alpha: Float[np.ndarray, " n"] | None
     checkpoints: Float[np.ndarray, "k n p"]
     checkpoint_updates: Int[np.ndarray, " k"]
     states: Float[np.ndarray, "n s o"]

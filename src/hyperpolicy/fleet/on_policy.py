@@ -82,11 +82,11 @@ def train_base(
 
 def train_on_policy(
     cfg: ppo.PpoConfig,
-    critic: sac.SacConfig,
+    critic: sac.SacConfig | None,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     schedule: RoundSchedule,
-    start: Literal["own", "shared"] | Start = "own",
+    start: Literal["own", "shared"] | Start | Policies = "own",
     seed: int = 0,
     out: str | Path | None = None,
     provenance: dict | None = None,
@@ -94,7 +94,9 @@ def train_on_policy(
     """A zoo with one expert for each context, as `fleet.train` makes it, by PPO.
 
     `critic` are the settings of the critics fitted for each expert at the end, from the start's if
-    it has some. With `out`, the run resumes after a kill; the finished zoo lies in `out/zoo`.
+    it has some, on transitions of its own that no step count holds; with None there are none. Given
+    actors spend an episode on seeing what is normal, which counts. With `out`, the run resumes
+    after a kill; the finished zoo lies in `out/zoo`.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
@@ -102,7 +104,8 @@ def train_on_policy(
         BadSetting: critics of another width, or that leave out another usual reward than the
             start's; or `out` holds another run.
     """
-    _check_widths(cfg, critic)
+    if critic is not None:
+        _check_widths(cfg, critic)
     contexts = family.context.check(contexts)
     n = len(contexts)
     worlds = np.repeat(contexts[:, None], schedule.num_envs, axis=1)
@@ -114,7 +117,8 @@ def train_on_policy(
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)
-    if isinstance(start, Start):
+    spent = 0 if isinstance(start, str) else family.horizon_steps
+    if not isinstance(start, str):
         learner = _given(cfg, family, contexts, start, spec, seeds, critic)
     else:
         learner = _fresh(cfg, family, 0, seeds if start == "own" else np.full(n, seed), seeds)
@@ -127,12 +131,25 @@ def train_on_policy(
         learner,
         partial(evaluate, family, spec, contexts, schedule.episodes),
         out,
+        spent=spent,
     )
-    found = _judged(critic, family, contexts, schedule, trained, spec, start, seed)
+    policies = Policies(trained.weights, spec)
+    critics = log_alpha = None
+    if critic is not None:
+        critics, log_alpha = _judged(critic, family, contexts, policies, start, seed)
+    found = loop.Trained(
+        weights=trained.weights,
+        critics=critics,
+        log_alpha=log_alpha,
+        checkpoints=trained.checkpoints,
+        checkpoint_updates=trained.checkpoint_updates,
+        states=trained.states,
+        died_at=trained.died_at,
+    )
     record = _record("train_on_policy", cfg, critic, schedule) | {
         "start": start if isinstance(start, str) else "given",
         "seed": seed,
-        "env_steps_per_expert": schedule.env_steps,
+        "env_steps_per_expert": spent + schedule.env_steps,
         "updates_per_expert": schedule.num_rounds * cfg.epochs * cfg.minibatches,
     }
     updates = record["updates_per_expert"]
@@ -152,7 +169,7 @@ def _record(made_by: str, cfg, critic, schedule) -> dict:
     return library_versions() | {
         "made_by": f"fleet.{made_by}",
         "ppo": asdict(cfg),
-        "sac": asdict(critic),
+        "sac": asdict(critic) if critic else {},
         "schedule": asdict(schedule),
     }
 
@@ -169,33 +186,33 @@ def _fresh(cfg, family: Family, d: int, networks, seeds=None) -> ppo.PpoState:
     return jax.jit(jax.vmap(one))(jnp.asarray(networks, jnp.uint32), jnp.asarray(seeds, jnp.uint32))
 
 
-def _given(cfg, family: Family, contexts, start: Start, spec, seeds, critic) -> ppo.PpoState:
+def _given(cfg, family: Family, contexts, start, spec, seeds, critic) -> ppo.PpoState:
     """Learners that go on from given actors, which see for themselves what is normal."""
-    if start.policies.spec != spec or len(start.policies) != len(contexts):
+    policies = start if isinstance(start, Policies) else start.policies
+    if policies.spec != spec or len(policies) != len(contexts):
         raise BadZoo(
-            f"start holds {len(start.policies)} policies of {start.policies.spec}; "
-            f"{len(contexts)} of {spec} are needed"
+            f"start holds {len(policies)} policies of {policies.spec}; {len(contexts)} of {spec} "
+            "are needed"
         )
-    if start.usual_reward != critic.usual_reward:
+    if isinstance(start, Start) and critic and start.usual_reward != critic.usual_reward:
         raise BadSetting(
             f"start's critics leave out a reward of {start.usual_reward} a step, the settings "
             f"say {critic.usual_reward}; give the same"
         )
-    rows = experience(start.policies, family, contexts, family.horizon_steps, 1, int(seeds[0]))
+    rows = experience(policies, family, contexts, family.horizon_steps, 1, int(seeds[0]))
     obs = jnp.asarray(rows[..., : family.obs_size].reshape(-1, family.obs_size))
 
     def one(weights, own):
         key = jax.random.fold_in(jax.random.key(own), 8)
         return ppo.start_from(cfg, spec.unflatten(weights), obs, key)
 
-    return jax.jit(jax.vmap(one))(
-        jnp.asarray(start.policies.weights), jnp.asarray(seeds, jnp.uint32)
-    )
+    begin = jax.jit(jax.vmap(one))
+    return begin(jnp.asarray(policies.weights), jnp.asarray(seeds, jnp.uint32))
 
 
-def _judged(critic, family, contexts, schedule, trained, spec, start, seed) -> loop.Trained:
-    """What training left behind, with critics fitted on what the experts do, and some states."""
-    policies, n = Policies(trained.weights, spec), len(contexts)
+def _judged(critic, family: Family, contexts, policies: Policies, start, seed: int):
+    """Critics fitted on what the experts do, and their temperatures."""
+    n, num_updates = len(contexts), FIT_UPDATES
     if isinstance(start, Start):
         begin = start._replace(policies=policies)
     else:
@@ -203,22 +220,10 @@ def _judged(critic, family, contexts, schedule, trained, spec, start, seed) -> l
         fresh = np.asarray(twins.flatten(twins.init(jax.random.key(seed))))
         log_alpha = np.full(n, np.log(critic.initial_alpha), np.float32)
         begin = Start(policies, np.stack([fresh] * n), log_alpha, critic.usual_reward)
+        num_updates = 2 * FIT_UPDATES
     rows = experience(policies, family, contexts, 2 * family.horizon_steps, 8, seed)
-    updates = FIT_UPDATES if isinstance(start, Start) else 2 * FIT_UPDATES
-    fitted = fit_critics(critic, family, contexts, begin, rows, updates, seed=seed)
-    chosen = [
-        own[np.random.default_rng([seed, i]).integers(0, len(own), schedule.num_states)]
-        for i, own in enumerate(rows)
-    ]
-    return loop.Trained(
-        weights=trained.weights,
-        critics=fitted.critics,
-        log_alpha=begin.log_alpha,
-        checkpoints=trained.checkpoints,
-        checkpoint_updates=trained.checkpoint_updates,
-        states=np.stack(chosen)[..., : family.obs_size],
-        died_at=trained.died_at,
-    )
+    fitted = fit_critics(critic, family, contexts, begin, rows, num_updates, seed=seed)
+    return fitted.critics, begin.log_alpha
 
 
 FIT_UPDATES = 4_000

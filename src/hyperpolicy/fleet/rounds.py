@@ -92,6 +92,8 @@ class Trained(NamedTuple):
     """Averaged weights of the plain actors."""
     checkpoints: Float[np.ndarray, "k n p"]
     checkpoint_updates: Int[np.ndarray, " k"]
+    states: Float[np.ndarray, "n s o"]
+    """Observations of the last round."""
     died_at: Int[np.ndarray, " n"]
 
 
@@ -105,11 +107,13 @@ def run(
     evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]],
     out: Path | None = None,
     label: str = "experts",
+    spent: int = 0,
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
-    `encoded` is what the policies are told of their worlds' contexts, d = 0 numbers if nothing.
-    `metrics.jsonl` in `out` gets one line an evaluation. Ctrl-C writes a snapshot, then raises
+    `encoded` is what the policies are told of their worlds' contexts, d = 0 numbers if nothing;
+    `spent` are environment steps each of them has cost already. `metrics.jsonl` in `out` gets one
+    line an evaluation, the first before any step. Ctrl-C writes a snapshot, then raises
     KeyboardInterrupt.
     """
     library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
@@ -117,7 +121,7 @@ def run(
     spec, told = ppo.policy_spec(cfg, i, a), jnp.asarray(encoded, jnp.float32)
     act, improve = jax.jit(jax.vmap(ppo.act)), jax.jit(partial(_improve, cfg))
     flat = jax.jit(jax.vmap(lambda state: spec.flatten(ppo.plain(state))))
-    r, worlds = _begin(family, tasks, learner, spec.size)
+    r, worlds = _begin(family, tasks, learner, np.asarray(flat(learner)))
     begun, past, lines = 0, 0.0, 0
     if out is not None:
         r, begun, past, lines = _resume(out, r, worlds)
@@ -126,38 +130,53 @@ def run(
     marks = set(schedule.due(schedule.num_checkpoints, schedule.averaged_from))
     exams = set(schedule.due(schedule.num_evaluations))
     steps_a_round = schedule.round_steps * schedule.num_envs
+
+    def examine(done: int, report: ppo.Report | None = None) -> None:
+        returns = evaluate(np.asarray(r.mean))
+        progress.evaluated(done * passes, returns)
+        if out is not None:
+            seconds = past + time.monotonic() - began
+            env_steps = spent + done * steps_a_round if done else 0
+            _log(out, done * passes, env_steps, seconds, returns, r, report)
+
     with (
         FleetProgress(label, n, schedule.num_rounds * passes, 1) as progress,
         deferred_interrupt() as interrupted,
     ):
+        if begun == 0:
+            examine(0)
+            lines += 1
         for done in range(begun + 1, schedule.num_rounds + 1):
-            updates, env_steps = done * passes, done * steps_a_round
             found = _collect(partial(act, r.learner), worlds, told, schedule.round_steps, r)
-            learner, died_at, report = improve(r.learner, r.died_at, found, told, updates)
+            learner, died_at, report = improve(r.learner, r.died_at, found, told, done * passes)
             share = 1.0 / max(1, done - schedule.averaged_from)
             weights = flat(learner)
             mean = r.mean + share * (weights - r.mean)
             r = r._replace(learner=learner, died_at=died_at, mean=mean)
             if done in marks:
                 r.checkpoints.append(np.asarray(weights))
-            seconds = past + time.monotonic() - began
-            progress.step(updates, env_steps, r.last_return.ravel())
+            progress.step(done * passes, done * steps_a_round, r.last_return.ravel())
             if done in exams:
-                returns = evaluate(np.asarray(r.mean))
-                progress.evaluated(updates, returns)
-                if out is not None:
-                    _log(out, updates, env_steps, seconds, returns, r, report)
+                examine(done, report)
                 lines += 1
+            if done == schedule.num_rounds:
+                break  # the caller saves what came of it
             stop = interrupted.is_set()
             if out is not None and (stop or time.monotonic() - saved > SNAPSHOT_S):
-                meta = {"round": done, "seconds": seconds, "lines": lines}
+                seconds = past + time.monotonic() - began
+                meta = {"round": done, "lines": lines, "seconds": seconds}
                 meta["checkpoints"] = len(r.checkpoints)
                 files.save_tree(out / SNAPSHOT, (r, worlds.snapshot()), meta, overwrite=True)
                 saved = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
-    kept = np.array(sorted(marks)) * passes
-    return Trained(np.asarray(r.mean), np.stack(r.checkpoints), kept, np.asarray(r.died_at))
+    return Trained(
+        weights=np.asarray(r.mean),
+        checkpoints=np.stack(r.checkpoints),
+        checkpoint_updates=np.array(sorted(marks)) * passes,
+        states=_some(np.asarray(found.obs), schedule.num_states, tasks.seeds),
+        died_at=np.asarray(r.died_at),
+    )
 
 
 SNAPSHOT_S = 120.0
@@ -165,7 +184,7 @@ SNAPSHOT_S = 120.0
 
 
 # --- The parts of a round -----------------------------------------------------------------
-def _begin(family: Family, tasks: Tasks, learner, size: int) -> tuple[Run, Worlds]:
+def _begin(family: Family, tasks: Tasks, learner, weights) -> tuple[Run, Worlds]:
     n, e, c = tasks.worlds.shape
     seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
     worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
@@ -173,8 +192,8 @@ def _begin(family: Family, tasks: Tasks, learner, size: int) -> tuple[Run, World
     # episodes shall end at all times, not all at once
     early = [np.random.default_rng(s).integers(0, family.horizon_steps, e) for s in tasks.seeds]
     worlds.elapsed_steps = np.concatenate(early)
-    none, zero = np.zeros((n, size), np.float32), np.zeros((n, e))
-    return Run(learner, none, np.full(n, -1), zero, np.full((n, e), np.nan), []), worlds
+    alive, zero = np.full(n, -1, np.int32), np.zeros((n, e))
+    return Run(learner, weights, alive, zero, np.full((n, e), np.nan), []), worlds
 
 
 def _collect(act, worlds: Worlds, told, num_steps: int, r: Run) -> ppo.Round:
@@ -215,6 +234,12 @@ def _improve(cfg, learners, died_at, found: ppo.Round, told, updates):
     return jax.vmap(one)(learners, died_at, found, told)
 
 
+def _some(obs: Float[np.ndarray, "n t e o"], num: int, seeds) -> Float[np.ndarray, "n s o"]:
+    rows = obs.reshape(len(obs), -1, obs.shape[-1])
+    picks = [np.random.default_rng(s).integers(0, rows.shape[1], num) for s in seeds]
+    return np.stack([own[pick] for own, pick in zip(rows, picks, strict=True)])
+
+
 # --- On disk ------------------------------------------------------------------------------
 def _log(out: Path, updates: int, env_steps: int, seconds: float, returns, r: Run, report) -> None:
     record = {
@@ -225,7 +250,7 @@ def _log(out: Path, updates: int, env_steps: int, seconds: float, returns, r: Ru
         "train_return": np.round(r.last_return.mean(axis=1), 3).tolist(),
         "died_at": np.asarray(r.died_at).tolist(),
     }
-    for name, values in report._asdict().items():
+    for name, values in report._asdict().items() if report else ():
         record[name] = np.round(np.asarray(values, float), 5).tolist()
     files.append_line(out / METRICS, record)
 

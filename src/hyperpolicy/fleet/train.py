@@ -207,9 +207,9 @@ def make_zoo(family, spec, contexts, num_updates: int, trained, provenance: dict
         final=np.arange((k + 1) * x) >= k * x,
         returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
         contexts=contexts[alive],
-        critics=_stored(trained.critics[alive]),
+        critics=None if trained.critics is None else _stored(trained.critics[alive]),
         states=_stored(trained.states[alive]),
-        log_alpha=trained.log_alpha[alive],
+        log_alpha=None if trained.log_alpha is None else trained.log_alpha[alive],
         provenance=provenance,
     )
 

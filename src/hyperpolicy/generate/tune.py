@@ -11,8 +11,9 @@ decides is where the critics start, which the paper leaves random:
     fitted        the nearest expert's, then trained offline to judge the generated actor, on
                   transitions of the neighboring experts relabeled for its context
 
-All but the first two need the zoo the generator was fitted on. Interactions at the tuned contexts
-count from the first one, whatever they are used for.
+All but the first two need the zoo the generator was fitted on. With `learner="ppo"` there are no
+critics of actions: a value network learns first, while the actor rests. Interactions at the tuned
+contexts count from the first one, whatever they are used for.
 """
 
 import warnings
@@ -27,12 +28,13 @@ from jaxtyping import Float
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.fleet import Schedule, Start
+from hyperpolicy.fleet import RoundSchedule, Schedule, Start
 from hyperpolicy.fleet.judging import fit_critics
 from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.zoo import Zoo
@@ -46,6 +48,9 @@ REPORT_SEED = 31
 class TuneConfig:
     steps: int = 50_000
     """Environment steps at each context, all counted."""
+    learner: Literal["td-sac", "ppo"] = "td-sac"
+    """GenHyper's, or `rl/ppo.py`, which goes in small steps along what paid off: better for actors
+    with little noise, such as PPO's own."""
     critics: CriticStart = "warm-up"
     """Where the critics start."""
     sac: TdSacConfig = field(
@@ -53,8 +58,10 @@ class TuneConfig:
     )
     """The learner; its width is the generator's, its usual reward that of given critics, and its
     warm-up is for `warm-up` critics only."""
+    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(discount=0.97, warmup_rounds=4))
+    """The other learner."""
     fill_steps: int = 1_000
-    """Steps the generated policy collects before the first update."""
+    """Steps the generated policy collects before the first update; without meaning for PPO."""
     evaluate_every: int = 2_500
     """Steps between two evaluations."""
     episodes: int = 5
@@ -63,6 +70,29 @@ class TuneConfig:
     """Training experts whose transitions `fitted` critics learn from."""
     judge_updates: int = 4_000
     """Offline updates of `fitted` critics."""
+
+    def rounds(self, horizon_steps: int) -> RoundSchedule:
+        """Rounds of 512 steps in eight worlds, after an episode that only looks; the weights of
+        the last tenth are averaged.
+
+        Raises:
+            BadSetting: a budget too small to learn from one round.
+        """
+        num_rounds = (self.steps - horizon_steps) // 512
+        if num_rounds <= self.ppo.warmup_rounds or self.evaluate_every < 1:
+            raise BadSetting(
+                f"steps={self.steps}, evaluate_every={self.evaluate_every}: PPO rests for "
+                f"{self.ppo.warmup_rounds} rounds of 512 steps; give at least "
+                f"{horizon_steps + 512 * (self.ppo.warmup_rounds + 1)} steps"
+            )
+        return RoundSchedule(
+            num_rounds=num_rounds,
+            num_envs=8,
+            round_steps=64,
+            num_checkpoints=1,
+            num_evaluations=max(1, round(self.steps / self.evaluate_every)),
+            episodes=self.episodes,
+        )
 
     def schedule(self) -> Schedule:
         """One world and one update a step; the weights of the last tenth are averaged.
@@ -130,15 +160,11 @@ def tune(
     Warns:
         UserWarning: a tuned policy is worse than its start; both are in the result.
     """
-    fam, schedule = family(generator.family), config.schedule()
+    fam = family(generator.family)
     contexts = fam.context.check(contexts)
     policies = generator.generate(contexts, seed)
-    cfg = learner(config, generator)
-    start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
-    if isinstance(start, Start):  # with critics that left something out
-        cfg = replace(cfg, usual_reward=start.usual_reward)
-    origin = {"generator": generator.provenance, "critics": config.critics}
-    tuned = fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
+    train = LEARNERS[config.learner]
+    tuned = train(config, fam, policies, contexts, zoo, generator, seed, out)
     kept = tuned.contexts.shape == contexts.shape
     if not kept:
         raise BadZoo("a tuned policy's numbers stopped being finite; lower the learning rates")
@@ -151,6 +177,29 @@ def tune(
             stacklevel=2,
         )
     return result
+
+
+def _td_sac(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, out) -> Zoo:
+    schedule, cfg = config.schedule(), learner(config, generator)
+    start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
+    if isinstance(start, Start):  # with critics that left something out
+        cfg = replace(cfg, usual_reward=start.usual_reward)
+    origin = {"generator": generator.provenance, "critics": config.critics}
+    return fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
+
+
+def _ppo(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, out) -> Zoo:
+    if config.critics != "warm-up":
+        raise BadSetting(
+            f"critics={config.critics!r} with learner='ppo', which has none; leave them out"
+        )
+    width = learner(config, generator).width
+    cfg, rounds = replace(config.ppo, width=width), config.rounds(fam.horizon_steps)
+    origin = {"generator": generator.provenance}
+    return fleet.train_on_policy(cfg, None, fam, contexts, rounds, policies, seed, out, origin)
+
+
+LEARNERS: dict[str, Callable[..., Zoo]] = {"td-sac": _td_sac, "ppo": _ppo}
 
 
 def learner(config: TuneConfig, generator: Generator) -> TdSacConfig:

@@ -4,6 +4,7 @@ under every way to begin its critics.
     tasks     ids 6 and 41 of Ant-Dir, 7 and 23 of Cheetah-Vel; none of them in any training set
     starts    scratch; HypLatent on 15, 25, 35 random training tasks, critics random (as published)
     critics   the start of 35 tasks with critics warmed up, of neighbors, generated, fitted offline
+    PPO       the same three starts, tuned without critics of actions
 
 Each curve is a fleet of its own (tasks × seeds), saved as it goes; the same call resumes.
 """
@@ -11,6 +12,7 @@ Each curve is a fleet of its own (tasks × seeds), saved as it goes; the same ca
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +35,8 @@ from hyperpolicy.zoo import Zoo
 
 TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
 SCRATCH = "SAC from scratch"
+Kind = CriticStart | Literal["ppo"]
+"""How a start is tuned."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Figure6Config:
     """Environment steps of generated starts whose critics are random."""
     critics_steps: int = 100_000
     """Environment steps of the other critics' curves."""
+    ppo_steps: int = 100_000
+    """Environment steps of the starts tuned by PPO."""
     first_steps: int = 10_000
     """How many of them the enlarged picture shows, and in which dips count."""
     hyplatent: HypLatentConfig = field(
@@ -102,7 +108,7 @@ def run(config: Figure6Config) -> Figure6:
     for count in config.counts:
         found = source(config, grid, count)
         generator = start_of(config, found, count)
-        kinds: tuple[CriticStart, ...] = ("random",)
+        kinds: tuple[Kind, ...] = ("random", "ppo")
         if count == max(config.counts):
             kinds += config.critics
         for kind in kinds:
@@ -121,9 +127,9 @@ def run(config: Figure6Config) -> Figure6:
     )
 
 
-def label(count: int, kind: CriticStart) -> str:
+def label(count: int, kind: Kind) -> str:
     """A curve's name."""
-    return f"{count} tasks, critics {kind}"
+    return f"{count} tasks, " + ("PPO" if kind == "ppo" else f"critics {kind}")
 
 
 def rows_of(config: Figure6Config, task: int) -> slice:
@@ -149,7 +155,7 @@ def scratch(config: Figure6Config, contexts) -> Path:
 
 def fine_tune(
     config: Figure6Config,
-    kind: CriticStart,
+    kind: Kind,
     generator: Generator,
     found: Source,
     contexts,
@@ -157,11 +163,13 @@ def fine_tune(
 ) -> Path:
     """The generator's policies, one a task and seed, tuned; their metrics."""
     out = config.out / f"{count}-tasks-{kind}"
-    published = kind == "random"
-    steps = config.tuned_steps if published else config.critics_steps
-    setting = replace(config.tune, steps=steps, critics=kind)
-    if published:
-        setting = replace(setting, sac=TdSacConfig(width=config.tune.sac.width))
+    if kind == "ppo":
+        setting = replace(config.tune, steps=config.ppo_steps, learner="ppo", critics="warm-up")
+    elif kind == "random":  # as published
+        published = TdSacConfig(width=config.tune.sac.width)
+        setting = replace(config.tune, steps=config.tuned_steps, critics=kind, sac=published)
+    else:
+        setting = replace(config.tune, steps=config.critics_steps, critics=kind)
     tune(setting, generator, np.repeat(contexts, config.seeds, axis=0), found.train, out=out)
     return out / "metrics.jsonl"
 
@@ -250,10 +258,13 @@ def draw(found: Figure6) -> list[Path]:
     levels = {task: {"the task's own expert": expert} for task, expert in found.experts.items()}
     published = {SCRATCH, *(label(count, "random") for count in config.counts)}
     most = max(config.counts)
-    ours = {label(most, kind) for kind in ("random", *config.critics)}
+    kinds: tuple[Kind, ...] = ("random", "ppo", *config.critics)
+    ours = {label(most, kind) for kind in kinds}
+    ppo = {SCRATCH, *(label(count, "ppo") for count in config.counts)}
     made = []
     for name, chosen, until in (
         ("figure-6.png", published, None),
+        ("ppo.png", ppo, None),
         ("critics.png", ours, None),
         ("first-steps.png", ours, config.first_steps),
     ):
