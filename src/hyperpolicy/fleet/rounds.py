@@ -15,11 +15,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy import files
+from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family, Worlds
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.fleet import disk
 from hyperpolicy.fleet.disk import METRICS, SNAPSHOT, Tasks
 from hyperpolicy.fleet.loop import deferred_interrupt
+from hyperpolicy.fleet.member import EXPERTS, SAME, place
 from hyperpolicy.progress import FleetProgress
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import ppo
@@ -119,14 +121,20 @@ def run(
     library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
     i, a = family.obs_size + encoded.shape[2], family.action_size
     spec, told = ppo.policy_spec(cfg, i, a), jnp.asarray(encoded, jnp.float32)
-    act, improve = jax.jit(jax.vmap(ppo.act)), jax.jit(partial(_improve, cfg))
+    n, passes = len(tasks.seeds), cfg.epochs * cfg.minibatches
+    mesh = expert_mesh(n)
+    mesh = mesh if n % mesh.size == 0 else expert_mesh(1)
+    ins = (EXPERTS, EXPERTS, EXPERTS, EXPERTS, SAME)
+    shard = partial(jax.shard_map, mesh=mesh, in_specs=ins, out_specs=EXPERTS, check_vma=False)
+    act, improve = jax.jit(jax.vmap(ppo.act)), jax.jit(shard(partial(_improve, cfg)))
     flat = jax.jit(jax.vmap(lambda state: spec.flatten(ppo.plain(state))))
     r, worlds = _begin(family, tasks, learner, np.asarray(flat(learner)))
     begun, past, lines = 0, 0.0, 0
     if out is not None:
         r, begun, past, lines = _resume(out, r, worlds)
+    r = r._replace(learner=place(r.learner, mesh), died_at=place(jnp.asarray(r.died_at), mesh))
+    told = place(told, mesh)
     began = saved = time.monotonic()
-    n, passes = len(tasks.seeds), cfg.epochs * cfg.minibatches
     marks = set(schedule.due(schedule.num_checkpoints, schedule.averaged_from))
     exams = set(schedule.due(schedule.num_evaluations))
     steps_a_round = schedule.round_steps * schedule.num_envs
@@ -148,6 +156,7 @@ def run(
             lines += 1
         for done in range(begun + 1, schedule.num_rounds + 1):
             found = _collect(partial(act, r.learner), worlds, told, schedule.round_steps, r)
+            found = place(found, mesh)
             learner, died_at, report = improve(r.learner, r.died_at, found, told, done * passes)
             share = 1.0 / max(1, done - schedule.averaged_from)
             weights = flat(learner)

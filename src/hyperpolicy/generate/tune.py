@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from tyro.conf import Suppress
 
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
@@ -58,8 +59,10 @@ class TuneConfig:
     )
     """The learner; its width is the generator's, its usual reward that of given critics, and its
     warm-up is for `warm-up` critics only."""
-    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(discount=0.97, warmup_rounds=4))
-    """The other learner."""
+    ppo: Suppress[PpoConfig] = field(
+        default_factory=lambda: PpoConfig(discount=0.97, warmup_rounds=4)
+    )
+    """The other learner; no options of the command line, whose names are the first one's."""
     fill_steps: int = 1_000
     """Steps the generated policy collects before the first update; without meaning for PPO."""
     evaluate_every: int = 2_500
