@@ -186,6 +186,7 @@ def test_experts_go_on_from_a_base(whole, tmp_path):
     np.testing.assert_array_equal(again.weights, zoo.weights)
 
 
+@pytest.mark.slow
 def test_an_expert_alone_is_the_same(whole):
     """Expert 1 of three, with its own seeds and its own normal observations."""
     together = specialize("own")
@@ -232,6 +233,7 @@ def test_starts_that_do_not_fit_are_refused(whole):
         specialize(start._replace(usual_reward=0.0))
 
 
+@pytest.mark.slow
 def test_a_preset_trains_experts_by_ppo(tmp_path):
     grid = ANT.grid("macaw")
     preset = replace(
