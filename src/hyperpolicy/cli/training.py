@@ -14,6 +14,7 @@ from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.generate.tune import CriticStart
 from hyperpolicy.rl.sac import SacConfig
 
 
@@ -265,8 +266,12 @@ class Figure6(Command):
     """Environment steps of SAC from scratch."""
     tuned_steps: int = 200_000
     """Environment steps of generated starts whose critics are random."""
+    critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
+    """Ways to begin the critics, beside random ones, for the largest count."""
     critics_steps: int = 100_000
     """Environment steps of the other ways to begin the critics."""
+    ppo_steps: int = 100_000
+    """Environment steps of the starts tuned by PPO."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
@@ -285,7 +290,9 @@ class Figure6(Command):
                 counts=self.counts,
                 steps=self.steps,
                 tuned_steps=self.tuned_steps,
+                critics=self.critics,
                 critics_steps=self.critics_steps,
+                ppo_steps=self.ppo_steps,
             )
         )
         page, text = self.out / name / "figure-6.md", recipe.markdown(found)
