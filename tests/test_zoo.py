@@ -94,6 +94,13 @@ def test_files_beside_a_zoo_are_verified_too(tmp_path):
     assert Zoo.verify(tmp_path / "z") == ["base.safetensors does not match its checksum"]
 
 
+def test_only_goes_round_the_circle():
+    """The authors' directions end where they began, and worlds wrap them."""
+    zoo = replace(make_zoo(), family="ant-dir", contexts=np.array([[0.0], [1.0], [2.0]]))
+    found = zoo.only([[2 * np.pi], [1.0]])
+    np.testing.assert_array_equal(found.contexts[:, 0], [0.0, 1.0])
+
+
 def test_only_picks_experts_in_the_order_asked():
     zoo = make_zoo()
     few = zoo.only([[1.5], [0.5]])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import files
+from hyperpolicy.envs import family
 from hyperpolicy.errors import AlreadyExists, BadZoo, HyperpolicyError
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
@@ -82,13 +83,13 @@ class Zoo:
         return self.provenance.get("sac", {}).get("usual_reward", 0.0)
 
     def only(self, contexts) -> "Zoo":
-        """The experts at `contexts` [k, c], in that order, with all their rows.
+        """The experts at `contexts` [k, c], in that order, with all their rows; directions wrap.
 
         Raises:
             BadZoo: no expert stands at one of the contexts.
         """
         contexts = np.asarray(contexts, np.float64)
-        gaps = np.abs(self.contexts[None] - contexts[:, None]).max(axis=-1)
+        gaps = family(self.family).context.distance(contexts, self.contexts)
         chosen = gaps.argmin(axis=1)
         missing = gaps.min(axis=1) > 1e-6
         if missing.any():
