@@ -68,10 +68,11 @@ CHEETAH_VEL = SpecializedPreset(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
     ),
 )
+ANT_BASE = RoundSchedule(num_rounds=600)
 ANT_DIR = SpecializedPreset(
     base=PpoConfig(discount=0.97),
-    base_schedule=RoundSchedule(num_rounds=600),
-    random_base_schedule=RoundSchedule(num_rounds=300),
+    base_schedule=ANT_BASE,
+    random_base_schedule=ANT_BASE,
     expert=PpoConfig(value_width=64, discount=0.97, warmup_rounds=10),
     expert_schedule=RoundSchedule(num_rounds=60, num_envs=16, round_steps=64, average_from=0.5),
     critic=SacConfig(initial_alpha=0.05, usual_reward=1.0),
