@@ -2,7 +2,8 @@
 
 For every cell the zoos it needs are taken from where they ship, or trained; then every generator
 and every trivial row is scored (`zero_shot`). Zoos and cells are saved as they are done. After
-`minutes` no new zoo or cell is begun; the same call goes on with those that are left.
+`minutes` no new zoo or cell is begun; the same call goes on with those that are left. With
+`minutes=0` the page is made of what there is.
 """
 
 import time
@@ -65,12 +66,12 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
     done: dict[Cell, Comparison] = {}
     left: list[Cell] = []
     for cell in cells(config):
-        if left or time.monotonic() - began > 60.0 * config.minutes:
-            left.append(cell)
-            continue
         table = table_config(config, cell)
         path = table.out / f"{cell.kind}-{cell.split}.json"
         if not path.exists():
+            if time.monotonic() - began > 60.0 * config.minutes:
+                left.append(cell)
+                continue
             provide(config, cell)
         done[cell] = zero_shot.run(table)[cell.kind, cell.split]
     return done, left
