@@ -142,6 +142,7 @@ def test_critics_come_to_know_what_a_policy_is_worth():
     assert worth.mean() > 3.0  # fresh critics say about zero
 
 
+@pytest.mark.slow
 def test_a_preset_takes_a_schedule_of_its_learners_kind(tmp_path):
     grid = ANT.grid("macaw")
     on = replace(zoos.SMOKE, base=CFG, base_schedule=SHORT, critic=CRITIC)
@@ -214,6 +215,7 @@ def test_fresh_experts_share_one_start_or_have_their_own():
         assert not np.array_equal(keys[0], keys[1])
 
 
+@pytest.mark.slow
 def test_one_broken_expert_leaves_the_others(whole):
     start = fleet.fold(whole, ANT, POOL)
     weights = start.policies.weights.copy()

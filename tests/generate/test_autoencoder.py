@@ -36,6 +36,7 @@ def test_warm_restarts():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_seed_learns_to_rebuild(zoo):
     fitted = autoencoder.fit(AutoencoderConfig(dim=16, steps=1270, batch=16), zoo, (0, 1))
     weights = jnp.asarray(zoo.weights)

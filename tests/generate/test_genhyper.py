@@ -154,6 +154,7 @@ def test_each_seed_has_its_directory(two, out):
     np.testing.assert_array_equal(loaded.generate(v).weights, two[1].generate(v).weights)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal(alone, zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
     monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)

@@ -105,6 +105,7 @@ def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
     )
 
 
+@pytest.mark.slow
 def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch):
     configs = [
         tiny_table(shipped, tmp_path, "specialized", "full"),
@@ -137,6 +138,7 @@ def test_missing_zoos_say_how_to_make_them(tmp_path):
         table.run(table.TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
     """Fitting, table, pictures; the shipped generator is stood in for by one of this zoo's size."""
     train = Zoo.load(shipped / "specialized-full")
