@@ -14,7 +14,7 @@ from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
-from hyperpolicy.generate.tune import CriticStart
+from hyperpolicy.generate.tune import CriticStart, TuneConfig
 from hyperpolicy.rl.sac import SacConfig
 
 
@@ -272,6 +272,8 @@ class Figure6(Command):
     """Environment steps of the other ways to begin the critics."""
     ppo_steps: int = 100_000
     """Environment steps of the starts tuned by PPO."""
+    episodes: int = 5
+    """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
@@ -293,6 +295,7 @@ class Figure6(Command):
                 critics=self.critics,
                 critics_steps=self.critics_steps,
                 ppo_steps=self.ppo_steps,
+                tune=TuneConfig(episodes=self.episodes),
             )
         )
         page, text = self.out / name / "figure-6.md", recipe.markdown(found)
