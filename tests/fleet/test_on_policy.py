@@ -58,7 +58,7 @@ def test_a_base_folds_into_policies_and_critics_for_its_contexts(whole, tmp_path
     assert start.policies.spec.obs == 27 and start.critics.shape[:2] == (2, 2)
     assert start.usual_reward == 1.0  # what its critics leave out
     np.testing.assert_allclose(start.log_alpha, np.log(0.05), rtol=1e-6)
-    assert whole.provenance["env_steps"] == 4 * 4 * 6
+    assert whole.provenance["env_steps"] == 4 * 4 * 6 + 2 * 200 * 4 * 3  # training, critics
     assert whole.provenance["updates"] == 4 * 2 * 2
     read = Base.load(whole.save(tmp_path / "base.safetensors"))
     np.testing.assert_array_equal(read.policy.weights, whole.policy.weights)
@@ -180,7 +180,7 @@ def test_experts_go_on_from_a_base(whole, tmp_path):
     assert not np.allclose(zoo.critics, start.critics)  # they went on
     assert zoo.usual_reward == 1.0
     assert sorted(set(zoo.updates.tolist())) == [12, 16]
-    assert zoo.provenance["env_steps_per_expert"] == 200 + 4 * 4 * 2
+    assert zoo.provenance["env_steps_per_expert"] == 200 + 4 * 4 * 2 + 16 * 200
     moved = specialize(start)
     assert np.abs(moved.finals.weights - start.policies.weights).max() > 1e-3
     again = specialize(start, tmp_path / "run", resting)  # finished

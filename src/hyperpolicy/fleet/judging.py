@@ -65,6 +65,15 @@ def fit_critics(
     return start._replace(critics=found)
 
 
+WORLDS = 4
+"""Worlds of each context in which a base is watched for two episodes."""
+
+
+def judging_steps(family: Family, num_contexts: int) -> int:
+    """Environment steps that `judge` spends."""
+    return 2 * family.horizon_steps * WORLDS * num_contexts
+
+
 def judge(
     cfg: sac.SacConfig,
     family: Family,
@@ -74,7 +83,7 @@ def judge(
     seed: int = 0,
     num_updates: int = 20_000,
     batch: int = 256,
-    worlds: int = 4,
+    worlds: int = WORLDS,
 ) -> Base:
     """A base around one context-conditioned policy, with critics fitted on what it does in its
     training contexts, each transition relabeled with any of them."""

@@ -19,7 +19,7 @@ from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, loop, rounds
 from hyperpolicy.fleet.bases import Base, cycle, evaluate_bases
-from hyperpolicy.fleet.judging import fit_critics, judge
+from hyperpolicy.fleet.judging import fit_critics, judge, judging_steps
 from hyperpolicy.fleet.rounds import RoundSchedule
 from hyperpolicy.fleet.train import Start, describe, evaluate, make_zoo
 from hyperpolicy.nets.policy import Policies
@@ -73,7 +73,7 @@ def train_base(
             f"the base stopped being finite at update {trained.died_at[0]}; lower the rates"
         )
     record = _record("train_base", cfg, critic, schedule) | {
-        "env_steps": schedule.env_steps,
+        "env_steps": schedule.env_steps + judging_steps(family, len(pool)),
         "updates": schedule.num_rounds * cfg.epochs * cfg.minibatches,
         "seed": seed,
     }
@@ -94,8 +94,8 @@ def train_on_policy(
     """A zoo with one expert for each context, as `fleet.train` makes it, by PPO.
 
     `critic` are the settings of the critics fitted for each expert at the end, from the start's if
-    it has some, on transitions of its own that no step count holds; with None there are none. Given
-    actors spend an episode on seeing what is normal, which counts. With `out`, the run resumes
+    it has some, on transitions of its own; with None there are none. Given actors spend an episode
+    on seeing what is normal. All of these steps count. With `out`, the run resumes
     after a kill; the finished zoo lies in `out/zoo`.
 
     Raises:
@@ -117,7 +117,8 @@ def train_on_policy(
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)
-    spent = 0 if isinstance(start, str) else family.horizon_steps
+    steps = family.horizon_steps
+    spent = 0 if isinstance(start, str) else steps
     if not isinstance(start, str):
         learner = _given(cfg, family, contexts, start, spec, seeds, critic)
     else:
@@ -149,7 +150,7 @@ def train_on_policy(
     record = _record("train_on_policy", cfg, critic, schedule) | {
         "start": start if isinstance(start, str) else "given",
         "seed": seed,
-        "env_steps_per_expert": spent + schedule.env_steps,
+        "env_steps_per_expert": spent + schedule.env_steps + (JUDGED * steps if critic else 0),
         "updates_per_expert": schedule.num_rounds * cfg.epochs * cfg.minibatches,
     }
     updates = record["updates_per_expert"]
@@ -221,10 +222,12 @@ def _judged(critic, family: Family, contexts, policies: Policies, start, seed: i
         log_alpha = np.full(n, np.log(critic.initial_alpha), np.float32)
         begin = Start(policies, np.stack([fresh] * n), log_alpha, critic.usual_reward)
         num_updates = 2 * FIT_UPDATES
-    rows = experience(policies, family, contexts, 2 * family.horizon_steps, 8, seed)
+    rows = experience(policies, family, contexts, 2 * family.horizon_steps, JUDGED // 2, seed)
     fitted = fit_critics(critic, family, contexts, begin, rows, num_updates, seed=seed)
     return fitted.critics, begin.log_alpha
 
 
+JUDGED = 16
+"""Episodes of each expert that its critics are fitted on."""
 FIT_UPDATES = 4_000
 """Updates of the critics at the end, twice as many for fresh ones."""
