@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from hyperpolicy.generate import autoencoder
 from hyperpolicy.generate.autoencoder import AutoencoderConfig, Coder
