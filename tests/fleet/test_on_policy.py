@@ -16,7 +16,7 @@ from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, judging, on_policy, rounds
 from hyperpolicy.fleet.bases import Base
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes import zoos
+from hyperpolicy.recipes import presets, zoos
 from hyperpolicy.rl import ppo, sac
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
@@ -107,6 +107,9 @@ def test_other_settings_do_not_resume_and_widths_must_agree(tmp_path):
     train(tmp_path / "run")
     with pytest.raises(BadSetting, match="another schedule"):
         train(tmp_path / "run", num_rounds=6)
+    other = replace(CRITIC, usual_reward=0.0)
+    with pytest.raises(BadSetting, match="another start"):  # what its critics are fitted by
+        fleet.train_base(CFG, other, ANT, POOL, SHORT, 3, tmp_path / "run")
     with pytest.raises(BadSetting, match="critics of width 16"):
         fleet.train_base(CFG, SacConfig(width=16), ANT, POOL, SHORT)
     with pytest.raises(BadSetting, match="num_rounds"):
@@ -145,12 +148,12 @@ def test_critics_come_to_know_what_a_policy_is_worth():
 @pytest.mark.slow
 def test_a_preset_takes_a_schedule_of_its_learners_kind(tmp_path):
     grid = ANT.grid("macaw")
-    on = replace(zoos.SMOKE, base=CFG, base_schedule=SHORT, critic=CRITIC)
+    on = replace(presets.SMOKE, base=CFG, base_schedule=SHORT, critic=CRITIC)
     job = zoos.Job("sixteenth")
     found = zoos.bases(tmp_path / "a", grid, (job,), on)[job]
     np.testing.assert_allclose(found.contexts, grid.split("sixteenth").train)
     with pytest.raises(BadSetting, match="a PpoConfig does not train on a Schedule"):
-        zoos.bases(tmp_path / "b", grid, (job,), replace(zoos.SMOKE, base=CFG))
+        zoos.bases(tmp_path / "b", grid, (job,), replace(presets.SMOKE, base=CFG))
 
 
 # --- Experts ------------------------------------------------------------------------------
@@ -239,7 +242,7 @@ def test_starts_that_do_not_fit_are_refused(whole):
 def test_a_preset_trains_experts_by_ppo(tmp_path):
     grid = ANT.grid("macaw")
     preset = replace(
-        zoos.SMOKE,
+        presets.SMOKE,
         base=CFG,
         base_schedule=SHORT,
         expert=CFG,
@@ -251,5 +254,5 @@ def test_a_preset_trains_experts_by_ppo(tmp_path):
     np.testing.assert_allclose(zoo.contexts, grid.split("sixteenth").train)
     assert zoo.provenance["base"]["made_by"] == "fleet.train_base"
     with pytest.raises(BadSetting, match="a PpoConfig does not train on a Schedule"):
-        mixed = replace(preset, expert_schedule=zoos.TINY)
+        mixed = replace(preset, expert_schedule=presets.TINY)
         zoos.specialized(tmp_path / "b", grid, (job,), mixed)

@@ -16,7 +16,7 @@ from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.generate.tune import TuneConfig
-from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, zoos
+from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, presets, zoos
 from hyperpolicy.recipes import zero_shot as table
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
@@ -28,8 +28,8 @@ def shipped(tmp_path_factory):
     """Slices of smoke-size zoos, specialized and independent."""
     out = tmp_path_factory.mktemp("recipes")
     grid = family("cheetah-vel").grid("macaw")
-    zoos.specialized(out / "runs/specialized", grid, zoos.FULL, zoos.SMOKE)
-    schedule, cfg = zoos.SMOKE.expert_schedule, zoos.SMOKE.expert
+    zoos.specialized(out / "runs/specialized", grid, zoos.FULL, presets.SMOKE)
+    schedule, cfg = presets.SMOKE.expert_schedule, presets.SMOKE.expert
     zoos.independent(out / "runs/independent", grid, cfg, schedule)
     made = zoos.ship(out / "runs", out / "zoos", num_checkpoints=1)
     assert [p.name for p in made] == ["specialized-full", "independent"]
@@ -61,7 +61,7 @@ def test_missing_zoos_are_trained_and_others_left_alone(shipped, tmp_path, monke
     grid = family("cheetah-vel").grid("macaw")
     names = ["full", "eighth", "random-10-0", "random-10-1"]
     zoos.provide((shipped, tmp_path), tmp_path, grid, names)
-    usual = zoos.CHEETAH_VEL
+    usual = presets.CHEETAH_VEL
     jobs = [tuple(zoos.Job(name) for name in group) for group in (names[1:2], names[2:])]
     assert trained == [(jobs[0], usual), (jobs[1], usual.for_random_splits())]
     assert usual.for_random_splits().base_schedule == usual.random_base_schedule
@@ -80,7 +80,7 @@ def test_an_ant_zoo_of_a_small_split(tmp_path):
     """Another family, directions on a circle: bases see their split's directions only."""
     grid = family("ant-dir").grid("macaw")
     job = zoos.Job("sixteenth", 1)
-    made = zoos.specialized(tmp_path / "specialized", grid, (job,), zoos.SMOKE)[job]
+    made = zoos.specialized(tmp_path / "specialized", grid, (job,), presets.SMOKE)[job]
     split = grid.split("sixteenth")
     np.testing.assert_allclose(made.contexts, split.train)
     assert made.provenance["test_contexts"] == split.test.tolist()
@@ -222,7 +222,7 @@ def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
         splits=("random-2",),
         zoos=tmp_path / "zoos",
         out=tmp_path / "out",
-        preset=zoos.SMOKE,
+        preset=presets.SMOKE,
     )
     (tmp_path / "zoos").mkdir()
     (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)

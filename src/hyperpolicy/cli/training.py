@@ -151,14 +151,14 @@ class Zoos(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy.envs import family
-        from hyperpolicy.recipes import zoos
+        from hyperpolicy.recipes import presets, zoos
 
         grid = family(self.family).grid(self.grid)
         out = self.out / zoos.place(grid)
         every = ("splits", "replicas", "independent", "shared-replay")
         for kind in every if self.kind == "all" else (self.kind,):
-            if kind in zoos.SCHEDULES:
-                zoos.independent(out / kind, grid, schedule=zoos.SCHEDULES[kind])
+            if kind in presets.SCHEDULES:
+                zoos.independent(out / kind, grid, schedule=presets.SCHEDULES[kind])
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(out / "specialized", grid, jobs)

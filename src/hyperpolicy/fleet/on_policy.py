@@ -54,7 +54,7 @@ def train_base(
     tasks = disk.Tasks(contexts[None], pool[None], np.array([len(pool)]), np.array([seed]))
     out = None if out is None else Path(out)
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, "base", "ppo")
+        disk.check_settings(out, cfg, family, tasks, schedule, f"base, {critic}", "ppo")
     d = family.context.encoded_size
     spec = ppo.policy_spec(cfg, family.obs_size + d, family.action_size)
     trained = rounds.run(
@@ -113,7 +113,8 @@ def train_on_policy(
     tasks = disk.Tasks(worlds, contexts[:, None], np.ones(n, np.int32), seeds)
     out = None if out is None else Path(out)
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, describe(start), "ppo")
+        begun = f"{describe(start)}, {critic}"
+        disk.check_settings(out, cfg, family, tasks, schedule, begun, "ppo")
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)

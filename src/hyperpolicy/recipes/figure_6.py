@@ -26,8 +26,8 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.tune import CriticStart, TuneConfig, tune
 from hyperpolicy.recipes import zero_shot, zoos
+from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import Source
-from hyperpolicy.recipes.zoos import SpecializedPreset
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import returns, uniform

@@ -20,9 +20,9 @@ from hyperpolicy.evaluate import memorization, tables
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes import zero_shot, zoos
+from hyperpolicy.recipes import presets, zero_shot, zoos
+from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
-from hyperpolicy.recipes.zoos import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
@@ -115,7 +115,7 @@ def provide(config: Table1Config, cell: Cell) -> None:
     place, name = zoos.place(cell.tasks), zero_shot.WITHOUT_BASE[cell.kind]
     if not any((root / name).exists() for root in roots):
         runs = config.out / "runs" / place
-        zoos.independent(runs / name, cell.tasks, schedule=zoos.SCHEDULES[name])
+        zoos.independent(runs / name, cell.tasks, schedule=presets.SCHEDULES[name])
         zoos.ship(runs, config.out / "zoos" / place)
 
 
