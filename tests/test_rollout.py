@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from hyperpolicy import rollout
-from hyperpolicy.envs import Worlds
 from hyperpolicy.envs.ant_dir import AntDir
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadShape
@@ -108,7 +107,7 @@ def test_an_episode_ends_where_its_task_ends():
     assert not trace.reward[~trace.alive].any()
 
     seeds = np.tile(rollout.episode_seeds(0, 3), 2)
-    worlds = Worlds(family, np.repeat(contexts, 3, axis=0), seed=seeds)
+    worlds = family.worlds(np.repeat(contexts, 3, axis=0), seed=seeds)
     worlds.reset()
     expected, running = np.zeros(6), np.ones(6, bool)
     for _ in steps:
@@ -142,3 +141,34 @@ def test_errors_say_what_to_do():
         rollout.returns(policies, FAMILY, CONTEXTS[:2], episodes=0)
     with pytest.raises(BadContext, match=r"outside \[0, 3\]"):
         rollout.returns(policies, FAMILY, CONTEXTS[:2] + 5)
+
+
+class Counting(CheetahVel):
+    """Success is moving forward in the step."""
+
+    horizon_steps = 5
+    most_worlds = 4
+
+    def success(self, outcome):
+        return np.asarray(outcome)[..., 0] > 0
+
+
+def test_results_say_when_success_came_and_whether_it_stayed():
+    fam, contexts = Counting(), np.array([[1.0], [2.0]])
+    found = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3)
+    steps = rollout.trace(rollout.uniform(fam), fam, contexts, episodes=3).outcome[..., 0] > 0
+    np.testing.assert_array_equal(found.success, steps.any(axis=-1))
+    np.testing.assert_array_equal(found.last_success, steps[..., -1])
+    first = np.where(steps.any(axis=-1), steps.argmax(axis=-1), 5)
+    np.testing.assert_array_equal(found.success_steps, first)
+
+
+def test_policies_take_turns_where_worlds_are_few():
+    spec = PolicySpec(20, 6, (4, 4))
+    weights = np.random.default_rng(0).normal(size=(5, spec.size)).astype(np.float32)
+    policies, contexts = Policies(weights, spec), np.linspace(0.5, 2.5, 5)[:, None]
+    few, many = Counting(), Counting()
+    many.most_worlds = None
+    one = rollout.results(policies, few, contexts, episodes=2)
+    for a, b in zip(one, rollout.results(policies, many, contexts, episodes=2), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from hyperpolicy.envs import Worlds, family
+from hyperpolicy.envs import family
 
 WARM_STEPS = 20
 
@@ -37,7 +37,7 @@ def our_worlds(kind, env, options, n: int, threads: int, seed: int) -> tuple[Cal
     """The step of n worlds of a family, contexts spread over its bounds."""
     found = family(env)
     contexts = np.linspace(found.context.low, found.context.high, n)
-    worlds = Worlds(found, contexts, seed, threads)
+    worlds = found.worlds(contexts, seed, threads)
     worlds.reset()
     return worlds.step, found.action_size
 

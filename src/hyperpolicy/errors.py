@@ -24,6 +24,10 @@ class UnknownSplit(HyperpolicyError):
     pass
 
 
+class UnknownTask(HyperpolicyError):
+    pass
+
+
 class UnknownGenerator(HyperpolicyError):
     pass
 
@@ -58,6 +62,10 @@ class NoRendering(HyperpolicyError):
 
 class DiskFull(HyperpolicyError):
     """Writing failed; what was finished before is intact."""
+
+
+class WorkerDied(HyperpolicyError):
+    """A process that steps worlds died more than once."""
 
 
 class BadSetting(HyperpolicyError):

@@ -45,6 +45,19 @@ class Trace(NamedTuple):
     """Undiscounted; NaN where the simulation broke."""
 
 
+class Results(NamedTuple):
+    """What n policies reached in e episodes each."""
+
+    returns: Float[np.ndarray, "n e"]
+    """Undiscounted; NaN where the simulation broke."""
+    success: Bool[np.ndarray, "n e"]
+    """At any step; False in families without success."""
+    last_success: Bool[np.ndarray, "n e"]
+    """At the last step."""
+    success_steps: Int[np.ndarray, "n e"]
+    """Steps before the first success; the horizon where there is none."""
+
+
 # --- Actors -------------------------------------------------------------------------------
 def greedy(policies: Policies) -> Actor:
     """Their deterministic actions tanh(μ)."""
@@ -120,11 +133,49 @@ def returns(
         BadShape: not one policy a context, or policies of another family.
         BadSetting: fewer than one episode.
     """
-    worlds = _worlds(family, contexts, episodes, seed)
-    total = np.zeros(len(worlds))
-    for moment in play(actor, worlds, episodes):
+    return results(actor, family, contexts, episodes, seed).returns
+
+
+def results(
+    actor: Actor | Policies,
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    episodes: int = 10,
+    seed: int = 0,
+) -> Results:
+    """As `returns`, with success. Policies of a family that bounds its worlds take turns.
+
+    Raises:
+        BadContext, BadShape, BadSetting: as `returns`.
+    """
+    contexts = _checked(family, contexts, episodes, seed)
+    turn = len(contexts)
+    if isinstance(actor, Policies):
+        _fitting(actor, family, len(contexts))
+        if family.most_worlds:
+            turn = max(1, family.most_worlds // episodes)
+    parts = []
+    for start in range(0, len(contexts), turn):
+        rows = slice(start, start + turn)
+        who = actor[rows] if isinstance(actor, Policies) else actor
+        worlds = _worlds(family, contexts[rows], episodes, seed)
+        parts.append(_results(who, worlds, episodes))
+    return Results(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _results(actor: Actor | Policies, worlds: Worlds, episodes: int) -> Results:
+    family, n = worlds.family, len(worlds)
+    total, first = np.zeros(n), np.full(n, family.horizon_steps)
+    succeeded, last = np.zeros(n, bool), np.zeros(n, bool)
+    for t, moment in enumerate(play(actor, worlds, episodes)):
         total += np.where(moment.alive, _reward(moment.step), 0.0)
-    return total.reshape(-1, episodes)
+        success = family.success(moment.step.outcome)
+        if success is not None:
+            now = success & moment.alive & ~moment.step.broken
+            first = np.where(now & ~succeeded, t, first)
+            succeeded |= now
+            last = np.where(moment.alive, now, last)
+    return Results(*(x.reshape(-1, episodes) for x in (total, succeeded, last, first)))
 
 
 def trace(
@@ -188,7 +239,7 @@ def experience(
     contexts = family.context.check(contexts)
     n = len(_fitting(policies, family, len(contexts)))
     seeds = (seed * 1009 + np.arange(n * worlds)) % 2**31
-    run = Worlds(family, np.repeat(contexts, worlds, axis=0), seed=seeds)
+    run = family.worlds(np.repeat(contexts, worlds, axis=0), seed=seeds)
     act, obs, rows = exploring(policies, seed), run.reset(), []
     for t in range(steps):
         action = np.asarray(act(obs.reshape(n, worlds, -1), t)).reshape(n * worlds, -1)
@@ -200,11 +251,15 @@ def experience(
 
 # --- Parts --------------------------------------------------------------------------------
 def _worlds(family: Family, contexts, episodes: int, seed: int) -> Worlds:
+    contexts = _checked(family, contexts, episodes, seed)
+    seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
+    return family.worlds(np.repeat(contexts, episodes, axis=0), seed=seeds)
+
+
+def _checked(family: Family, contexts, episodes: int, seed: int) -> Float[np.ndarray, "n c"]:
     if episodes < 1 or seed < 0:
         raise BadSetting(f"episodes={episodes}, seed={seed}; give at least 1 episode, a seed ≥ 0")
-    contexts = family.context.check(contexts)
-    seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
-    return Worlds(family, np.repeat(contexts, episodes, axis=0), seed=seeds)
+    return family.context.check(contexts)
 
 
 def _reward(step: Step) -> Float[np.ndarray, " ne"]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hyperpolicy as hp
-from hyperpolicy.errors import BadContext, UnknownFamily, UnknownGrid, UnknownSplit
+from hyperpolicy.errors import BadContext, BadSetting, UnknownFamily, UnknownGrid, UnknownSplit
 
 CHEETAH, ANT = hp.family("cheetah-vel"), hp.family("ant-dir")
 
@@ -190,3 +190,26 @@ def test_check_leaves_its_argument_alone():
 def test_bad_contexts(contexts, says):
     with pytest.raises(BadContext, match=says):
         CHEETAH.context.check(contexts)
+
+
+# --- Words ---------------------------------------------------------------------------------
+def test_tasks_and_outcomes_have_names():
+    assert CHEETAH.task_name(np.array([0.6])) == "0.6 m/s"
+    assert CHEETAH.outcome_name(np.array([0.5512])) == "0.55 m/s"
+    assert ANT.task_name(np.array([1.0])) == "1 rad"
+    assert ANT.outcome_name(np.array([0.0, -2.0])) == "4.71 rad at 2.0 m/s"
+    arm = hp.family("metaworld")
+    assert arm.task_name(np.array([49.0])) == "window-open"
+    assert arm.outcome_name(np.array([9.5, 1.0])) == "success, reward 9.5 a step"
+
+
+def test_success_is_known_to_families_that_have_it():
+    assert CHEETAH.success(np.zeros((2, 1))) is None
+    outcome = np.array([[[3.0, 0.0]], [[9.0, 1.0]]])
+    assert hp.family("metaworld").success(outcome).tolist() == [[False], [True]]
+
+
+def test_a_reward_of_the_simulator_is_not_relabeled():
+    CHEETAH.check_relabels("a base")
+    with pytest.raises(BadSetting, match="a base labels transitions with other contexts"):
+        hp.family("metaworld").check_relabels("a base")

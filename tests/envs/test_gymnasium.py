@@ -10,7 +10,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import hyperpolicy as hp
 from hyperpolicy.envs import rendering
 from hyperpolicy.errors import BadContext, BadShape, NoRendering
 
@@ -149,7 +148,7 @@ def test_vector_equals_worlds():
     """The vector environment adds nothing to Worlds but Gymnasium's dictionary."""
     envs = gymnasium.make_vec(CHEETAH, num_envs=2, context=[1.0])
     envs.reset(seed=0)
-    worlds = hp.Worlds(envs.unwrapped.family, envs.unwrapped.contexts, envs.unwrapped._worlds.seeds)
+    worlds = envs.unwrapped.family.worlds(envs.unwrapped.contexts, envs.unwrapped._worlds.seeds)
     worlds.reset()
     action = envs.action_space.sample()
     obs, reward, *_ = envs.step(action)

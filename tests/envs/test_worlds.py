@@ -7,10 +7,12 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.envs import FAMILIES, Worlds
 from hyperpolicy.envs.engine import compile_model
+from hyperpolicy.envs.family import MujocoFamily
 from hyperpolicy.errors import BadContext, BadShape
 
+MUJOCO = [family for family in FAMILIES.values() if isinstance(family, MujocoFamily)]
 CHEETAH, ANT = hp.family("cheetah-vel"), hp.family("ant-dir")
-families = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+families = pytest.mark.parametrize("family", MUJOCO, ids=lambda f: f.name)
 
 
 def tasks_of(family, n: int) -> np.ndarray:
@@ -31,7 +33,7 @@ def walk(worlds: Worlds, plan: np.ndarray) -> list:
 def first_returns(family, episodes: int, plan) -> np.ndarray:
     """Return of the first episode of every MACAW test task, [task, episode]."""
     contexts = np.repeat(tasks_of(family, 5), episodes, axis=0)
-    worlds = Worlds(family, contexts)
+    worlds = family.worlds(contexts)
     worlds.reset()
     total, alive = np.zeros(len(contexts)), np.ones(len(contexts), bool)
     for _ in range(family.horizon_steps):
@@ -62,11 +64,12 @@ def test_random_actions_score_what_was_published(family, published, atol):
 @families
 def test_ten_steps_equal_mujoco_stepped_by_hand(family):
     model, contexts = compile_model(family.model_path), tasks_of(family, 2)
-    worlds = Worlds(family, contexts, seed=3)
+    worlds = family.worlds(contexts, seed=3)
     obs = worlds.reset()
     data = [mujoco.MjData(model) for _ in contexts]
     for i, own in enumerate(data):
-        own.qpos[:], own.qvel[:] = worlds.data(i).qpos, worlds.data(i).qvel
+        _, state = worlds.scene(i)
+        own.qpos[:], own.qvel[:] = state.qpos, state.qvel
         mujoco.mj_forward(model, own)
     for action in actions(family, 10, 2).astype(np.float32):
         step = worlds.step(action)
@@ -96,8 +99,8 @@ def test_ten_steps_equal_mujoco_stepped_by_hand(family):
 @families
 def test_threads_change_nothing(family):
     contexts, plan = tasks_of(family, 6), actions(family, 12, 6)
-    one = walk(Worlds(family, contexts, seed=1, num_threads=1), plan)
-    two = walk(Worlds(family, contexts, seed=1, num_threads=2), plan)
+    one = walk(family.worlds(contexts, seed=1, num_threads=1), plan)
+    two = walk(family.worlds(contexts, seed=1, num_threads=2), plan)
     for a, b in zip(one, two, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
@@ -107,11 +110,11 @@ def test_threads_change_nothing(family):
 def test_neighbours_change_nothing(family):
     """Another action and another context in world 1: worlds 0 and 2 are bit-identical."""
     contexts, plan = tasks_of(family, 3), actions(family, 12, 3)
-    before = walk(Worlds(family, contexts, seed=1), plan)
+    before = walk(family.worlds(contexts, seed=1), plan)
     contexts, plan = contexts.copy(), plan.copy()
     contexts[1] += 0.5
     plan[:, 1] *= -1
-    after = walk(Worlds(family, contexts, seed=1), plan)
+    after = walk(family.worlds(contexts, seed=1), plan)
     for a, b in zip(before, after, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x[[0, 2]], y[[0, 2]])
@@ -119,14 +122,14 @@ def test_neighbours_change_nothing(family):
 
 
 def test_a_world_depends_on_its_own_seed_alone():
-    alone = Worlds(CHEETAH, np.ones((1, 1)), seed=np.array([7])).reset()
-    among = Worlds(CHEETAH, np.ones((3, 1)), seed=np.array([1, 7, 9])).reset()
+    alone = CHEETAH.worlds(np.ones((1, 1)), seed=np.array([7])).reset()
+    among = CHEETAH.worlds(np.ones((3, 1)), seed=np.array([1, 7, 9])).reset()
     np.testing.assert_array_equal(among[1], alone[0])
     assert len(np.unique(among, axis=0)) == 3
 
 
 def test_resets_differ_and_repeat_with_the_seed():
-    first, again = (Worlds(CHEETAH, np.ones((2, 1)), seed=5) for _ in range(2))
+    first, again = (CHEETAH.worlds(np.ones((2, 1)), seed=5) for _ in range(2))
     openings = [first.reset() for _ in range(3)]
     for obs in openings:
         np.testing.assert_array_equal(again.reset(), obs)
@@ -134,7 +137,7 @@ def test_resets_differ_and_repeat_with_the_seed():
 
 
 def test_reset_noise_has_the_published_spread():
-    obs = Worlds(CHEETAH, np.ones((2000, 1))).reset()
+    obs = CHEETAH.worlds(np.ones((2000, 1))).reset()
     qpos, qvel, torso = obs[:, :8], obs[:, 8:17], obs[:, 17:]
     assert np.abs(qpos).max() <= 0.1
     np.testing.assert_allclose(qpos.std(axis=0), 0.1 / 3**0.5, rtol=0.06)
@@ -144,7 +147,7 @@ def test_reset_noise_has_the_published_spread():
 
 # --- Episodes -----------------------------------------------------------------------------
 def test_time_limit_truncates_and_opens_the_next_episode_in_the_same_step():
-    worlds = Worlds(CHEETAH, np.ones((2, 1)))
+    worlds = CHEETAH.worlds(np.ones((2, 1)))
     *steps, last = walk(worlds, actions(CHEETAH, 200, 2))
     assert not any(step.truncated.any() for step in steps)
     assert last.truncated.all()
@@ -157,7 +160,7 @@ def test_time_limit_truncates_and_opens_the_next_episode_in_the_same_step():
 
 
 def test_a_fallen_ant_terminates_with_its_true_last_observation():
-    worlds = Worlds(ANT, tasks_of(ANT, 8))
+    worlds = ANT.worlds(tasks_of(ANT, 8))
     for step in walk(worlds, actions(ANT, 199, 8)):
         height = step.next_obs[:, 0]
         np.testing.assert_array_equal(step.terminated, (height < 0.2) | (height > 1.0))
@@ -172,11 +175,11 @@ def test_a_fallen_ant_terminates_with_its_true_last_observation():
 
 def test_snapshot_resumes_bit_for_bit():
     contexts, plan = tasks_of(ANT, 3), actions(ANT, 60, 3)
-    worlds = Worlds(ANT, contexts, seed=2)
+    worlds = ANT.worlds(contexts, seed=2)
     walk(worlds, plan[:20])
     saved = worlds.snapshot()
     left_alone = [worlds.step(action) for action in plan[20:]]
-    restored = Worlds(ANT, contexts, seed=2)
+    restored = ANT.worlds(contexts, seed=2)
     restored.restore(saved)
     for action, expected in zip(plan[20:], left_alone, strict=True):
         for x, y in zip(restored.step(action), expected, strict=True):
@@ -188,9 +191,9 @@ def test_snapshot_resumes_bit_for_bit():
 def test_a_nan_action_breaks_its_own_world_only(family, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     contexts, plan = tasks_of(family, 3), actions(family, 6, 3)
-    whole = walk(Worlds(family, contexts), plan)
+    whole = walk(family.worlds(contexts), plan)
     plan[3, 1] = np.nan
-    hurt = walk(Worlds(family, contexts), plan)
+    hurt = walk(family.worlds(contexts), plan)
     broken = hurt[3]
     np.testing.assert_array_equal(broken.broken, [False, True, False])
     np.testing.assert_array_equal(broken.truncated, [False, True, False])
@@ -206,7 +209,7 @@ def test_a_nan_action_breaks_its_own_world_only(family, tmp_path, monkeypatch, c
 
 def test_a_state_that_blows_up_is_noticed(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    worlds = Worlds(CHEETAH, np.ones((2, 1)))
+    worlds = CHEETAH.worlds(np.ones((2, 1)))
     worlds.reset()
     worlds._sims.bind("qvel")[1] = 1e12
     step = worlds.step(np.zeros((2, 6)))
@@ -218,7 +221,7 @@ def test_a_state_that_blows_up_is_noticed(tmp_path, monkeypatch, capfd):
 
 
 def test_actions_are_clipped():
-    a, b = (Worlds(CHEETAH, np.ones((1, 1))) for _ in range(2))
+    a, b = (CHEETAH.worlds(np.ones((1, 1))) for _ in range(2))
     a.reset(), b.reset()
     one, two = a.step(np.full((1, 6), 9.0)), b.step(np.ones((1, 6)))
     np.testing.assert_array_equal(one.obs, two.obs)
@@ -226,11 +229,11 @@ def test_actions_are_clipped():
 
 
 def test_actions_and_seeds_of_the_wrong_shape(as_user):
-    worlds = Worlds(CHEETAH, np.ones((2, 1)))
+    worlds = CHEETAH.worlds(np.ones((2, 1)))
     worlds.reset()
     with pytest.raises(BadShape, match=r"\[2, 6\]"):
         worlds.step(np.zeros((2, 8)))
     with pytest.raises(BadShape, match="2 worlds"):
-        Worlds(CHEETAH, np.ones((2, 1)), seed=np.arange(3))
+        CHEETAH.worlds(np.ones((2, 1)), seed=np.arange(3))
     with pytest.raises(BadContext, match="outside"):
-        Worlds(CHEETAH, np.full((1, 1), 3.5))
+        CHEETAH.worlds(np.full((1, 1), 3.5))

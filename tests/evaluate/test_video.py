@@ -67,18 +67,6 @@ def test_a_video_is_written_once_in_real_time(opengl, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
 
 
-def test_captions_say_target_and_what_happens():
-    ant = family("ant-dir")
-    assert video.caption(CHEETAH, np.array([0.6]), np.array([0.5512])) == (
-        "target 0.6 m/s",
-        "actual 0.55 m/s",
-    )
-    assert video.caption(ant, np.array([1.0]), np.array([0.0, -2.0])) == (
-        "target 1 rad",
-        "actual 4.71 rad at 2.0 m/s",
-    )
-
-
 def test_bad_settings_are_explained(tmp_path):
     actor = rollout.zero(CHEETAH)
     with pytest.raises(BadFile, match=r"ends in \.mp4"):

@@ -57,13 +57,12 @@ class Play(Command):
             print(f"video: {self.video}")
 
     def _nearest(self, fam, contexts) -> str:
-        from hyperpolicy.evaluate.score import task_name
         from hyperpolicy.zoo import Zoo
 
         path = zoo_path(fam, self.zoo)
         known = Zoo.load(path).contexts
         chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
-        names = ", ".join(task_name(fam, context) for context in chosen)
+        names = ", ".join(fam.task_name(context) for context in chosen)
         return f"nearest experts of {path}: {names}"
 
 
@@ -82,7 +81,6 @@ class Generate(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy.envs import family
-        from hyperpolicy.evaluate.score import task_name
         from hyperpolicy.generate import load
 
         refuse(self.out)
@@ -91,7 +89,7 @@ class Generate(Command):
         contexts = contexts_of(fam, self.context)
         policies = generator.generate(contexts, seed=self.seed)
         policies.save(self.out)
-        names = ", ".join(task_name(fam, context) for context in contexts)
+        names = ", ".join(fam.task_name(context) for context in contexts)
         sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
         print(f"{self.out}: {sizes}, {fam.name} at {names}")
 
@@ -252,13 +250,10 @@ def _of_family(fam, generator, source: str):
 
 def _outcomes(fam, contexts, found):
     """A table of what the policies did in their episode."""
-    from hyperpolicy.evaluate.score import task_name
-    from hyperpolicy.evaluate.video import caption
-
     rows = []
     for i, context in enumerate(contexts):
         steps = int(found.alive[i, 0].sum())
         mean = found.outcome[i, 0, steps // 2 : steps].mean(axis=0)
-        actual = caption(fam, context, mean)[1].removeprefix("actual ")
-        rows.append([task_name(fam, context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
+        actual = fam.outcome_name(mean)
+        rows.append([fam.task_name(context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
     return table(["target", "return", "steps", "over the second half"], rows)

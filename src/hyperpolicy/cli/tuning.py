@@ -35,7 +35,6 @@ class Tune(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy.envs import family
         from hyperpolicy.evaluate import tuning
-        from hyperpolicy.evaluate.score import task_name
         from hyperpolicy.evaluate.tables import number
         from hyperpolicy.generate import load
         from hyperpolicy.generate.tune import tune
@@ -47,7 +46,7 @@ class Tune(Command):
         zoo = None if self.zoo is None else Zoo.load(self.zoo)
         tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
 
-        names = [task_name(fam, context) for context in contexts]
+        names = [fam.task_name(context) for context in contexts]
         before, after = tuned.before.mean(axis=1), tuned.after.mean(axis=1)
         rows = [
             (name, *map(number, pair))

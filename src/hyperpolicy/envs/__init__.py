@@ -3,10 +3,14 @@
 from hyperpolicy.envs.ant_dir import AntDir, AntDirRadians
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.envs.family import ContextSpace, Family, Grid, Split
+from hyperpolicy.envs.metaworld import MetaWorld, MetaWorldV1
 from hyperpolicy.envs.worlds import Step, Worlds
 from hyperpolicy.errors import UnknownFamily, unknown
 
-FAMILIES = {family.name: family for family in (CheetahVel(), AntDir(), AntDirRadians())}
+FAMILIES = {
+    family.name: family
+    for family in (CheetahVel(), AntDir(), AntDirRadians(), MetaWorld(), MetaWorldV1())
+}
 
 __all__ = ["FAMILIES", "ContextSpace", "Family", "Grid", "Split", "Step", "Worlds", "family"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from hyperpolicy.envs.family import ContextSpace, Family, Grid
+from hyperpolicy.envs.family import ContextSpace, Grid, MujocoFamily
 
 TEST = [6, 17, 23, 30, 41]
 TRAIN = [i for i in range(50) if i not in TEST]
@@ -36,7 +36,7 @@ def _grid(family: str, name: str, angles: np.ndarray) -> Grid:
     return Grid(family, name, angles, splits)
 
 
-class AntDir(Family):
+class AntDir(MujocoFamily):
     name = "ant-dir"
     context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (2 * np.pi,))
     obs_size, action_size, outcome_size = 27, 8, 2
@@ -60,6 +60,10 @@ class AntDir(Family):
     def outcome(self, before, after):
         """The mean horizontal velocity of the step, m/s."""
         return (after["qpos"][:, :2] - before["qpos"][:, :2]) / self.dt_s
+
+    def outcome_name(self, outcome):
+        heading = np.arctan2(outcome[1], outcome[0]) % (2 * np.pi)
+        return f"{heading:.2f} rad at {np.hypot(*outcome):.1f} m/s"
 
     def reward(self, action, outcome, context, xp=np):
         angle = context[..., 0]

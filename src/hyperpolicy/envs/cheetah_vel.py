@@ -9,7 +9,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from hyperpolicy.envs.family import ContextSpace, Family, Grid
+from hyperpolicy.envs.family import ContextSpace, Grid, MujocoFamily
 
 TEST = [2, 7, 15, 23, 26]
 
@@ -32,7 +32,7 @@ def _splits() -> dict[str, tuple[list[int], list[int]]]:
     }
 
 
-class CheetahVel(Family):
+class CheetahVel(MujocoFamily):
     name = "cheetah-vel"
     context = ContextSpace(("velocity",), ("m/s",), (0.0,), (3.0,), (None,))
     obs_size, action_size, outcome_size = 20, 6, 1
@@ -54,6 +54,9 @@ class CheetahVel(Family):
     def outcome(self, before, after):
         """The mean forward speed of the step, m/s."""
         return (after["qpos"][:, :1] - before["qpos"][:, :1]) / self.dt_s
+
+    def outcome_name(self, outcome):
+        return f"{outcome[0]:.2f} m/s"
 
     def reward(self, action, outcome, context, xp=np):
         gap = xp.abs(outcome[..., 0] - context[..., 0])

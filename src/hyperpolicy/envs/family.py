@@ -1,8 +1,8 @@
 """A family: tasks that share observation and action spaces and differ in a context.
 
 A family knows its context space, named grids of contexts, named splits of each grid, its reward
-as a function of context (which allows relabelling), and how to read MuJoCo's state. `Worlds` steps
-it.
+(as a function of context where it is one, which allows relabelling), and makes the `Worlds` that
+step it.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hyperpolicy.errors import BadContext, UnknownGrid, UnknownSplit, unknown
+from hyperpolicy.errors import BadContext, BadSetting, UnknownGrid, UnknownSplit, unknown
 
 Numbers = Float[np.ndarray | Array, "..."]
 """NumPy in the worlds, jax in a learner's batches."""
@@ -157,19 +157,76 @@ class Family(ABC):
     obs_size: ClassVar[int]
     action_size: ClassVar[int]
     outcome_size: ClassVar[int]
-    """Width m of `outcome`: what the reward depends on besides action and context."""
+    """Width m of a step's outcome: what the reward depends on besides action and context."""
     horizon_steps: ClassVar[int]
-    frame_skip: ClassVar[int]
-    """MuJoCo sub-steps per environment step."""
     dt_s: ClassVar[float]
     """Seconds per environment step."""
+    relabels: ClassVar[bool] = True
+    """Whether `reward` holds for any context, so that transitions can be labeled with another."""
+    most_worlds: ClassVar[int | None] = None
+    """Worlds held in memory at once by an evaluation; None: as many as it wants."""
+    camera: ClassVar[str] = "track"
+    """The model's camera that shows the task."""
+    grids: dict[str, Grid]
+
+    @abstractmethod
+    def worlds(self, contexts, seed: int | Int[np.ndarray, " n"] = 0, num_threads: int = 0):
+        """`Worlds` of this family; arguments and errors as theirs."""
+
+    @abstractmethod
+    def reward(self, action: Numbers, outcome: Numbers, context: Numbers, xp=np) -> Numbers:
+        """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is
+        numpy or jax.numpy."""
+
+    def task_name(self, context: Float[np.ndarray, " c"]) -> str:
+        """A context with its units: '1.2 m/s'."""
+        units = self.context.units
+        return ", ".join(f"{x:.4g} {unit}" for x, unit in zip(context, units, strict=True))
+
+    @abstractmethod
+    def outcome_name(self, outcome: Float[np.ndarray, " m"]) -> str:
+        """What a policy does, from the mean outcome of its last steps: '1.2 m/s'."""
+
+    def success(self, outcome: Float[np.ndarray, "*b m"]) -> Bool[np.ndarray, "*b"] | None:
+        """Where a step's outcome is a success; None for families that only know returns."""
+        return None
+
+    def check_relabels(self, what: str) -> None:
+        """Raises BadSetting where `what` needs a reward that holds for any context, and this
+        family's is its simulator's."""
+        if not self.relabels:
+            raise BadSetting(
+                f"{what} labels transitions with other contexts; the reward of {self.name} is "
+                "known for the context they were made in only"
+            )
+
+    def grid(self, name: str) -> Grid:
+        """The grid of contexts called `name`.
+
+        Raises:
+            UnknownGrid: no such grid in this family.
+        """
+        if name not in self.grids:
+            raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, self.grids)
+        return self.grids[name]
+
+
+class MujocoFamily(Family):
+    """A family whose tasks share one MuJoCo model: what `Worlds` need to step it."""
+
+    frame_skip: ClassVar[int]
+    """MuJoCo sub-steps per environment step."""
     qpos_noise: ClassVar[float]
     """Initial positions are qpos0 + U(±qpos_noise)."""
     qvel_noise: ClassVar[float]
     """Initial velocities are qvel_noise · N(0, 1)."""
     fields: ClassVar[tuple[str, ...]]
     """MjData fields `observe` and `outcome` read."""
-    grids: dict[str, Grid]
+
+    def worlds(self, contexts, seed: int | Int[np.ndarray, " n"] = 0, num_threads: int = 0):
+        from hyperpolicy.envs.worlds import MujocoWorlds  # which needs this page
+
+        return MujocoWorlds(self, contexts, seed, num_threads)
 
     @property
     @abstractmethod
@@ -184,27 +241,6 @@ class Family(ABC):
     def outcome(self, before, after: dict[str, np.ndarray]) -> Float[np.ndarray, "n m"]:
         """What `reward` needs of a step, from the fields before and after it."""
 
-    @abstractmethod
-    def reward(
-        self,
-        action: Numbers,
-        outcome: Numbers,
-        context: Numbers,
-        xp=np,
-    ) -> Numbers:
-        """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is
-        numpy or jax.numpy."""
-
     def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"]:
         """Where the task has ended for good; nowhere by default."""
         return np.zeros(len(view["qpos"]), bool)
-
-    def grid(self, name: str) -> Grid:
-        """The grid of contexts called `name`.
-
-        Raises:
-            UnknownGrid: no such grid in this family.
-        """
-        if name not in self.grids:
-            raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, self.grids)
-        return self.grids[name]

@@ -18,9 +18,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Float
 
-from hyperpolicy.envs import Family, Step, Worlds
+from hyperpolicy.envs import Family, Step
 from hyperpolicy.envs import family as find
-from hyperpolicy.envs.rendering import renderer
+from hyperpolicy.envs.rendering import Pictures
 from hyperpolicy.errors import BadContext
 
 FRAME_PIXELS = (240, 320)
@@ -40,9 +40,9 @@ class ContextEnv(gymnasium.Env):
         self.context = contexts_of(self.family, 1, context, named)
         self.observation_space, self.action_space = spaces_of(self.family)
         self.render_mode = render_mode
-        self._worlds = Worlds(self.family, self.context, new_seed(self.np_random), 1)
-        self._shown: mujoco.MjData | None = None
-        self._renderer: mujoco.Renderer | None = None
+        self._worlds = self.family.worlds(self.context, new_seed(self.np_random), 1)
+        self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
+        self._pictures = Pictures(*FRAME_PIXELS, self.family.camera)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
@@ -50,17 +50,17 @@ class ContextEnv(gymnasium.Env):
         if given is not None:
             self.context = contexts_of(self.family, 1, given, {})
         if seed is not None or given is not None:
-            self._worlds = Worlds(self.family, self.context, new_seed(self.np_random), 1)
+            self._worlds = self.family.worlds(self.context, new_seed(self.np_random), 1)
         obs = self._worlds.reset()[0]
         if self.render_mode is not None:
-            self._shown = self._worlds.data(0)
+            self._shown = self._worlds.scene(0)
         return obs, {"context": self.context[0].copy()}
 
     def step(self, action: Float[np.ndarray, " a"]):
         step = self._worlds.step(np.asarray(action)[None])
         ended = bool(step.terminated[0] or step.truncated[0])
         if self.render_mode is not None and not ended:  # an ended world has been reset already
-            self._shown = self._worlds.data(0)
+            self._shown = self._worlds.scene(0)
         info = {name: values[0] for name, values in details(self.context, step).items()}
         reward, terminated = float(step.reward[0]), bool(step.terminated[0])
         return step.next_obs[0], reward, terminated, bool(step.truncated[0]), info
@@ -73,17 +73,10 @@ class ContextEnv(gymnasium.Env):
         """
         if self.render_mode is None or self._shown is None:
             return None
-        model = self._worlds.model
-        if self._renderer is None:
-            self._renderer = renderer(model, *FRAME_PIXELS)
-        mujoco.mj_forward(model, self._shown)  # MjData of Worlds holds no positions of bodies
-        self._renderer.update_scene(self._shown, camera="track")
-        return self._renderer.render()
+        return self._pictures.draw(*self._shown)
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._pictures.close()
 
 
 class ContextVectorEnv(gymnasium.vector.VectorEnv):
@@ -105,7 +98,7 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         seeds = new_seed(self.np_random)
-        self._worlds = Worlds(self.family, self.contexts, seeds, num_threads)
+        self._worlds = self.family.worlds(self.contexts, seeds, num_threads)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
@@ -114,7 +107,7 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
             self.contexts = contexts_of(self.family, self.num_envs, given, {})
         if seed is not None or given is not None:
             seeds = new_seed(self.np_random)
-            self._worlds = Worlds(self.family, self.contexts, seeds, self.num_threads)
+            self._worlds = self.family.worlds(self.contexts, seeds, self.num_threads)
         everywhere = np.ones(self.num_envs, bool)
         return self._worlds.reset(), {"context": self.contexts.copy(), "_context": everywhere}
 

@@ -11,6 +11,8 @@ import sys
 from functools import cache
 
 import mujoco
+import numpy as np
+from jaxtyping import UInt8
 
 from hyperpolicy.errors import BadSetting, NoRendering
 
@@ -88,3 +90,28 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
         os.environ.pop("PYOPENGL_PLATFORM", None)
         importlib.reload(importlib.import_module("mujoco.rendering.classic.gl_context"))
     return mujoco.Renderer(model, height, width)
+
+
+class Pictures:
+    """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use."""
+
+    def __init__(self, height: int, width: int, camera: str):
+        self.size, self.camera = (height, width), camera
+        self._renderers: dict[int, mujoco.Renderer] = {}  # of each model, by its identity
+
+    def draw(self, model: mujoco.MjModel, data: mujoco.MjData) -> UInt8[np.ndarray, "h w 3"]:
+        """A picture of `data`.
+
+        Raises:
+            NoRendering, BadSetting: as `renderer`.
+        """
+        if id(model) not in self._renderers:
+            self._renderers[id(model)] = renderer(model, *self.size)
+        mine = self._renderers[id(model)]
+        mine.update_scene(data, camera=self.camera)
+        return mine.render()
+
+    def close(self) -> None:
+        for one in self._renderers.values():
+            one.close()
+        self._renderers.clear()

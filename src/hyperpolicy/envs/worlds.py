@@ -1,5 +1,9 @@
-"""Worlds: n simulations of a family stepped together on native threads, one context each."""
+"""Worlds: n simulations of a family stepped together, one context each; a family makes its own.
 
+`MujocoWorlds` steps them on MuJoCo's native threads.
+"""
+
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import NamedTuple
 
@@ -11,7 +15,7 @@ from mujoco.batch import Batch as Simulations
 
 from hyperpolicy.devices import num_cores
 from hyperpolicy.envs.engine import compile_model, quiet_engine
-from hyperpolicy.envs.family import Family
+from hyperpolicy.envs.family import Family, MujocoFamily
 from hyperpolicy.errors import BadShape
 
 
@@ -31,7 +35,17 @@ class Step(NamedTuple):
     """MuJoCo reset this simulation because its state was not finite; the transition is void."""
 
 
-class Worlds:
+class Advance(NamedTuple):
+    """What one step of the simulations gives, before any episode ends."""
+
+    obs: Float[np.ndarray, "n o"]
+    reward: Float[np.ndarray, " n"]
+    outcome: Float[np.ndarray, "n m"]
+    terminated: Bool[np.ndarray, " n"]
+    broken: Bool[np.ndarray, " n"]
+
+
+class Worlds(ABC):
     """n simulations, one context each, reset automatically in the step that ends an episode.
 
     Results do not depend on the number of threads, nor on the other worlds: the k-th reset of
@@ -59,11 +73,7 @@ class Worlds:
         )
         if self.seeds.shape != (n,):
             raise BadShape(f"{self.seeds.shape} seeds for {n} worlds; give one number or [n]")
-        self.model = compile_model(family.model_path)
-        threads = num_threads or num_cores()
-        self._sims = Simulations(self.model, nsim=n, nthread=min(threads, n))
-        self._view = {name: self._sims.bind(name) for name in family.fields}
-        self._ctrl = self._sims.bind("ctrl")
+        self.num_threads = min(num_threads or num_cores(), n)
         self.episode = np.full(n, -1)
         self.elapsed_steps = np.zeros(n, int)
         self.obs = np.zeros((n, family.obs_size), np.float32)
@@ -73,7 +83,7 @@ class Worlds:
 
     def reset(self) -> Float[np.ndarray, "n o"]:
         """Start a new episode in every world; the observations."""
-        self._reset(np.arange(len(self)))
+        self._begin(np.arange(len(self)))
         return self.obs.copy()
 
     def step(self, action: Float[np.ndarray, "n a"]) -> Step:
@@ -82,20 +92,81 @@ class Worlds:
         Raises:
             BadShape: not one action of the family's width for each world.
         """
-        family, n = self.family, len(self)
+        n, a = len(self), self.family.action_size
         action = np.asarray(action, np.float32)
-        if action.shape != (n, family.action_size):
-            raise BadShape(
-                f"actions have shape {action.shape}; these worlds take [{n}, {family.action_size}]"
-            )
-        action = np.clip(action, -1.0, 1.0)
+        if action.shape != (n, a):
+            raise BadShape(f"actions have shape {action.shape}; these worlds take [{n}, {a}]")
+        next_obs, reward, outcome, terminated, broken = self._advance(np.clip(action, -1.0, 1.0))
+        self.elapsed_steps += 1
+        late = self.elapsed_steps >= self.family.horizon_steps
+        truncated = (late & ~terminated) | broken
+        self.obs = next_obs
+        ended = np.flatnonzero(terminated | truncated)
+        if len(ended):
+            self.obs = next_obs.copy()
+            self._begin(ended)
+        return Step(self.obs.copy(), reward, terminated, truncated, next_obs, outcome, broken)
+
+    def _begin(self, ids: Int[np.ndarray, " k"]) -> None:
+        self.episode[ids] += 1
+        self.elapsed_steps[ids] = 0
+        self.obs[ids] = self._reset(ids)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything `restore` needs to go on bit for bit."""
+        counts = {"episode": self.episode, "elapsed_steps": self.elapsed_steps, "obs": self.obs}
+        return {"state": self._state(), **{name: x.copy() for name, x in counts.items()}}
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Go on from a `snapshot` of worlds made with the same arguments."""
+        self.episode = np.array(snapshot["episode"])
+        self.elapsed_steps = np.array(snapshot["elapsed_steps"])
+        self.obs = np.array(snapshot["obs"])
+        self._set_state(snapshot["state"])
+
+    # --- What a simulator has to say ------------------------------------------------------
+    @abstractmethod
+    def _advance(self, action: Float[np.ndarray, "n a"]) -> Advance:
+        """One environment step of all simulations."""
+
+    @abstractmethod
+    def _reset(self, ids: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k o"]:
+        """Put simulations at the start of their episodes `self.episode[ids]`."""
+
+    @abstractmethod
+    def _state(self) -> np.ndarray:
+        """All simulations as numbers."""
+
+    @abstractmethod
+    def _set_state(self, state: np.ndarray) -> None:
+        """What `_state` said; the counters are restored already."""
+
+    @abstractmethod
+    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """World i as a model and a state with current positions, for rendering."""
+
+
+class MujocoWorlds(Worlds):
+    """Worlds of one MuJoCo model, on native threads."""
+
+    family: MujocoFamily
+
+    def __init__(self, family: MujocoFamily, contexts, seed=0, num_threads: int = 0):
+        super().__init__(family, contexts, seed, num_threads)
+        self.model = compile_model(family.model_path)
+        self._sims = Simulations(self.model, nsim=len(self), nthread=self.num_threads)
+        self._view = {name: self._sims.bind(name) for name in family.fields}
+        self._ctrl = self._sims.bind("ctrl")
+
+    def _advance(self, action):
+        family = self.family
         before = {"qpos": self._view["qpos"].copy()}
         faults = self._sims.warning.sum()
         warned = self._sims.warning.copy()
         self._ctrl[:] = action
         with quiet_engine():
             self._sims.step(nstep=family.frame_skip)
-        broken = np.zeros(n, bool)
+        broken = np.zeros(len(self), bool)
         if self._sims.warning.sum() != faults or not np.isfinite(action).all():
             broken = (self._sims.warning != warned).any(axis=(1, 2)) | ~np.isfinite(action).all(
                 axis=1
@@ -109,46 +180,27 @@ class Worlds:
             action = np.where(broken[:, None], np.float32(0), action)
         reward = np.asarray(family.reward(action, outcome, self.contexts), np.float32)
         terminated = family.terminated(self._view) & ~broken
-        self.elapsed_steps += 1
-        truncated = ((self.elapsed_steps >= family.horizon_steps) & ~terminated) | broken
+        return Advance(next_obs, reward, outcome, terminated, broken)
 
-        self.obs = next_obs
-        ended = np.flatnonzero(terminated | truncated)
-        if len(ended):
-            self.obs = next_obs.copy()
-            self._reset(ended)
-        return Step(self.obs.copy(), reward, terminated, truncated, next_obs, outcome, broken)
-
-    def _reset(self, ids: Int[np.ndarray, " k"]) -> None:
-        self.episode[ids] += 1
-        self.elapsed_steps[ids] = 0
+    def _reset(self, ids):
         none = mujoco.mjtStage.mjSTAGE_NONE.value
         self._sims.reset(ids, stage=none)
         uniform, normal = reset_noise(self.seeds, self.episode, self.model.nq, self.model.nv)
         self._sims.bind("qpos")[ids] += self.family.qpos_noise * uniform[ids]
         self._sims.bind("qvel")[ids] = self.family.qvel_noise * normal[ids]
         self._sims.forward(ids)
-        self.obs[ids] = self.family.observe(self._view)[ids]
+        return self.family.observe(self._view)[ids]
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Everything `restore` needs to go on bit for bit."""
-        return {
-            "state": self._sims.state.copy(),
-            "episode": self.episode.copy(),
-            "elapsed_steps": self.elapsed_steps.copy(),
-            "obs": self.obs.copy(),
-        }
+    def _state(self):
+        return self._sims.state.copy()
 
-    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
-        """Go on from a `snapshot` of worlds made with the same arguments."""
-        self._sims.state[:] = snapshot["state"]
-        self.episode = np.array(snapshot["episode"])
-        self.elapsed_steps = np.array(snapshot["elapsed_steps"])
-        self.obs = np.array(snapshot["obs"])
+    def _set_state(self, state):
+        self._sims.state[:] = state
 
-    def data(self, i: int) -> mujoco.MjData:
-        """World i as MjData, for rendering."""
-        return self._sims.get_data(i)
+    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        data = self._sims.get_data(i)
+        mujoco.mj_forward(self.model, data)  # positions of bodies are one sub-step old
+        return self.model, data
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -195,14 +195,8 @@ def score(
     if not runs or draws < 1:
         raise BadSetting(f"{len(runs)} makers and {draws} draws; give at least one of each")
     found = [_returns(maker, family, contexts, episodes, draws, seed) for maker in runs]
-    tasks = tuple(task_name(family, context) for context in contexts)
+    tasks = tuple(family.task_name(context) for context in contexts)
     return Score(family.name, contexts, tasks, np.stack(found), given, env_steps, seed)
-
-
-def task_name(family: Family, context: Float[np.ndarray, " c"]) -> str:
-    """A context with its units: '1.2 m/s'."""
-    units = family.context.units
-    return ", ".join(f"{x:.4g} {unit}" for x, unit in zip(context, units, strict=True))
 
 
 def listed(numbers) -> list | float | None:

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from hyperpolicy import files, rollout
-from hyperpolicy.envs import Family, Worlds, rendering
+from hyperpolicy.envs import Family, rendering
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.evaluate.score import task_name
 from hyperpolicy.nets.policy import Policies
 
 WINDOW_STEPS = 10
@@ -83,39 +81,23 @@ def frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Pictures of all policies side by side, one every `every` steps; an ended episode's stays."""
     seeds = np.repeat(rollout.episode_seeds(seed, 1), len(contexts))
-    worlds = Worlds(family, contexts, seed=seeds)
+    worlds = family.worlds(contexts, seeds, num_threads=1)
     panels = [np.zeros((*size, 3), np.uint8)] * len(contexts)
     outcomes: deque[np.ndarray] = deque(maxlen=WINDOW_STEPS)
-    with closing(rendering.renderer(worlds.model, *size)) as renderer:
+    with closing(rendering.Pictures(*size, family.camera)) as pictures:
         for t, moment in enumerate(rollout.play(policies, worlds)):
             outcomes.append(moment.step.outcome)
             ended = moment.step.terminated | moment.step.truncated
             for i in np.flatnonzero(moment.alive & ~ended).tolist() if t % every == 0 else ():
-                picture = _picture(renderer, worlds, i)
+                picture = pictures.draw(*worlds.scene(i))
                 recent = np.mean([outcome[i] for outcome in outcomes], axis=0)
-                panels[i] = _label(picture, [titles[i], *caption(family, contexts[i], recent)])
+                target = f"target {family.task_name(contexts[i])}"
+                caption = target, f"actual {family.outcome_name(recent)}"
+                panels[i] = _label(picture, [titles[i], *caption])
             if t % every == 0:
                 yield np.concatenate(panels, axis=1)
             if t + 1 == steps:
                 return
-
-
-def caption(
-    family: Family, context: Float[np.ndarray, " c"], outcome: Float[np.ndarray, " m"]
-) -> tuple[str, str]:
-    """Target and actual: a speed for a velocity family, a heading and speed for a direction."""
-    target = f"target {task_name(family, context)}"
-    if family.outcome_size == 1:
-        return target, f"actual {outcome[0]:.2f} {family.context.units[0]}"
-    heading = np.arctan2(outcome[1], outcome[0]) % (2 * np.pi)
-    return target, f"actual {heading:.2f} rad at {np.hypot(*outcome[:2]):.1f} m/s"
-
-
-def _picture(renderer: mujoco.Renderer, worlds: Worlds, i: int) -> UInt8[np.ndarray, "h w 3"]:
-    data = worlds.data(i)
-    mujoco.mj_forward(worlds.model, data)  # positions of bodies are one sub-step old
-    renderer.update_scene(data, camera="track")
-    return renderer.render()
 
 
 def _encode(path: Path, shots: UInt8[np.ndarray, "t h w 3"], rate: float) -> None:

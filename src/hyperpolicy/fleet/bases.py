@@ -81,7 +81,11 @@ def train_bases(
 
     Each base's worlds walk through its pool; `schedule.num_envs` is best a multiple of its size.
     `seeds` gives each base its own number (default 0, 1, …).
+
+    Raises:
+        BadSetting: the family's reward does not hold for other contexts; or `out` holds another run.
     """
+    family.check_relabels("a base")
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
     n, k = len(pools), max(len(pool) for pool in pools)

@@ -87,6 +87,7 @@ def judge(
 ) -> Base:
     """A base around one context-conditioned policy, with critics fitted on what it does in its
     training contexts, each transition relabeled with any of them."""
+    family.check_relabels("a base's critic")
     twins = sac.critic_spec(cfg, policy.spec.obs, policy.spec.action)
     key_critics, key_fit = jax.random.split(jax.random.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy.devices import expert_mesh
-from hyperpolicy.envs import Family, Worlds
+from hyperpolicy.envs import Family
 from hyperpolicy.fleet import disk
 from hyperpolicy.fleet.disk import Run, Tasks
 from hyperpolicy.fleet.member import Clock, Member, Rings, compile_fleet, place
@@ -147,7 +147,7 @@ def _pad(tasks: Tasks, devices: int) -> Tasks:
 def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, mesh) -> Run:
     n, e, c = tasks.worlds.shape
     seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
-    worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
+    worlds = family.worlds(tasks.worlds.reshape(n * e, c), seed=seeds)
     learner = start(jnp.asarray(tasks.seeds, jnp.uint32))
     # distinct from the learner's own stream, which starts from the same number
     keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), 7))(

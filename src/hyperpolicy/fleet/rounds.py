@@ -196,7 +196,7 @@ SNAPSHOT_S = 120.0
 def _begin(family: Family, tasks: Tasks, learner, weights) -> tuple[Run, Worlds]:
     n, e, c = tasks.worlds.shape
     seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
-    worlds = Worlds(family, tasks.worlds.reshape(n * e, c), seed=seeds)
+    worlds = family.worlds(tasks.worlds.reshape(n * e, c), seed=seeds)
     worlds.reset()
     # episodes shall end at all times, not all at once
     early = [np.random.default_rng(s).integers(0, family.horizon_steps, e) for s in tasks.seeds]

@@ -63,11 +63,14 @@ def train(
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration.
-        BadSetting: its critics leave out another usual reward than the learner's.
+        BadSetting: its critics leave out another usual reward than the learner's; or replay is
+            shared and the family's reward does not hold for other contexts.
         BadSetting, AlreadyExists: `out` holds another run, or other files.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
+    if schedule.replay == "shared":
+        family.check_relabels("shared replay")
     contexts = family.context.check(contexts)
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs

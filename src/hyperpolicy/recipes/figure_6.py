@@ -19,7 +19,6 @@ import numpy as np
 from hyperpolicy import files, fleet
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.evaluate import tables, tuning
-from hyperpolicy.evaluate.score import task_name
 from hyperpolicy.evaluate.tuning import Curves
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
@@ -113,7 +112,7 @@ def run(config: Figure6Config) -> Figure6:
             kinds += config.critics
         for kind in kinds:
             paths[label(count, kind)] = fine_tune(config, kind, generator, found, contexts, count)
-    names = [task_name(family(config.family), context) for context in contexts]
+    names = [family(config.family).task_name(context) for context in contexts]
     curves = {
         name: {kind: tuning.read(path, rows_of(config, i)) for kind, path in paths.items()}
         for i, name in enumerate(names)

@@ -1,0 +1,230 @@
+"""One Meta-World simulation, in about half the package's own time and with its very numbers.
+
+The package's classes are used as they are; each task's is extended by what may be cut around it:
+body and site lookups are kept, a model is compiled once and copied, an observation is written into
+place, the wrappers' checks and info dictionaries are left out, and of the two resets the package
+does, one after the other, the first does not move the hand: all it is good for is the model's
+object and goal positions, which the second starts from. `tests/envs/metaworld/test_arm.py` compares
+every number of every task.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy.errors import MissingExtra
+
+SETTLING_STEPS = 50
+"""Of the hand, at a reset."""
+MOCAP_QUAT = (1.0, 0.0, 1.0, 0.0)
+"""The hand points down."""
+WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
+"""Anchor, relative position, relative quaternion and torque scale of the hand's weld."""
+
+
+class ArmStep(NamedTuple):
+    obs: Float[np.ndarray, " o"]
+    reward: float
+    success: bool
+
+
+class Arm:
+    """One arm on one task. `reset` draws a configuration, `step` moves."""
+
+    def __init__(self, task: str, reward_version: str = "v2", frozen: bool = False):
+        """Raises MissingExtra without the package."""
+        self.frozen = frozen
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package's, of Gymnasium's spaces
+            self.env = _class_of(task)(reward_function_version=reward_version)
+        self.env._set_task_called = True
+        self.env._partially_observable = False
+        self.env.__dict__.pop("sawyer_observation_space", None)  # of a hidden goal
+        space = self.env.sawyer_observation_space
+        self._low, self._high = space.low.copy(), space.high.copy()
+        self._mocap_low, self._mocap_high = (
+            np.asarray(x, float) for x in (self.env.mocap_low, self.env.mocap_high)
+        )
+
+    def reset(self, seed: int, episode: int) -> Float[np.ndarray, " o"]:
+        """Start the episode that seed and number name; the observation."""
+        return self.reset_to(_frozen(self, seed) if self.frozen else self.draw(seed, episode))
+
+    def draw(self, seed: int, episode: int) -> Float[np.ndarray, " v"]:
+        """A configuration the task accepts, a function of seed and episode alone."""
+        env = self.env
+        env._freeze_rand_vec, env.seeded_rand_vec = False, True
+        env.np_random = np.random.default_rng([seed, episode])
+        self._place()
+        return env._last_rand_vec.copy()
+
+    def reset_to(self, configuration: Float[np.ndarray, " v"]) -> Float[np.ndarray, " o"]:
+        """Start an episode in a given configuration; the observation."""
+        env = self.env
+        env._freeze_rand_vec, env._last_rand_vec = True, np.array(configuration)
+        env.curr_path_length = 0
+        self._place()
+        mujoco.mj_resetData(env.model, env.data)
+        with _np_errors():
+            obs = env.reset_model()
+        env._prev_obs = obs[:18].copy()
+        obs[18:36] = env._prev_obs
+        return obs
+
+    def _place(self) -> None:
+        """Move the model's objects and goal, without settling the hand."""
+        env = self.env
+        env.settling_steps = 0
+        with _np_errors():
+            env.reset_model()
+        env.settling_steps = SETTLING_STEPS
+
+    def step(self, action: Float[np.ndarray, " a"]) -> ArmStep:
+        """Advance by one environment step; the action is in [−1, 1]."""
+        env, data = self.env, self.env.data
+        hand = data.mocap_pos + np.clip(action[:3], -1, 1) * env.action_scale
+        data.mocap_pos[:] = np.minimum(np.maximum(hand, self._mocap_low), self._mocap_high)
+        data.mocap_quat[:] = MOCAP_QUAT
+        data.ctrl[:] = action[3], -action[3]
+        mujoco.mj_step(env.model, data, env.frame_skip)
+        env.curr_path_length += 1
+        for name, position in env._target_site_config:
+            data.site(name).xpos = position[:3]
+        mujoco.mj_forward(env.model, data)
+        obs = env._get_obs()
+        np.maximum(obs, self._low, out=obs)
+        np.minimum(obs, self._high, out=obs)
+        env._last_stable_obs = obs
+        with _np_errors():
+            reward, info = env.evaluate_state(obs, action)
+        return ArmStep(obs, float(reward), bool(info["success"]))
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        return self.env.model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        return self.env.data
+
+
+def _np_errors():
+    """Distances of zero are divided by in some rewards, as the package does."""
+    return np.errstate(all="ignore")
+
+
+def _frozen(arm: Arm, seed: int) -> Float[np.ndarray, " v"]:
+    """The configuration of the package's goal-observable environment of that seed: the second one
+    its constructor draws from NumPy's global generator."""
+    env = arm.env
+    before = np.random.get_state()
+    np.random.seed(seed)
+    env._freeze_rand_vec, env.seeded_rand_vec = False, False
+    try:
+        arm._place()
+        arm._place()
+    finally:
+        np.random.set_state(before)
+    return env._last_rand_vec.copy()
+
+
+# --- The package's classes ----------------------------------------------------------------
+class _Data(mujoco.MjData):
+    """State whose views by name are made once."""
+
+    def __init__(self, model: mujoco.MjModel):
+        super().__init__(model)
+        self._views: dict[tuple[str, str], object] = {}
+
+    def body(self, name):
+        return self._view("body", name, super().body)
+
+    def site(self, name):
+        return self._view("site", name, super().site)
+
+    def geom(self, name):
+        return self._view("geom", name, super().geom)
+
+    def joint(self, name):
+        return self._view("joint", name, super().joint)
+
+    def _view(self, kind: str, name: str, make):
+        view = self._views.get((kind, name))
+        if view is None:
+            view = self._views[kind, name] = make(name)
+        return view
+
+
+class _Quick:
+    """What is cut around a task's class."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    fullpath: str
+    _get_pos_objects: Callable
+    _get_quat_objects: Callable
+    settling_steps = SETTLING_STEPS
+
+    def _initialize_simulation(self):
+        model = copy.copy(_compiled(self.fullpath))
+        return model, _Data(model)
+
+    def _reset_hand(self, steps: int = SETTLING_STEPS) -> None:
+        super()._reset_hand(min(steps, self.settling_steps))  # type: ignore[misc]
+
+    def do_simulation(self, ctrl, n_frames: int) -> None:
+        self.data.ctrl[:] = ctrl
+        mujoco.mj_step(self.model, self.data, n_frames)
+
+    def _get_curr_obs_combined_no_goal(self):
+        data, obs = self.data, np.zeros(18)
+        gap = data.body("rightclaw").xpos - data.body("leftclaw").xpos
+        obs[:3] = data.body("hand").xpos
+        obs[3] = min(np.sqrt(gap.dot(gap)) / 0.1, 1.0)
+        position, rotation = self._get_pos_objects(), self._get_quat_objects()
+        for i in range(len(position) // 3):
+            start = 4 + 7 * i
+            obs[start : start + 3] = position[3 * i : 3 * i + 3]
+            obs[start + 3 : start + 7] = rotation[4 * i : 4 * i + 4]
+        return obs
+
+    def reset_mocap_welds(self) -> None:
+        """As the package's, which writes rows of eleven numbers; MuJoCo's have had twelve since
+        3.17."""
+        if self.model.nmocap:
+            welds = self.model.eq_type == mujoco.mjtEq.mjEQ_WELD
+            self.model.eq_data[welds, : len(WELD)] = WELD
+
+
+@cache
+def _compiled(path: str) -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_path(path)
+
+
+@cache
+def _class_of(task: str):
+    """The package's class of a task, quickened."""
+    kind = package().env_dict.ALL_V3_ENVIRONMENTS[f"{task}-v3"]
+    return type(f"Quick{kind.__name__}", (_Quick, kind), {})
+
+
+def package():
+    """The package metaworld.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import metaworld.env_dict
+        import metaworld.policies
+    except ImportError as error:
+        raise MissingExtra(
+            f"Meta-World is missing ({error}); pip install 'hyperpolicy[metaworld]'"
+        ) from None
+    return metaworld

@@ -1,0 +1,88 @@
+"""A process that steps some of the worlds: `python -m hyperpolicy.envs.metaworld.worker`.
+
+It is told what to do by lines of JSON on its standard input, answers each with a line, and ends
+when that input does, so with its parent. Simulations it has made are kept for the next worlds.
+
+    {"open": {"path", "n", "rows", "tasks", "reward_version", "frozen"}}    hold these worlds
+    "step"      one step of the marked ones
+    "reset"     the marked ones begin their episodes
+"""
+
+import json
+import os
+import sys
+from collections import defaultdict
+
+import numpy as np
+
+from hyperpolicy.envs.engine import quiet_engine
+from hyperpolicy.envs.metaworld.arm import Arm
+from hyperpolicy.envs.metaworld.block import Block, attach
+
+OK = "ok"
+
+
+class Crew:
+    """The arms of some rows of a block."""
+
+    def __init__(self) -> None:
+        self.idle: dict[tuple, list[Arm]] = defaultdict(list)
+        self.arms: dict[int, tuple[tuple, Arm]] = {}
+        self.block: Block
+
+    def do(self, command) -> None:
+        """Do what a command says."""
+        if command == "step":
+            self.step()
+        elif command == "reset":
+            self.reset()
+        else:
+            self.open(**command["open"])
+
+    def open(self, path: str, n: int, rows, tasks, reward_version: str, frozen: bool) -> None:
+        """Hold `rows` of the block in `path`, on `tasks`."""
+        for key, arm in self.arms.values():
+            self.idle[key].append(arm)
+        self.arms = {}
+        self.block = attach(path, n)
+        for row, task in zip(rows, tasks, strict=True):
+            key = (task, reward_version, frozen)
+            self.arms[row] = key, self.idle[key].pop() if self.idle[key] else Arm(*key)
+
+    def reset(self) -> None:
+        """Begin the marked worlds' episodes."""
+        block = self.block
+        for row, (_, arm) in self.arms.items():
+            if block.marked[row]:
+                block.obs[row] = arm.reset(int(block.seed[row]), int(block.episode[row]))
+
+    def step(self) -> None:
+        """One step of the marked worlds."""
+        block = self.block
+        for row, (_, arm) in self.arms.items():
+            if block.marked[row]:
+                step = arm.step(block.action[row])
+                sound = np.isfinite(step.obs).all() and np.isfinite(step.reward)
+                block.broken[row] = not sound
+                block.obs[row] = step.obs
+                block.outcome[row] = step.reward, step.success
+
+
+def serve(lines, answer) -> None:
+    """Answer commands until there are no more."""
+    crew = Crew()
+    for line in lines:
+        command = json.loads(line)
+        crew.do(command)
+        answer(OK)
+
+
+def main() -> None:
+    reply = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
+    with quiet_engine():
+        serve(sys.stdin, lambda text: print(text, file=reply))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Meta-World's worlds: arms in worker processes, one a core, over shared memory.
+
+Two thirds of a step is Python, so threads would not help. With one thread the arms live in this
+process, where they can be drawn. Snapshots hold the actions of the episodes in progress, which are
+played again: the package keeps state in places that cannot be copied.
+"""
+
+import weakref
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from jaxtyping import Int
+
+from hyperpolicy.envs.metaworld import crews
+from hyperpolicy.envs.metaworld.block import Memory
+from hyperpolicy.envs.metaworld.family import TASKS, MetaWorld
+from hyperpolicy.envs.worlds import Advance, Worlds
+from hyperpolicy.errors import BadSetting, MissingExtra
+
+VERSION = "3.0.0"
+"""Later ones ask for a MuJoCo that is older than ours."""
+
+
+class ArmWorlds(Worlds):
+    """n arms, each on the task of its context."""
+
+    family: MetaWorld
+
+    def __init__(self, family: MetaWorld, contexts, seed=0, num_threads: int = 0):
+        """Raises MissingExtra without the package metaworld, and as `Worlds`."""
+        check_package()
+        super().__init__(family, contexts, seed, num_threads)
+        n, k = len(self), self.num_threads
+        self._actions = np.zeros((n, family.horizon_steps, family.action_size), np.float32)
+        self._memory = Memory(n)
+        self._block = self._memory.block
+        self._block.seed[:] = self.seeds
+        openings = [self._opening(list(range(i, n, k))) for i in range(k)]
+        self._crews: Sequence[crews.Local | crews.Worker]
+        if k == 1:
+            self._crews = [crews.Local(openings[0])]
+        else:
+            self._crews = [crews.hire(opening) for opening in openings]
+            for crew in self._crews:
+                crew.wait()
+            weakref.finalize(self, crews.release, self._crews)
+
+    def _opening(self, rows: list[int]) -> dict:
+        """What a crew needs to know of its worlds."""
+        return {
+            "path": self._memory.path,
+            "n": len(self),
+            "rows": rows,
+            "tasks": [TASKS[int(self.contexts[row, 0])] for row in rows],
+            "reward_version": self.family.reward_version,
+            "frozen": self.family.frozen,
+        }
+
+    def _tell(self, command: str, rows) -> list[int]:
+        """All crews at work at once on `rows`; the rows of crews that died."""
+        self._block.marked[:] = 0
+        self._block.marked[rows] = 1
+        for crew in self._crews:
+            crew.tell(command)
+        return [row for crew in self._crews for row in crew.wait()]
+
+    def _advance(self, action):
+        block = self._block
+        finite = np.isfinite(action).all(axis=1)
+        block.action[:] = np.where(finite[:, None], action, np.float32(0))
+        self._actions[np.arange(len(self)), self.elapsed_steps] = block.action
+        lost = self._tell("step", slice(None))
+        broken = (block.broken != 0) | ~finite
+        broken[lost] = True  # these tasks start again
+        obs, outcome = block.obs.copy(), block.outcome.copy()
+        obs[broken], outcome[broken] = self.obs[broken], 0.0
+        return Advance(obs, outcome[:, 0].copy(), outcome, np.zeros(len(self), bool), broken)
+
+    def _reset(self, ids):
+        self._block.episode[:] = self.episode
+        lost = self._tell("reset", ids)
+        if lost:
+            self._replay(np.union1d(lost, ids))
+        return self._block.obs[ids].copy()
+
+    def _replay(self, ids: Int[np.ndarray, " k"]) -> None:
+        """Bring worlds to where their counters say, by playing their episodes again."""
+        ids = ids[self.episode[ids] >= 0]
+        self._block.episode[:] = self.episode
+        lost = self._tell("reset", ids)
+        for t in range(self.elapsed_steps[ids].max(initial=0)):
+            self._block.action[:] = self._actions[:, t]
+            lost += self._tell("step", ids[self.elapsed_steps[ids] > t])
+        if lost:
+            self._replay(np.union1d(lost, ids))
+
+    def _state(self):
+        return self._actions.copy()
+
+    def _set_state(self, state):
+        self._actions = np.array(state)
+        self._replay(np.arange(len(self)))
+
+    def scene(self, i: int):
+        crew = self._crews[0]
+        if not isinstance(crew, crews.Local):
+            raise BadSetting("arms in worker processes cannot be drawn; give num_threads=1")
+        _, arm = crew.crew.arms[i]
+        return arm.model, arm.data
+
+
+def check_package() -> None:
+    """Raises MissingExtra where the package is not there, or another version of it."""
+    try:
+        found = version("metaworld")
+    except PackageNotFoundError:
+        found = None
+    if found != VERSION:
+        there = f"version {found} is there" if found else "it is not installed"
+        raise MissingExtra(
+            f"this family needs metaworld {VERSION}, {there}; pip install 'hyperpolicy[metaworld]'"
+        )
