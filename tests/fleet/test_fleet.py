@@ -3,19 +3,23 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.envs.cheetah_vel import CheetahVel
-from hyperpolicy.errors import BadContext, BadSetting, BadZoo
+from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
-from hyperpolicy.fleet.member import Rings
+from hyperpolicy.fleet.member import Clock, Member, Rings, draw_batch
+from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, layout
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
@@ -119,6 +123,40 @@ def test_a_finished_run_of_other_settings_is_not_passed_off(zoo):
     for other in ({"seed": 4}, {"seed": 3, "start": "shared"}):
         with pytest.raises(BadSetting, match="holds a run with another"):
             fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, out=out, **other)
+
+
+def test_a_run_from_before_a_field_existed_had_its_default(zoo, tmp_path):
+    _, out = zoo
+    old = shutil.copytree(out, tmp_path / "old")
+    record = json.loads((old / disk.RUN).read_text())
+    assert record["sac"].pop("activations") == ["relu", "relu"]
+    (old / disk.RUN).write_text(json.dumps(record))
+    fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=old)
+    changed = replace(CFG, activations=("elu", "relu"))
+    with pytest.raises(BadSetting, match="another sac"):
+        fleet.train(changed, CHEETAH, CONTEXTS, SHORT, seed=3, out=old)
+
+
+def test_half_of_each_batch_is_prior():
+    """Own rows hold zeros, prior ones their own number."""
+    rows = jnp.zeros((10, layout(CHEETAH).size))
+    prior = jnp.ones((5, rows.shape[1]))
+    pool = Pool(jnp.array([[0.5]]), jnp.int32(1), prior)
+    clock = Clock(*(np.int32(x) for x in (0, 0, 10, 0)), np.float32(1), np.bool_(False))
+    who = Member(None, None, jax.random.key(0), np.int32(-1))
+    batch = draw_batch(CHEETAH, OWN_TASK, 7, who, rows, pool, clock, 0)
+    assert sorted(batch.obs[:, 0].tolist()) == [0.0] * 4 + [1.0] * 3
+
+
+def test_experts_learn_from_prior_transitions(zoo):
+    """Another expert's rows change the result; rows of another family are refused."""
+    without, _ = zoo
+    prior = np.random.default_rng(0).normal(size=(3, 50, layout(CHEETAH).size))
+    made = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, prior=prior.astype(np.float32))
+    assert (made.finals.weights != without.finals.weights).any(axis=1).all()
+    assert made.provenance["prior_steps_per_expert"] == 50
+    with pytest.raises(BadShape, match=r"prior has shape \(3, 50, 40\); 3 experts"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, prior=prior[..., :40])
 
 
 def test_metrics_after_the_last_snapshot_are_written_once(zoo, tmp_path, monkeypatch):
@@ -281,14 +319,9 @@ def test_folded_critics_agree():
 
 def test_relabeling_stays_inside_the_pool():
     """A base's batches carry contexts of its own pool alone: no leak from test contexts."""
-    import jax
-    import jax.numpy as jnp
-
-    from hyperpolicy.fleet.view import ANY_TASK, Pool, layout
-
     rows = jnp.zeros((500, layout(CHEETAH).size))
     padded = jnp.array([[0.5], [2.5], [1.0]])
-    batch = ANY_TASK.batch(CHEETAH, rows, Pool(padded, jnp.int32(2)), jax.random.key(0))
+    batch = ANY_TASK.batch(CHEETAH, rows, Pool(padded, jnp.int32(2), rows[:0]), jax.random.key(0))
     seen = np.unique(np.asarray(batch.obs[:, -1]))
     np.testing.assert_allclose(
         seen, np.sort(np.asarray(CHEETAH.context.encode(padded[:2])[:, 0])), atol=1e-6

@@ -83,7 +83,7 @@ def train_bases(
     `seeds` gives each base its own number (default 0, 1, …).
 
     Raises:
-        BadSetting: the family's reward does not hold for other contexts; or `out` holds another run.
+        BadSetting: the family's reward does not hold for other contexts; `out` holds another run.
     """
     family.check_relabels("a base")
     pools = [family.context.check(pool) for pool in pools]

@@ -1,7 +1,7 @@
 """A run on disk: what it is, its metrics, and snapshots it goes on from bit for bit."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,12 +95,22 @@ def check_settings(
             raise AlreadyExists(f"{out} holds files and no run; choose another directory")
         files.save_json(out / RUN, record)
     there = files.load_json(out / RUN)
+    plain = {learner: _defaults(cfg), "schedule": _defaults(schedule)}
     for name, value in json.loads(json.dumps(record)).items():
-        if there.get(name) != value:
+        was = there.get(name)
+        if name in plain and isinstance(was, dict):
+            was = plain[name] | was  # a run from before a field existed had its default
+        if was != value:
             raise BadSetting(
                 f"{out} holds a run with another {name}; resume it with the settings in "
                 f"{out / RUN}, or choose another directory"
             )
+
+
+def _defaults(config) -> dict:
+    """The fields of a configuration that need not be given."""
+    found = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+    return json.loads(json.dumps(found))
 
 
 def _state(r: Run, size: int) -> dict:

@@ -106,7 +106,8 @@ def _fit(cfg, family, view: View, num_updates, batch, start: Start, pools, rows,
     """Critics [n, 2, q] of n policies at rest; policy i sees its rows [k, d] under the contexts of
     its pool."""
     spec = start.policies.spec
-    pool = Pool(jnp.asarray(pools, jnp.float32), jnp.full(len(pools), pools.shape[1], jnp.int32))
+    sizes, none = np.full(len(pools), pools.shape[1], np.int32), np.zeros((len(pools), 0, 0))
+    pool = Pool(*(jnp.asarray(leaf) for leaf in (pools.astype(np.float32), sizes, none)))
     arrays = start.policies.weights, start.critics, jnp.asarray(start.log_alpha, jnp.float32)
     fit = _compiled(cfg, family, view, num_updates, batch, spec)
     return np.asarray(fit(*map(jnp.asarray, arrays), pool, jnp.asarray(rows), keys))

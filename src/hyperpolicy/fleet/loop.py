@@ -59,9 +59,11 @@ def run(
     snapshot_every_s: float = 300.0,
     label: str = "experts",
     tracker: Callable[[dict], None] | None = None,
+    prior: Float[np.ndarray, "n j d"] | None = None,
 ) -> Trained:
     """Train n learners to the end of `schedule`; with `out`, go on from its snapshot if it has one.
 
+    `prior` holds transitions that fill half of each learner's batches.
     The worlds are filled by the learners' own policies, or at random. `metrics.jsonl` in `out` gets
     one line an evaluation, `tracker` the same record. Ctrl-C writes a snapshot, then raises
     KeyboardInterrupt.
@@ -74,9 +76,12 @@ def run(
     n = len(tasks.seeds)
     mesh = expert_mesh(n)
     tasks = _pad(tasks, mesh.size)
+    if prior is None:
+        prior = np.zeros((n, 0, layout(family).size), np.float32)
+    prior = prior[np.minimum(np.arange(len(tasks.seeds)), n - 1)]
     contexts = place(jnp.asarray(tasks.worlds, jnp.float32), mesh)
-    pool = Pool(jnp.asarray(tasks.pools, jnp.float32), jnp.asarray(tasks.pool_sizes, jnp.int32))
-    pool = place(pool, mesh)
+    sizes, pools = tasks.pool_sizes.astype(np.int32), tasks.pools.astype(np.float32)
+    pool = place(Pool(*map(jnp.asarray, (pools, sizes, prior))), mesh)
     act, advance, collect = compile_fleet(cfg, family, view, schedule, mesh)
     spec = sac.policy_spec(cfg, family.obs_size + view.extra_inputs(family), family.action_size)
     flatten = jax.jit(jax.vmap(spec.flatten))

@@ -66,10 +66,17 @@ def act(
 def draw_batch(
     family: Family, view: View, num: int, member: Member, ring, pool: Pool, clock: Clock, i
 ):
-    """The batch of update `clock.updates + i`."""
+    """The batch of update `clock.updates + i`; half of it prior transitions (RLPD, Ball et al.
+    2023, arXiv:2302.02948), if there are any."""
     key = jax.random.fold_in(jax.random.fold_in(member.key, DRAWING), clock.updates + i)
     key_rows, key_pool = jax.random.split(key)
-    rows = replay.draw(ring, clock.size, num, key_rows)
+    if len(pool.prior):
+        key_own, key_prior = jax.random.split(key_rows)
+        own = replay.draw(ring, clock.size, num - num // 2, key_own)
+        prior = replay.draw(pool.prior, np.int32(len(pool.prior)), num // 2, key_prior)
+        rows = jnp.concatenate([own, prior])
+    else:
+        rows = replay.draw(ring, clock.size, num, key_rows)
     return view.batch(family, rows, pool, key_pool)
 
 

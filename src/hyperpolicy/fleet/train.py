@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.errors import BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.view import OWN_TASK
+from hyperpolicy.fleet.view import OWN_TASK, layout
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
@@ -54,14 +54,17 @@ def train(
     out: str | Path | None = None,
     provenance: dict | None = None,
     track: bool = False,
+    prior: Float[np.ndarray, "n j d"] | None = None,
 ) -> Zoo:
     """A zoo with one expert for each context.
 
     With `out`, the run can be stopped and called again with the same arguments; the finished zoo
-    lies in `out/zoo`. `track` writes TensorBoard logs beside `metrics.jsonl`.
+    lies in `out/zoo`. `track` writes TensorBoard logs beside `metrics.jsonl`. `prior` holds replay
+    rows of others, such as demonstrations, which fill half of each batch.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
+        BadShape: `prior` does not fit.
         BadZoo: `start` does not fit the configuration.
         BadSetting: its critics leave out another usual reward than the learner's; or replay is
             shared and the family's reward does not hold for other contexts.
@@ -74,6 +77,11 @@ def train(
     contexts = family.context.check(contexts)
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs
+    if prior is not None and (prior.shape[0], prior.shape[2]) != (n, layout(family).size):
+        raise BadShape(
+            f"prior has shape {prior.shape}; {n} experts of {family.name} take "
+            f"[{n}, j, {layout(family).size}]"
+        )
     tasks = disk.Tasks(
         worlds=np.repeat(contexts[:, None], e, axis=1),
         pools=contexts[:, None],
@@ -82,7 +90,7 @@ def train(
     )
     tracker = tensorboard(out) if track and out is not None else None
     if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, describe(start))
+        disk.check_settings(out, cfg, family, tasks, schedule, describe(start, prior))
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
@@ -102,9 +110,11 @@ def train(
         fill_at_random=kind != "given",
         out=out,
         tracker=tracker,
+        prior=prior,
     )
     record = library_versions() | {
         "made_by": "fleet.train",
+        "prior_steps_per_expert": 0 if prior is None else prior.shape[1],
         "start": kind,
         "seed": seed,
         "sac": asdict(cfg),
@@ -121,12 +131,17 @@ def train(
     return zoo
 
 
-def describe(start: str | Start | Policies) -> str:
-    """Where experts begin, in a word that changes when given weights do."""
+def describe(start: str | Start | Policies, prior: Float[np.ndarray, "n j d"] | None = None) -> str:
+    """Where experts begin, in words that change when given weights or transitions do."""
+    with_prior = "" if prior is None else f", prior {_digest(prior)}"
     if isinstance(start, str):
-        return start
+        return start + with_prior
     weights = start.weights if isinstance(start, Policies) else start.policies.weights
-    return f"given {hashlib.sha256(weights.tobytes()).hexdigest()[:16]}"
+    return f"given {_digest(weights)}{with_prior}"
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 # --- Starts -------------------------------------------------------------------------------

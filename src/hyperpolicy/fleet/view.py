@@ -17,10 +17,12 @@ from hyperpolicy.types import Batch, Key
 
 
 class Pool(NamedTuple):
-    """The contexts a learner may be labeled with: the first `size` of `contexts`."""
+    """What a learner is given: the contexts it may be labeled with, the first `size` of
+    `contexts`, and transitions others made, which fill half of each batch where there are any."""
 
     contexts: Float[Array, "k c"]
     size: Int[Array, ""]
+    prior: Float[Array, "j d"]
 
 
 class View(NamedTuple):

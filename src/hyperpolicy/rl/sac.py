@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.mlp import Mlp
-from hyperpolicy.nets.policy import Actor, PolicySpec, sample
+from hyperpolicy.nets.policy import ACTIVATIONS, Actor, PolicySpec, sample
 from hyperpolicy.types import Batch, Key, Scalar
 
 
@@ -31,6 +31,8 @@ from hyperpolicy.types import Batch, Key, Scalar
 class SacConfig:
     width: int = 64
     """Units per hidden layer of actor and critics (the papers: 256)."""
+    activations: tuple[str, str] = ("relu", "relu")
+    """Of the actor's two hidden layers (Make-An-Agent on Meta-World: elu, relu)."""
     discount: float = 0.99
     """γ, per environment step."""
     tau: float = 0.005
@@ -56,6 +58,9 @@ class SacConfig:
                 f"width={self.width}, policy_period={self.policy_period}, "
                 f"initial_alpha={self.initial_alpha}; all must be positive"
             )
+        if len(self.activations) != 2 or not set(self.activations) <= set(ACTIVATIONS):
+            known = ", ".join(ACTIVATIONS)
+            raise BadSetting(f"activations={self.activations}; give two of {known}")
 
     @property
     def usual_return(self) -> float:
@@ -75,7 +80,7 @@ class SacState(NamedTuple):
 
 
 def policy_spec(cfg: SacConfig, o: int, a: int) -> PolicySpec:
-    return PolicySpec(o, a, (cfg.width, cfg.width))
+    return PolicySpec(o, a, (cfg.width, cfg.width), tuple(cfg.activations))
 
 
 def critic_spec(cfg: SacConfig, o: int, a: int) -> CriticSpec:
