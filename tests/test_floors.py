@@ -10,7 +10,7 @@ FLOORS = [
     {"types", "errors", "files", "devices", "progress", "provenance", "registration", "tracking"},
     {"nets", "envs", "replay"},
     {"zoo", "rollout", "rl"},
-    {"fleet", "evaluate"},
+    {"fleet", "evaluate", "demonstrations"},
     {"generate", "baselines"},
     {"recipes", "doctor"},
     {"cli", "gallery"},

@@ -1,0 +1,132 @@
+"""Demonstrations: what is told of a policy instead of a context.
+
+Make-An-Agent's layout (its `traj` and `task`): an *opening*, the first 60 steps as 20 blocks of one
+state and the three actions that follow it, and an *ending*, the three states from the first one that
+is a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 numbers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hyperpolicy import files
+from hyperpolicy.envs import Family, family
+from hyperpolicy.errors import BadFile, BadShape
+from hyperpolicy.rollout import Trace
+
+NUM_BLOCKS, BLOCK_ACTIONS = 20, 3
+OPENING_STEPS = NUM_BLOCKS * BLOCK_ACTIONS
+ENDING_STATES = 3
+
+
+def widths(family: Family) -> tuple[int, int]:
+    """Numbers in an opening and in an ending."""
+    block = family.obs_size + BLOCK_ACTIONS * family.action_size
+    return NUM_BLOCKS * block, ENDING_STATES * family.obs_size
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """d demonstrations of one family's tasks."""
+
+    family: str
+    contexts: Float[np.ndarray, "d c"]
+    """The task each one solves; generators are not told."""
+    opening: Float[np.ndarray, "d f"]
+    ending: Float[np.ndarray, "d g"]
+
+    def __post_init__(self):
+        wanted = widths(family(self.family))
+        opening, ending = (np.asarray(x, np.float32) for x in (self.opening, self.ending))
+        d = len(self.contexts)
+        if opening.shape != (d, wanted[0]) or ending.shape != (d, wanted[1]):
+            raise BadShape(
+                f"openings {opening.shape} and endings {ending.shape} of {d} demonstrations; "
+                f"{self.family} takes [{d}, {wanted[0]}] and [{d}, {wanted[1]}]: the first "
+                f"{OPENING_STEPS} steps, and {ENDING_STATES} states from the first success on"
+            )
+        for name, rows in (("opening", opening), ("ending", ending)):
+            bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if len(bad):
+                raise BadShape(f"the {name} of demonstration {bad[0]} has numbers that are not")
+            object.__setattr__(self, name, rows)
+        if d:
+            family(self.family).context.check(self.contexts)
+
+    def __len__(self) -> int:
+        return len(self.opening)
+
+    def __getitem__(self, rows) -> "Demonstrations":
+        """Those at `rows` (an index, a slice or an array); always Demonstrations."""
+        parts = (np.atleast_2d(x[rows]) for x in (self.contexts, self.opening, self.ending))
+        return Demonstrations(self.family, *parts)
+
+    def of(self, context: Float[np.ndarray, " c"]) -> "Demonstrations":
+        """Those of one task."""
+        return self[np.flatnonzero((self.contexts == np.asarray(context)[None]).all(axis=1))]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, float16; an existing file is an error."""
+        arrays = {"contexts": self.contexts, "opening": self.opening, "ending": self.ending}
+        half = {name: x.astype(np.float16) for name, x in arrays.items()}
+        return files.save_arrays(path, half, {"family": self.family})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Demonstrations":
+        """Raises BadFile where there are none, BadShape where they do not fit their family."""
+        arrays, meta = files.load_arrays(path)
+        if not {"contexts", "opening", "ending"} <= arrays.keys() or "family" not in meta:
+            raise BadFile(f"{path} holds no demonstrations (contexts, opening, ending and family)")
+        parts = (arrays[name].astype(np.float32) for name in ("contexts", "opening", "ending"))
+        return cls(meta["family"], *parts)
+
+
+class Cut(NamedTuple):
+    """What `cut` made of episodes."""
+
+    demonstrations: Demonstrations
+    policy: Int[np.ndarray, " d"]
+    """Whose each one is."""
+    episode: Int[np.ndarray, " d"]
+
+
+def cut(family: Family, contexts: Float[np.ndarray, "n c"], trace: Trace) -> Cut:
+    """A demonstration of each episode that succeeded early enough to show what comes after."""
+    found = [
+        (i, j, *parts)
+        for i in range(trace.obs.shape[0])
+        for j in range(trace.obs.shape[1])
+        if (parts := cut_one(family, trace.obs[i, j], trace.action[i, j], trace.outcome[i, j]))
+    ]
+    opening, ending = (
+        np.array([row[k] for row in found], np.float32).reshape(len(found), width)
+        for k, width in zip((2, 3), widths(family), strict=True)
+    )
+    policy, episode = (np.array([row[k] for row in found], int) for k in (0, 1))
+    made = Demonstrations(family.name, np.asarray(contexts, float)[policy], opening, ending)
+    return Cut(made, policy, episode)
+
+
+def cut_one(
+    family: Family,
+    obs: Float[np.ndarray, "t o"],
+    action: Float[np.ndarray, "t a"],
+    outcome: Float[np.ndarray, "t m"],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Opening and ending of one episode; None without a success, or with one at its very end.
+
+    The outcome of step t is that of the state it leads to, obs[t + 1].
+    """
+    success: Bool[np.ndarray, " t"] | None = family.success(outcome)
+    if success is None or len(obs) < OPENING_STEPS or not success.any():
+        return None
+    first = int(success.argmax()) + 1
+    if first + ENDING_STATES > len(obs):
+        return None
+    states = obs[:OPENING_STEPS:BLOCK_ACTIONS]
+    actions = action[:OPENING_STEPS].reshape(NUM_BLOCKS, -1)
+    opening = np.concatenate([states, actions], axis=1).ravel()
+    return opening, obs[first : first + ENDING_STATES].ravel()

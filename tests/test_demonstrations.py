@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+import hyperpolicy as hp
+from hyperpolicy import demonstrations as demos
+from hyperpolicy import files
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.errors import BadFile, BadShape
+from hyperpolicy.rollout import Trace
+
+FAMILY = hp.family("metaworld")
+T = 70
+
+
+def trace(success_at: list[int | None]) -> Trace:
+    """Episodes whose observation at step t is t everywhere, whose action is −t."""
+    n = len(success_at)
+    t = np.arange(T, dtype=np.float32)
+    obs = np.broadcast_to(t[None, None, :, None], (n, 1, T, 39))
+    action = np.broadcast_to(-t[None, None, :, None], (n, 1, T, 4))
+    outcome = np.zeros((n, 1, T, 2), np.float32)
+    for i, step in enumerate(success_at):
+        if step is not None:
+            outcome[i, 0, step:, 1] = 1.0
+    alive = np.ones((n, 1, T), bool)
+    return Trace(obs, action, outcome[..., 0], outcome, alive, np.zeros((n, 1)))
+
+
+def some(n: int = 3) -> Demonstrations:
+    rng = np.random.default_rng(0)
+    f, g = demos.widths(FAMILY)
+    contexts = FAMILY.contexts(["window-open", "door-open", "window-open"][:n])
+    return Demonstrations("metaworld", contexts, rng.normal(size=(n, f)), rng.normal(size=(n, g)))
+
+
+def test_the_published_layout():
+    assert demos.widths(FAMILY) == (1020, 117)
+    contexts = FAMILY.contexts(["window-open"])
+    made = demos.cut(FAMILY, contexts, trace([40])).demonstrations
+    blocks = made.opening.reshape(20, 51)
+    for k, block in enumerate(blocks):
+        np.testing.assert_array_equal(block[:39], 3 * k)
+        np.testing.assert_array_equal(
+            block[39:].reshape(3, 4)[:, 0], [-3 * k, -3 * k - 1, -3 * k - 2]
+        )
+    np.testing.assert_array_equal(made.ending.reshape(3, 39)[:, 0], [41, 42, 43])
+
+
+def test_only_success_is_shown():
+    """A success in the last steps leaves too few states."""
+    contexts = FAMILY.contexts(["window-open"] * 5)
+    found = demos.cut(FAMILY, contexts, trace([40, None, T - 1, T - 4, 0]))
+    assert found.policy.tolist() == [0, 3, 4] and found.episode.tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(found.demonstrations.ending[1, ::39], [T - 3, T - 2, T - 1])
+    none = demos.cut(FAMILY, contexts[:1], trace([None]))
+    assert len(none.demonstrations) == 0
+
+
+def test_saved_and_loaded(tmp_path):
+    made = some()
+    again = Demonstrations.load(made.save(tmp_path / "d.safetensors"))
+    np.testing.assert_allclose(again.opening, made.opening, atol=2e-3)
+    np.testing.assert_array_equal(again.contexts, made.contexts)
+    assert len(again.of(FAMILY.contexts(["window-open"])[0])) == 2 and len(again[0]) == 1
+
+
+def test_what_is_no_demonstration_is_explained(tmp_path):
+    made = some()
+    with pytest.raises(BadShape, match=r"\[3, 1020\] and \[3, 117\]: the first 60 steps"):
+        Demonstrations("metaworld", made.contexts, made.opening[:, :900], made.ending)
+    broken = made.ending.copy()
+    broken[1, 3] = np.nan
+    with pytest.raises(BadShape, match="ending of demonstration 1"):
+        Demonstrations("metaworld", made.contexts, made.opening, broken)
+    path = files.save_arrays(tmp_path / "x.safetensors", {"traj": made.opening}, {})
+    with pytest.raises(BadFile, match="holds no demonstrations"):
+        Demonstrations.load(path)
