@@ -159,11 +159,12 @@ def results(
         rows = slice(start, start + turn)
         who = actor[rows] if isinstance(actor, Policies) else actor
         worlds = _worlds(family, contexts[rows], episodes, seed)
-        parts.append(_results(who, worlds, episodes))
+        parts.append(tally(who, worlds, episodes))
     return Results(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _results(actor: Actor | Policies, worlds: Worlds, episodes: int) -> Results:
+def tally(actor: Actor | Policies, worlds: Worlds, episodes: int) -> Results:
+    """What policies reach in the next episode of every world; see `play`."""
     family, n = worlds.family, len(worlds)
     total, first = np.zeros(n), np.full(n, family.horizon_steps)
     succeeded, last = np.zeros(n, bool), np.zeros(n, bool)

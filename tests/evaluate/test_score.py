@@ -140,3 +140,32 @@ def test_nothing_to_score_is_an_error():
         score([], FAMILY, CONTEXTS)
     with pytest.raises(BadSetting, match="at least one"):
         score(Noisy(0), FAMILY, CONTEXTS, draws=0)
+
+
+# --- Success ------------------------------------------------------------------------------
+def with_success(success, returns=None, seed: int = 0) -> Score:
+    success = np.array(success, float)
+    returns = success if returns is None else np.array(returns, float)
+    k = success.shape[2]
+    names = tuple(f"task {i}" for i in range(k))
+    return Score(
+        "metaworld", np.arange(k)[:, None] * 1.0, names, returns, seed=seed, success=success
+    )
+
+
+def test_success_rates_and_qualified_policies(tmp_path):
+    found = with_success([[[[1, 1, 1]], [[1, 0, 1]], [[0, 0, 0]], [[1, 1, 1]]]])  # four draws
+    assert found.successes.mean == pytest.approx(8 / 12)
+    assert found.qualified == 0.5
+    again = Score.load(found.save(tmp_path / "s.json"))
+    np.testing.assert_array_equal(again.success, found.success)
+    with pytest.raises(BadSetting, match="returns only"):
+        found.successes.successes  # noqa: B018
+
+
+def test_the_best_draws_are_those_with_most_successes_elsewhere():
+    here = with_success([[[[1, 1]], [[0, 0]], [[1, 0]]]])
+    there = with_success([[[[0, 0]], [[1, 0]], [[1, 0]]]], [[[[9, 9]], [[1, 1]], [[2, 2]]]], seed=1)
+    chosen = here.best(1, chosen_by=there)  # most successes, then the higher return: draw 2
+    assert chosen.success.tolist() == [[[[1.0, 0.0]]]]
+    assert here.best(2, chosen_by=there).successes.mean == pytest.approx(1 / 4)

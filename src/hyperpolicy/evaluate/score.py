@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from hyperpolicy.errors import BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import stats
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.rollout import Actor, returns
+from hyperpolicy.rollout import Actor, results
 
 CONTEXT = "true context"
 """What a generator is given of a test task."""
@@ -47,6 +48,8 @@ class Score:
     """Environment steps spent to train the method once, experts included; None where unknown."""
     seed: int = 0
     """Of the episodes."""
+    success: Float[np.ndarray, "s d k e"] | None = None
+    """1 where an episode had a success at any step; None in families without."""
 
     # --- Statistics -----------------------------------------------------------------------
     @property
@@ -77,6 +80,22 @@ class Score:
         """Episodes whose simulation broke; one is enough to make the mean NaN."""
         return int(np.isnan(self.returns).sum())
 
+    @property
+    def successes(self) -> "Score":
+        """The same score with successes for returns: its mean is a success rate.
+
+        Raises:
+            BadSetting: the family knows no success.
+        """
+        if self.success is None:
+            raise BadSetting(f"{self.family} knows returns only, no success")
+        return replace(self, returns=self.success.astype(float), success=None)
+
+    @property
+    def qualified(self) -> float:
+        """Share of policies that succeeded in every episode (Make-An-Agent)."""
+        return float(self.successes.returns.min(axis=-1).mean())
+
     def task(self, i: int) -> "Score":
         """The score on task i alone."""
         here = [i]
@@ -85,6 +104,7 @@ class Score:
             contexts=self.contexts[here],
             tasks=(self.tasks[i],),
             returns=self.returns[:, :, here],
+            success=None if self.success is None else self.success[:, :, here],
         )
 
     def normalized(self, random: "Score", expert: "Score") -> "Score":
@@ -102,10 +122,11 @@ class Score:
         if (span == 0).any():
             task = self.tasks[int(np.argmin(np.abs(span)))]
             raise BadSetting(f"expert and random score the same on {task}; nothing to divide by")
-        return replace(self, returns=(self.returns - floor) / span)
+        return replace(self, returns=(self.returns - floor) / span, success=None)
 
     def best(self, count: int, chosen_by: "Score") -> "Score":
-        """The `count` draws that did best in `chosen_by`, seed by seed and task by task.
+        """The `count` draws that did best in `chosen_by`, seed by seed and task by task: those with
+        most successes where it knows them, of these those with the highest return.
 
         `chosen_by` scores the same draws on other episodes: choosing and reporting on the same
         ones would report luck.
@@ -125,8 +146,13 @@ class Score:
                 f"chosen by returns {chosen_by.returns.shape}, reported on {self.returns.shape}; "
                 "seeds, draws and tasks must agree"
             )
-        order = np.argsort(-chosen_by.returns.mean(axis=-1), axis=1)[:, :count]
-        return replace(self, returns=np.take_along_axis(self.returns, order[..., None], axis=1))
+        merit = [chosen_by.returns.mean(axis=-1)]
+        if chosen_by.success is not None:
+            merit.append(chosen_by.success.mean(axis=-1))
+        order = np.lexsort([-m for m in merit], axis=1)[:, :count, :, None]
+        pick = partial(np.take_along_axis, indices=order, axis=1)
+        success = None if self.success is None else pick(self.success)
+        return replace(self, returns=pick(self.returns), success=success)
 
     # --- Out ------------------------------------------------------------------------------
     def table(self) -> str:
@@ -143,6 +169,10 @@ class Score:
 
     def to_json(self) -> dict:
         record = asdict(self)
+        if self.success is None:
+            del record["success"]
+        else:
+            record["success"] = self.success.astype(int).tolist()
         return record | {"contexts": listed(self.contexts), "returns": listed(self.returns)}
 
     @classmethod
@@ -157,6 +187,8 @@ class Score:
             if returns.ndim != 4 or returns.shape[2] != len(contexts):
                 raise ValueError(f"returns {returns.shape} for {len(contexts)} contexts")
             read = {"contexts": contexts, "returns": returns, "tasks": tuple(record["tasks"])}
+            if "success" in record:
+                read["success"] = np.array(record["success"], float)
             return cls(**(record | read))
         except (KeyError, TypeError, ValueError) as error:
             raise BadFile(f"this is no score: {error}") from None
@@ -194,9 +226,26 @@ def score(
     runs = makers if isinstance(makers, Sequence) else [makers]
     if not runs or draws < 1:
         raise BadSetting(f"{len(runs)} makers and {draws} draws; give at least one of each")
-    found = [_returns(maker, family, contexts, episodes, draws, seed) for maker in runs]
+    found = [_results(maker, family, contexts, episodes, draws, seed) for maker in runs]
+    reached, success = (np.stack(part) for part in zip(*found, strict=True))
+    return named(family, contexts, reached, success, given, env_steps, seed)
+
+
+def named(
+    family: Family,
+    contexts: Float[np.ndarray, "k c"],
+    reached: Float[np.ndarray, "s d k e"],
+    success: Float[np.ndarray, "s d k e"],
+    given: str,
+    env_steps: int | None,
+    seed: int,
+) -> Score:
+    """A score whose tasks bear the family's names; success where the family knows it."""
     tasks = tuple(family.task_name(context) for context in contexts)
-    return Score(family.name, contexts, tasks, np.stack(found), given, env_steps, seed)
+    knows = family.success(np.zeros(family.outcome_size)) is not None
+    return Score(
+        family.name, contexts, tasks, reached, given, env_steps, seed, success if knows else None
+    )
 
 
 def listed(numbers) -> list | float | None:
@@ -207,15 +256,18 @@ def listed(numbers) -> list | float | None:
     return plain.tolist()
 
 
-def _returns(
+def _results(
     maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
-) -> Float[np.ndarray, "d k e"]:
+) -> tuple[Float[np.ndarray, "d k e"], Float[np.ndarray, "d k e"]]:
+    """Returns and successes."""
     if not isinstance(maker, Generator):
-        return returns(maker, family, contexts, episodes, seed)[None]
+        found = results(maker, family, contexts, episodes, seed)
+        return found.returns[None], found.success[None].astype(float)
     drawn = [maker.generate(contexts, seed=draw) for draw in range(draws)]
     policies = Policies(np.concatenate([p.weights for p in drawn]), drawn[0].spec)
-    found = returns(policies, family, np.tile(contexts, (draws, 1)), episodes, seed)
-    return found.reshape(draws, len(contexts), episodes)
+    found = results(policies, family, np.tile(contexts, (draws, 1)), episodes, seed)
+    shape = (draws, len(contexts), episodes)
+    return found.returns.reshape(shape), found.success.reshape(shape).astype(float)
 
 
 def _count(n: int, noun: str) -> str:
