@@ -1,8 +1,8 @@
 """Demonstrations: what is told of a policy instead of a context.
 
 Make-An-Agent's layout (its `traj` and `task`): an *opening*, the first 60 steps as 20 blocks of one
-state and the three actions that follow it, and an *ending*, the three states from the first one that
-is a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 numbers.
+state and the three actions that follow it, and an *ending*, three states from the first one that is
+a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 numbers.
 """
 
 from dataclasses import dataclass

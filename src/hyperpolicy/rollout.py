@@ -241,9 +241,14 @@ def experience(
     n = len(_fitting(policies, family, len(contexts)))
     seeds = (seed * 1009 + np.arange(n * worlds)) % 2**31
     run = family.worlds(np.repeat(contexts, worlds, axis=0), seed=seeds)
-    act, obs, rows = exploring(policies, seed), run.reset(), []
+    return collect(exploring(policies, seed), run, worlds, steps)
+
+
+def collect(actor: Actor, run: Worlds, worlds: int, steps: int) -> Float[np.ndarray, "n k d"]:
+    """k = steps·worlds transitions of each of n policies in `worlds` worlds, as replay rows."""
+    obs, rows = run.reset(), []
     for t in range(steps):
-        action = np.asarray(act(obs.reshape(n, worlds, -1), t)).reshape(n * worlds, -1)
+        action = np.asarray(actor(obs.reshape(-1, worlds, obs.shape[1]), t)).reshape(len(run), -1)
         step = run.step(action)
         rows.append(transitions(obs, action, step, worlds))
         obs = step.obs

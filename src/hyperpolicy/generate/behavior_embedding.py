@@ -1,0 +1,265 @@
+"""AMT-Hyp's behavior embedding: what a demonstration's opening tells about how it succeeds.
+
+AMT-Hyp, ICRA 2025 (manuscript 2814), Section III-A, Eq. 2; trained as Make-An-Agent's released
+code does. A demonstration has an opening (60 steps: 20 blocks of a state and three actions) and a
+ending (the 3 states from the first success on). With matching rows i of a batch:
+
+    h = φ(opening)    v = ψ(ending)    s_ij = h_iᵀ W v_j    loss = −E log (exp s_ii / Σ_j exp s_ij)
+
+AMT-Hyp conditions its generator on h. The papers print the loss without the exp; we follow the
+code. Departures from the released code, marked where they happen:
+  D1  the normalizers are part of the embedding (its data processing forgets them, so the published
+      embeddings come from inputs unlike the trained ones), and see training rows only;
+  D2  W starts as 1/√d times the identity, not uniform in [0, 1);
+  D3  other demonstrations of a row's task are no wrong answers (`task_aware_loss`); the code's loss
+      is `contrastive_loss`;
+  D4  batches are drawn anew at each step, without replacement, and a fit is counted in steps; the
+      last one is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.generate import loop
+from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.autoencoder import warm_restarts
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.transformer import LayerNorm
+from hyperpolicy.types import Key, Scalar
+
+
+@dataclass(frozen=True)
+class BehaviorEmbeddingConfig:
+    dim: int = 128
+    """d, numbers in h and in v."""
+    opening_hidden: tuple[int, ...] = (1024, 1024)
+    """Widths of φ's hidden layers."""
+    ending_hidden: int = 256
+    """Width of ψ's hidden layer."""
+    rate: float = 1e-4
+    """AdamW step size at the start of each cosine cycle."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled decay."""
+    batch: int = 64
+    """Demonstrations a step (published: 16)."""
+    steps: int = 5110
+    """Gradient steps; 10·(2ⁿ − 1) ends with a cycle (published: 400 epochs)."""
+    first_cycle: int = 10
+    """Steps of the first cosine cycle; each later one is twice as long."""
+
+
+# --- Networks -----------------------------------------------------------------------------
+class EndingNet(eqx.Module):
+    """ψ: linear → LayerNorm → tanh → linear."""
+
+    first: Linear
+    norm: LayerNorm
+    last: Linear
+
+    def __call__(self, x: Float[Array, " s"]) -> Float[Array, " d"]:
+        return self.last(jnp.tanh(self.norm(self.first(x))))
+
+
+class Maps(eqx.Module):
+    """What is learned: φ, ψ and W, over normalized inputs."""
+
+    opening: Mlp
+    ending: EndingNet
+    bilinear: Float[Array, "d d"]
+
+    @classmethod
+    def init(cls, config: BehaviorEmbeddingConfig, o: int, s: int, key: Key) -> "Maps":
+        """For openings of `o` numbers and endings of `s`."""
+        key_opening, key_first, key_last = jax.random.split(key, 3)
+        opening = Mlp.init([o, *config.opening_hidden, config.dim], key_opening)
+        hidden = config.ending_hidden
+        first = Linear.init(s, hidden, key_first)
+        last = Linear.init(hidden, config.dim, key_last)
+        ending = EndingNet(first, LayerNorm.init(hidden), last)
+        return cls(opening, ending, jnp.eye(config.dim) * config.dim**-0.5)  # D2
+
+
+class Embedding(eqx.Module):
+    """Trained maps with the normalizers of their inputs (D1), for ONE demonstration."""
+
+    maps: Maps
+    opening_normalizer: Normalizer
+    ending_normalizer: Normalizer
+
+    def of_opening(self, opening: Float[Array | np.ndarray, " o"]) -> Float[Array, " d"]:
+        """h = φ(opening).
+
+        Raises:
+            BadShape: an opening of another width than the trained ones.
+        """
+        _check_width("opening", opening, self.opening_normalizer)
+        return self.maps.opening(self.opening_normalizer(jnp.asarray(opening)))
+
+    def of_ending(self, ending: Float[Array | np.ndarray, " s"]) -> Float[Array, " d"]:
+        """v = ψ(ending).
+
+        Raises:
+            BadShape: an ending of another width than the trained ones.
+        """
+        _check_width("ending", ending, self.ending_normalizer)
+        return self.maps.ending(self.ending_normalizer(jnp.asarray(ending)))
+
+
+def scores(
+    bilinear: Float[Array, "d d"], h: Float[Array, "b d"], v: Float[Array, "b d"]
+) -> Float[Array, "b b"]:
+    """s_ij = h_iᵀ W v_j: how well opening i goes with ending j."""
+    return h @ bilinear @ v.T
+
+
+# --- Losses -------------------------------------------------------------------------------
+def contrastive_loss(score: Float[Array, "b b"], task: Int[Array, " b"]) -> Scalar:
+    """−E_i log (exp s_ii / Σ_j exp s_ij), opening → ending: the released code's.
+
+    It does not look at `task`: a batch's other demonstrations of the same task are wrong answers.
+    """
+    return jnp.mean(jax.nn.logsumexp(score, axis=1) - jnp.diag(score))
+
+
+def symmetric_loss(score: Float[Array, "b b"], task: Int[Array, " b"]) -> Scalar:
+    """The mean of `contrastive_loss` opening → ending and ending → opening."""
+    return 0.5 * (contrastive_loss(score, task) + contrastive_loss(score.T, task))
+
+
+def task_aware_loss(score: Float[Array, "b b"], task: Int[Array, " b"]) -> Scalar:
+    """−E_i log (exp s_ii / Σ_j exp s_ij), j over i itself and the rows of other tasks (D3)."""
+    other = task[:, None] != task[None]
+    answers = jnp.where(other | jnp.eye(len(task), dtype=bool), score, -jnp.inf)
+    return contrastive_loss(answers, task)
+
+
+# --- Fit ----------------------------------------------------------------------------------
+class Rows(NamedTuple):
+    """Normalized openings and endings, row by row."""
+
+    opening: Float[Array, "r o"]
+    ending: Float[Array, "r s"]
+    task: Int[Array, " r"]
+
+
+def batch_loss(maps: Maps, batch: Rows, loss: Callable) -> Scalar:
+    """`loss` of a batch's scores."""
+    h, v = jax.vmap(maps.opening)(batch.opening), jax.vmap(maps.ending)(batch.ending)
+    return loss(scores(maps.bilinear, h, v), batch.task)
+
+
+def fit(
+    config: BehaviorEmbeddingConfig,
+    opening: Float[np.ndarray, "r o"],
+    ending: Float[np.ndarray, "r s"],
+    task: Int[np.ndarray, " r"],
+    seeds: tuple[int, ...],
+    out: Path | None = None,
+    loss: Callable = task_aware_loss,
+) -> Embedding:
+    """One embedding per seed, from the training rows given; every leaf leads with axis n.
+
+    Row i of `opening`, `ending` and `task` (any integers) is one demonstration. `loss` is one of
+    the three above.
+
+    Raises:
+        BadShape: rows that do not match.
+        BadSetting: fewer than two tasks, numbers that are not finite, or a batch beyond the rows.
+    """
+    inputs = _check_rows(config, opening, ending, task)
+    normalizers = [norm.limits(rows) for rows in inputs]  # D1
+    scaled = [jnp.asarray(f(rows)) for f, rows in zip(normalizers, inputs, strict=True)]
+    data = Rows(scaled[0], scaled[1], jnp.asarray(task))
+    signature = {"config": asdict(config), "loss": loss.__name__, "rows": loop.digest(data)}
+    run = loop.Run("behavior embedding", seeds, config.steps, out, signature)
+    maps = train(config, run, data, loss)
+    return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
+
+
+def train(config: BehaviorEmbeddingConfig, run: loop.Run, data: Rows, loss: Callable) -> Maps:
+    """The maps of each seed, on axis n, from normalized rows."""
+    tx = optax.adamw(
+        lambda step: warm_restarts(config.rate, config.first_cycle, step),
+        weight_decay=config.weight_decay,
+    )
+
+    def step(state, seed, data, i):
+        maps, adam = state
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        rows = jax.random.choice(key, len(data.task), (config.batch,), replace=False)  # D4
+        batch = jax.tree.map(lambda part: part[rows], data)
+        value, grads = jax.value_and_grad(batch_loss)(maps, batch, loss)
+        updates, adam = tx.update(grads, adam, maps)
+        return (optax.apply_updates(maps, updates), adam), {"loss/contrastive": value}
+
+    def start(seed):
+        o, s = data.opening.shape[1], data.ending.shape[1]
+        maps = Maps.init(config, o, s, jax.random.key(seed))
+        return maps, tx.init(maps)
+
+    seeds = jnp.asarray(run.seeds)
+    (maps, _), _ = loop.train(run, step, jax.jit(jax.vmap(start))(seeds), seeds, data)
+    return maps
+
+
+def retrieval(
+    embedding: Embedding,
+    opening: Float[Array | np.ndarray, "r o"],
+    ending: Float[Array | np.ndarray, "r s"],
+    task: Int[Array | np.ndarray, " r"],
+) -> Scalar:
+    """Share of demonstrations whose highest-scoring ending belongs to their own task.
+
+    Give it held-out demonstrations. A segment drawn by chance does so with probability
+    Σ_t (rows of task t / rows)², which is 1 / tasks where tasks have equally many.
+    """
+    h = jax.vmap(embedding.of_opening)(jnp.asarray(opening))
+    v = jax.vmap(embedding.of_ending)(jnp.asarray(ending))
+    best = jnp.argmax(scores(embedding.maps.bilinear, h, v), axis=1)
+    task = jnp.asarray(task)
+    return jnp.mean((task[best] == task).astype(jnp.float32))
+
+
+# --- Checks -------------------------------------------------------------------------------
+def _check_width(name: str, x, normalizer: Normalizer) -> None:
+    wanted = normalizer.scale.shape
+    if x.shape != wanted:
+        raise BadShape(f"this embedding takes one {name} of shape {wanted}; got {x.shape}")
+
+
+def _check_rows(config: BehaviorEmbeddingConfig, opening, ending, task) -> list[np.ndarray]:
+    """Openings and endings as float32."""
+    opening, ending = (np.asarray(x, np.float32) for x in (opening, ending))
+    task = np.asarray(task)
+    tables = opening.ndim == ending.ndim == 2
+    if not (tables and opening.shape[:1] == ending.shape[:1] == task.shape):
+        raise BadShape(
+            f"openings {opening.shape}, endings {ending.shape} and tasks {task.shape} "
+            "do not match; one row each a demonstration is needed: [r, o], [r, s] and [r]"
+        )
+    for name, part in {"opening": opening, "ending": ending}.items():
+        bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        if len(bad):
+            raise BadSetting(
+                f"the {name} of {len(bad)} of {len(part)} demonstrations, such as row {bad[0]}, is "
+                "not finite; leave these out"
+            )
+    if (found := len(np.unique(task))) < 2:
+        raise BadSetting(f"got demonstrations of {found} task; telling tasks apart needs two")
+    if config.batch > len(task):
+        raise BadSetting(
+            f"a batch of {config.batch} is drawn without replacement, and there are {len(task)} "
+            "demonstrations; lower `batch`"
+        )
+    return [opening, ending]

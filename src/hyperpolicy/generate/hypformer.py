@@ -1,0 +1,287 @@
+"""HypFormer, AMT-Hyp's third stage: one latent out of several samples of a frozen generator.
+
+AMT-Hyp, ICRA 2025 (manuscript 2814), Eqs. 5–7. G is a trained HypLatent in evaluation mode. For a
+pair (m, z) of an encoded condition and a latent, L noises give ẑ_l = G(n_l, m). With a learned
+token cls, the MLPs P₁, P₂, P₃ and the heads H, R per token, and means over all L + 2 tokens:
+
+    x = P₂ [P₁(cls), P₁(ẑ_1), …, P₁(ẑ_L), C m]      y = P₃ EncoderLayer(x)
+    z_pred = mean H(y)      ∇_pred = mean R(y)      output: z_pred + ∇_pred
+    loss = λ_res SmoothL1(∇_pred, mean_l (z − ẑ_l)) + λ_cos (1 − cos(z_pred, z))
+           + λ_mse ‖z_pred + ∇_pred − z‖²
+
+Where paper and released code differ we follow the code: the residue is z's distance from G's
+samples, not from z_pred, and its error is SmoothL1; cls is averaged with the others. The paper
+prints the cosine with the larger norm twice in the denominator; it is the cosine here.
+Departures from the released code, marked where they happen:
+  D1  attention runs over one sample's tokens. The code gives [batch, tokens, width] to a layer
+      that takes [tokens, batch, width], so it mixes the samples of a batch at one token position
+      and never a sample's tokens: `legacy.attend_over_batch`;
+  D2  pairs are drawn with replacement, and a fit is counted in steps; the last one is kept, where
+      the released one was chosen by its success in the environment;
+  D3  linear layers start uniform in ±1/√inputs as everywhere here, attention as PyTorch's;
+  D4  several demonstrations of one task can be attended together on purpose: `generate_from_set`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate import gan, loop
+from hyperpolicy.generate.gan import GanConfig
+from hyperpolicy.generate.latent_model import HypLatent
+from hyperpolicy.generate.pairs import Pairs
+from hyperpolicy.nets import skip_mlp
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.nets.skip_mlp import SkipMlp
+from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
+from hyperpolicy.types import Key, Scalar
+
+
+# --- Config -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class HypFormerConfig:
+    width: int = 64
+    """Numbers a token inside the network (published: 256)."""
+    heads: int = 32
+    """Heads of attention, a divisor of `width` (published: 128, of two numbers each)."""
+    ff: int = 512
+    """Width inside the encoder layer's own network (published: 2048)."""
+    tokens: int = 8
+    """L, samples of G a prediction is made of."""
+    dropout: float = 0.2
+    """In the MLPs and heads, while training."""
+    layer_dropout: float = 0.1
+    """In the encoder layer, while training."""
+    residue: float = 1e3
+    """λ_res."""
+    cosine: float = 1e3
+    """λ_cos."""
+    mse: float = 1e3
+    """λ_mse."""
+    rate: float = 2e-4
+    """Step size of Adam, β = (0.5, 0.999)."""
+    weight_decay: float = 1e-5
+    """Added to the gradient as weight_decay · θ."""
+    batch: int = 64
+    """Pairs (condition, checkpoint) a step (published: 128)."""
+    steps: int = 10_000
+    """Updates (published: 3000 epochs)."""
+
+
+def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
+    """A fresh network for latents of `z` numbers and conditions of `d`."""
+    return Aggregator.init(z, d, cfg.width, cfg.heads, cfg.ff, key)
+
+
+# --- Samples and predictions --------------------------------------------------------------
+class Batch(NamedTuple):
+    tokens: Float[Array, "b k z"]
+    """ẑ_1 … ẑ_L of each pair."""
+    conditions: Float[Array, "b d"]
+    target: Float[Array, "b z"]
+
+
+def sample(
+    base: HypLatent, condition: Float[Array, " d"], num: int, key: Key
+) -> Float[Array, "k z"]:
+    """ẑ_l = G(n_l, m) in evaluation mode, n_l ~ N(0, 1), l = 1 … num."""
+
+    def one(noise: Float[Array, " noise"]) -> Float[Array, " z"]:
+        return skip_mlp.evaluate(base.net, base.running, jnp.concatenate([noise, condition]))
+
+    return jax.vmap(one)(jax.random.normal(key, (num, base.noise)))
+
+
+def sample_each(
+    base: HypLatent, conditions: Float[Array, "b d"], num: int, key: Key
+) -> Float[Array, "b k z"]:
+    """`sample` for each condition, with noises of its own."""
+    keys = jax.random.split(key, len(conditions))
+    return jax.vmap(sample, (None, 0, None, 0))(base, conditions, num, keys)
+
+
+def draw(
+    cfg: HypFormerConfig, data: Pairs, base: HypLatent, latents: Float[Array, "r z"], key: Key
+) -> Batch:
+    """Pairs with replacement (D2), and fresh samples of G for each."""
+    key_rows, key_noise = jax.random.split(key)
+    rows = jax.random.randint(key_rows, (cfg.batch,), 0, len(latents))
+    conditions = data.conditions[data.expert[rows]]
+    return Batch(sample_each(base, conditions, cfg.tokens, key_noise), conditions, latents[rows])
+
+
+def attend_within(
+    net: Aggregator,
+    tokens: Float[Array, "b k z"],
+    conditions: Float[Array, "b d"],
+    drops: Drops = EVALUATION,
+) -> Prediction:
+    """The predictions of a batch, each sample attending over its own tokens alone (D1)."""
+    return jax.vmap(net)(tokens, conditions[:, None], drops.split(len(tokens)))
+
+
+# --- Loss ---------------------------------------------------------------------------------
+def residue_loss(
+    residue: Float[Array, " z"], target: Float[Array, " z"], tokens: Float[Array, "k z"]
+) -> Scalar:
+    """SmoothL1(∇_pred, mean_l (z − ẑ_l)), with its corner at 1."""
+    return jnp.mean(optax.huber_loss(residue, target - jnp.mean(tokens, axis=0)))
+
+
+def cosine_loss(latent: Float[Array, " z"], target: Float[Array, " z"]) -> Scalar:
+    """1 − cos(z_pred, z)."""
+    norms = jnp.sum(latent**2) * jnp.sum(target**2)
+    return 1.0 - jnp.dot(latent, target) * jax.lax.rsqrt(jnp.maximum(norms, 1e-16))
+
+
+def mse_loss(total: Float[Array, " z"], target: Float[Array, " z"]) -> Scalar:
+    """‖z_pred + ∇_pred − z‖², the mean over numbers."""
+    return jnp.mean((total - target) ** 2)
+
+
+def loss(
+    net: Aggregator, cfg: HypFormerConfig, batch: Batch, drops: Drops, forward: Callable
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """λ_res E[SmoothL1] + λ_cos E[1 − cos] + λ_mse E[MSE]; and these, and G's own error."""
+    made, target = forward(net, batch.tokens, batch.conditions, drops), batch.target
+    parts = {
+        "loss/residue": jax.vmap(residue_loss)(made.residue, target, batch.tokens),
+        "loss/cosine": jax.vmap(cosine_loss)(made.latent, target),
+        "loss/mse": jax.vmap(mse_loss)(made.total, target),
+        "samples/mse": jax.vmap(mse_loss)(jnp.mean(batch.tokens, axis=1), target),
+    }
+    means = jax.tree.map(jnp.mean, parts)
+    total = cfg.residue * means["loss/residue"] + cfg.cosine * means["loss/cosine"]
+    return total + cfg.mse * means["loss/mse"], means
+
+
+# --- Train --------------------------------------------------------------------------------
+def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
+    """HypLatent's Adam."""
+    return gan.optimizer(GanConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
+
+
+def update(
+    cfg: HypFormerConfig, net: Aggregator, adam, batch: Batch, key: Key, forward: Callable
+) -> tuple[Aggregator, optax.OptState, dict[str, Scalar]]:
+    """One Adam step of the network; G rests."""
+    key_mlps, key_layer = jax.random.split(key)
+    drops = Drops(Dropout(key_mlps, cfg.dropout), Dropout(key_layer, cfg.layer_dropout))
+    grads, metrics = jax.grad(loss, has_aux=True)(net, cfg, batch, drops, forward)
+    updates, adam = optimizer(cfg).update(grads, adam, net)
+    return optax.apply_updates(net, updates), adam, metrics
+
+
+def train(
+    config: HypFormerConfig,
+    run: loop.Run,
+    data: Pairs,
+    base: HypLatent,
+    forward: Callable = attend_within,
+) -> "dict[int, HypFormer]":
+    """The models of the fits that lived, by their place in `run.seeds`.
+
+    `base` holds one HypLatent per seed, on axis n. `forward` is `attend_within`, or
+    `legacy.attend_over_batch`; name it in `run.signature`.
+
+    Raises:
+        BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
+        BadShape: a base of other conditions, or not one per seed.
+    """
+    _check(config, run, data, base)
+    latents = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(base.encoder, data.weights)
+
+    def step(state, own, data, i):
+        (net, adam), (seed, base, latents) = state, own
+        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+        batch = draw(config, data, base, latents, key_batch)
+        net, adam, metrics = update(config, net, adam, batch, key, forward)
+        return (net, adam), metrics
+
+    def start(seed):
+        z, d = latents.shape[-1], data.conditions.shape[-1]
+        net = make_network(config, z, d, jax.random.key(seed))
+        return net, optimizer(config).init(net)
+
+    seeds = jnp.asarray(run.seeds)
+    state = jax.jit(jax.vmap(start))(seeds)
+    (net, _), died_at = loop.train(run, step, state, (seeds, base, latents), data)
+
+    def model(n: int) -> HypFormer:
+        frozen, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), (base, net))
+        return HypFormer(frozen, mine, config.tokens)
+
+    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
+
+
+def _check(config: HypFormerConfig, run: loop.Run, data: Pairs, base: HypLatent) -> None:
+    if config.heads < 1 or config.width % config.heads:
+        raise BadSetting(f"{config.heads} heads do not divide a width of {config.width} evenly")
+    if config.tokens < 1:
+        raise BadSetting(f"tokens = {config.tokens}; a prediction is made of at least one sample")
+    for name in ("dropout", "layer_dropout"):
+        if not 0.0 <= (share := getattr(config, name)) < 1.0:
+            raise BadSetting(f"{name} = {share}; it is a share, at least 0 and below 1")
+    weight, d = base.net.first.weight, data.conditions.shape[1]
+    if weight.ndim != 3 or len(weight) != len(run.seeds):
+        raise BadShape(
+            f"the base's first weight has shape {weight.shape}; {len(run.seeds)} seeds need one "
+            "HypLatent each, stacked on a leading axis"
+        )
+    if weight.shape[1] != base.noise + d:
+        raise BadShape(
+            f"the base takes conditions of {weight.shape[1] - base.noise} numbers, these have {d}"
+        )
+
+
+# --- Model --------------------------------------------------------------------------------
+class HypFormer(eqx.Module):
+    """decode(z_pred + ∇_pred) of `tokens` samples of `base`."""
+
+    kind: ClassVar[str] = "hypformer"
+    base: HypLatent
+    net: Aggregator
+    tokens: int = eqx.field(static=True)
+
+    def settings(self) -> dict:
+        """Sizes, as JSON, that `blank` needs."""
+        width, ff = self.net.layer.up.weight.shape
+        sizes = {"width": width, "heads": self.net.layer.heads, "ff": ff, "tokens": self.tokens}
+        return {**sizes, "base": self.base.settings()}
+
+
+def generate(model: HypFormer, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
+    """θ = decode(z_pred + ∇_pred) in evaluation mode, from L samples at one condition."""
+    return generate_from_set(model, condition[None], key)
+
+
+def generate_from_set(
+    model: HypFormer, conditions: Float[Array, "q d"], key: Key
+) -> Float[Array, " p"]:
+    """One θ out of q demonstrations of one task: L samples and a condition token each (D4)."""
+    tokens = sample_each(model.base, conditions, model.tokens, key)
+    made = model.net(tokens.reshape(-1, tokens.shape[-1]), conditions)
+    return model.base.encoder.decode(made.total)
+
+
+def blank(settings: dict, spec: PolicySpec, d: int) -> HypFormer:
+    """The shapes of a HypFormer with these settings, for conditions of `d` numbers."""
+    sizes = {name: settings[name] for name in ("width", "heads", "ff", "tokens")}
+    cfg, of_base = HypFormerConfig(**sizes), settings["base"]
+    noise, hidden = of_base["noise"], tuple(of_base["hidden"])
+
+    def make(encoder: encoders.Encoder) -> HypFormer:
+        g = SkipMlp.init(noise + d, hidden, encoder.size, jax.random.key(0))
+        base = HypLatent(g, skip_mlp.first_moments(g), encoder, noise)
+        return HypFormer(base, make_network(cfg, encoder.size, d, jax.random.key(0)), cfg.tokens)
+
+    return jax.eval_shape(make, encoders.blank(of_base, spec))

@@ -1,0 +1,236 @@
+"""Make-An-Agent: diffusion over latents of expert weights, given a condition, for ONE fit.
+
+Liang et al. (2024), "Make-An-Agent: A Generalizable Policy Network Generator with Behavior-Prompted
+Diffusion", arXiv:2407.10973, and its released code, which we follow. With z the limits-normalized
+latent of a checkpoint, c its condition, t uniform and x_t the noised z of `diffusion`, one update
+is an AdamW step on
+
+    E[(x̂₀(x_t, t, c) − z)²]
+
+and a step of the average weights, θ̄ ← d_i θ̄ + (1 − d_i) θ. A policy is what DDIM makes of N(0, 1)
+noise, its limits undone, decoded. Departures from the released code:
+  D1  the average weights are kept; the released code saves the raw ones;
+  D2  within a cosine cycle the rate falls to 0, there to 1e-9;
+  D3  pairs are drawn with replacement, and a fit is counted in steps;
+  D4  all rows train, and the last step is kept: no split, no choice among checkpoints;
+  D5  limits are fitted on training rows and on each number of a latent, there on all files and on
+      each feature of both tokens together; so they fit PCA latents too;
+  D6  conditions are taken as they come: encoded contexts lie in [−1, 1] already;
+  D7  the small network, `nets.film_mlp`, is ours; the released one is `nets.unet1d`.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.generate import diffusion, loop
+from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.autoencoder import AutoencoderConfig, warm_restarts
+from hyperpolicy.generate.encoder import Encoder
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.pairs import Batch, Pairs, draw
+from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.nets.unet1d import Unet1d, Unet1dConfig
+from hyperpolicy.types import Key, Scalar
+
+Net = FilmMlp | Unet1d
+
+
+# --- Config and state ---------------------------------------------------------------------
+@dataclass(frozen=True)
+class MakeAnAgentConfig:
+    encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
+    """What a latent is (published: an autoencoder of 1024 numbers a token)."""
+    net: FilmMlpConfig | Unet1dConfig = field(default_factory=FilmMlpConfig)
+    """What predicts x̂₀ (published: a UNet; D7)."""
+    diffusion_steps: int = 100
+    """T, times of the noise schedule."""
+    sampling_steps: int = 10
+    """Steps of DDIM."""
+    rate: float = 2e-4
+    """AdamW step size at the start of each cosine cycle."""
+    betas: tuple[float, float] = (0.95, 0.999)
+    """AdamW's decay rates of its two moments."""
+    weight_decay: float = 5e-4
+    """AdamW's decoupled decay."""
+    first_cycle: int = 10
+    """Steps of the first cosine cycle; each later one is twice as long."""
+    batch: int = 128
+    """Pairs (condition, checkpoint) a step."""
+    steps: int = 10_230
+    """Updates; 10·(2ⁿ − 1) ends with a cycle (published: 1000 epochs)."""
+    average_power: float = 0.75
+    """How fast the share that average weights keep of themselves nears 1."""
+    average_most: float = 0.9999
+    """The largest such share."""
+
+    def __post_init__(self):
+        diffusion.times(self.diffusion_steps, self.sampling_steps)
+        for name in ("batch", "first_cycle", "steps"):
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
+
+
+class MakeAnAgentState(NamedTuple):
+    net: Net
+    average: Net
+    """θ̄, what a fit leaves behind."""
+    adam: optax.OptState
+
+
+def init(config: MakeAnAgentConfig, z: int, d: int, key: Key) -> MakeAnAgentState:
+    """A fresh network for latents of `z` numbers and conditions of `d`; its average is itself."""
+    net = make_net(config.net, z, d, key)
+    return MakeAnAgentState(net, net, optimizer(config).init(net))
+
+
+def make_net(config: FilmMlpConfig | Unet1dConfig, z: int, d: int, key: Key) -> Net:
+    """A fresh network of either kind."""
+    if isinstance(config, Unet1dConfig):
+        return Unet1d.init(config, z, d, key)
+    return FilmMlp.init(config, z, d, key)
+
+
+def optimizer(config: MakeAnAgentConfig) -> optax.GradientTransformation:
+    """AdamW under cosine warm restarts, counted in steps (D2)."""
+    b1, b2 = config.betas
+    return optax.adamw(
+        lambda step: warm_restarts(config.rate, config.first_cycle, step),
+        b1=b1,
+        b2=b2,
+        weight_decay=config.weight_decay,
+    )
+
+
+# --- Loss and update ----------------------------------------------------------------------
+def loss(config: MakeAnAgentConfig, net: Net, batch: Batch, key: Key) -> Scalar:
+    """E[(x̂₀(x_t, t, c) − z)²], t uniform in 0 … T − 1; the mean over pairs and numbers."""
+    alphas = jnp.asarray(diffusion.schedule(config.diffusion_steps))
+
+    def one(condition, latent, key):
+        key_time, key_noise = jax.random.split(key)
+        t = jax.random.randint(key_time, (), 0, len(alphas))
+        noisy = diffusion.noised(latent, jax.random.normal(key_noise, latent.shape), alphas[t])
+        return jnp.mean((net(noisy, t, condition) - latent) ** 2)
+
+    keys = jax.random.split(key, len(batch.target))
+    return jnp.mean(jax.vmap(one)(batch.condition, batch.target, keys))
+
+
+def kept_share(config: MakeAnAgentConfig, i: Int[Array, ""]) -> Scalar:
+    """d_i = min(.9999, 1 − max(i, 1)^−¾), after i earlier updates.
+
+    This is 1 − (1 + k/γ)^−power with k = max(0, i − 1) and 1/γ = `inv_gamma` = 1: the first two
+    updates replace the average by the weights.
+    """
+    return jnp.minimum(config.average_most, 1.0 - jnp.maximum(i, 1.0) ** -config.average_power)
+
+
+def update(
+    config: MakeAnAgentConfig, state: MakeAnAgentState, batch: Batch, i: Int[Array, ""], key: Key
+) -> tuple[MakeAnAgentState, dict[str, Scalar]]:
+    """One AdamW step, and one of the average; `i` counts the updates before this one."""
+    net, average, adam = state
+    value, grads = jax.value_and_grad(loss, argnums=1)(config, net, batch, key)
+    updates, adam = optimizer(config).update(grads, adam, net)
+    net = optax.apply_updates(net, updates)
+    average = optax.incremental_update(net, average, 1.0 - kept_share(config, i))
+    return MakeAnAgentState(net, average, adam), {"loss/mse": value}
+
+
+# --- Model --------------------------------------------------------------------------------
+class MakeAnAgent(eqx.Module):
+    """What a fit leaves behind: average weights, limits of latents, and the encoder."""
+
+    kind: ClassVar[str] = "make-an-agent"
+    net: Net
+    normalizer: Normalizer
+    encoder: Encoder
+    diffusion_steps: int = eqx.field(static=True)
+    sampling_steps: int = eqx.field(static=True)
+
+    def settings(self) -> dict:
+        """Sizes and choices, as JSON, that `blank` needs."""
+        return {
+            "net": {"kind": _kind(self.net), **asdict(self.net.config)},
+            "diffusion_steps": self.diffusion_steps,
+            "sampling_steps": self.sampling_steps,
+            **encoders.settings(self.encoder),
+        }
+
+    @classmethod
+    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "MakeAnAgent":
+        """The shapes of a model with these settings, for conditions of `d` numbers."""
+        config, steps = _net_config(settings["net"]), settings["diffusion_steps"]
+
+        def make(encoder):
+            net = make_net(config, encoder.size, d, jax.random.key(0))
+            limits = norm.blank(encoder.size)
+            return cls(net, limits, encoder, steps, settings["sampling_steps"])
+
+        return jax.eval_shape(make, encoders.blank(settings, spec))
+
+
+def generate(model: MakeAnAgent, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
+    """θ = decode(DDIM(ε, c)), ε ~ N(0, 1)."""
+    noise = jax.random.normal(key, (model.encoder.size,))
+    alphas = diffusion.schedule(model.diffusion_steps)
+    latent = diffusion.sample(
+        lambda x, t: model.net(x, t, condition), alphas, model.sampling_steps, noise
+    )
+    return model.encoder.decode(model.normalizer.invert(latent))
+
+
+def _kind(net: Net) -> str:
+    return "unet1d" if isinstance(net, Unet1d) else "film-mlp"
+
+
+def _net_config(settings: dict) -> FilmMlpConfig | Unet1dConfig:
+    sizes = {name: value for name, value in settings.items() if name != "kind"}
+    if settings["kind"] == "unet1d":
+        return Unet1dConfig(**{**sizes, "channels": tuple(sizes["channels"])})
+    return FilmMlpConfig(**sizes)
+
+
+# --- Fit ----------------------------------------------------------------------------------
+def train(
+    config: MakeAnAgentConfig, run: loop.Run, data: Pairs, encoder: Encoder
+) -> dict[int, MakeAnAgent]:
+    """The models of the fits that lived, by their place in `run.seeds`.
+
+    `encoder` holds one per seed, on axis n.
+
+    Raises:
+        BadSetting: every fit died, or the network is a UNet and latents have an odd size.
+    """
+    encoded = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(encoder, data.weights)
+    limits = [norm.limits(np.asarray(rows)) for rows in encoded]
+    normalizer = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
+    latents = jax.vmap(jax.vmap(Normalizer.__call__, (None, 0)))(normalizer, encoded)
+
+    def step(state, own, data, i):
+        seed, latents = own
+        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+        batch = draw(data, latents, config.batch, 0, 0, key_batch)
+        return update(config, state, batch, i, key)
+
+    numbers, z, d = jnp.asarray(run.seeds), latents.shape[-1], data.conditions.shape[-1]
+    start = jax.jit(jax.vmap(lambda seed: init(config, z, d, jax.random.key(seed))))
+    state, died_at = loop.train(run, step, start(numbers), (numbers, latents), data)
+
+    def model(n: int) -> MakeAnAgent:
+        parts = (state.average, normalizer, encoder)
+        net, limits, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), parts)
+        return MakeAnAgent(net, limits, mine, config.diffusion_steps, config.sampling_steps)
+
+    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
