@@ -6,13 +6,12 @@ from hyperpolicy import demonstrations as demos
 from hyperpolicy import files
 from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.errors import BadFile, BadShape
-from hyperpolicy.rollout import Trace
 
 FAMILY = hp.family("metaworld")
 T = 70
 
 
-def trace(success_at: list[int | None]) -> Trace:
+def episodes(success_at: list[int | None]) -> tuple[np.ndarray, ...]:
     """Episodes whose observation at step t is t everywhere, whose action is −t."""
     n = len(success_at)
     t = np.arange(T, dtype=np.float32)
@@ -22,8 +21,7 @@ def trace(success_at: list[int | None]) -> Trace:
     for i, step in enumerate(success_at):
         if step is not None:
             outcome[i, 0, step:, 1] = 1.0
-    alive = np.ones((n, 1, T), bool)
-    return Trace(obs, action, outcome[..., 0], outcome, alive, np.zeros((n, 1)))
+    return obs, action, outcome
 
 
 def some(n: int = 3) -> Demonstrations:
@@ -36,7 +34,7 @@ def some(n: int = 3) -> Demonstrations:
 def test_the_published_layout():
     assert demos.widths(FAMILY) == (1020, 117)
     contexts = FAMILY.contexts(["window-open"])
-    made = demos.cut(FAMILY, contexts, trace([40])).demonstrations
+    made = demos.cut(FAMILY, contexts, *episodes([40])).demonstrations
     blocks = made.opening.reshape(20, 51)
     for k, block in enumerate(blocks):
         np.testing.assert_array_equal(block[:39], 3 * k)
@@ -49,10 +47,10 @@ def test_the_published_layout():
 def test_only_success_is_shown():
     """A success in the last steps leaves too few states."""
     contexts = FAMILY.contexts(["window-open"] * 5)
-    found = demos.cut(FAMILY, contexts, trace([40, None, T - 1, T - 4, 0]))
+    found = demos.cut(FAMILY, contexts, *episodes([40, None, T - 1, T - 4, 0]))
     assert found.policy.tolist() == [0, 3, 4] and found.episode.tolist() == [0, 0, 0]
     np.testing.assert_array_equal(found.demonstrations.ending[1, ::39], [T - 3, T - 2, T - 1])
-    none = demos.cut(FAMILY, contexts[:1], trace([None]))
+    none = demos.cut(FAMILY, contexts[:1], *episodes([None]))
     assert len(none.demonstrations) == 0
 
 

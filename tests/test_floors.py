@@ -9,8 +9,8 @@ ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     {"types", "errors", "files", "devices", "progress", "provenance", "registration", "tracking"},
     {"nets", "envs", "replay"},
-    {"zoo", "rollout", "rl"},
-    {"fleet", "evaluate", "demonstrations"},
+    {"zoo", "rollout", "rl", "demonstrations"},
+    {"fleet", "evaluate", "interchange"},
     {"generate", "baselines"},
     {"recipes", "doctor"},
     {"cli", "gallery"},

@@ -23,6 +23,7 @@ except PackageNotFoundError:  # run from a source tree
 
 _MEMBERS = {
     "family": "hyperpolicy.envs:family",
+    "Demonstrations": "hyperpolicy.demonstrations:Demonstrations",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.nets.policy:Policies",
     "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import files
 from hyperpolicy.envs import Family, family
 from hyperpolicy.errors import BadFile, BadShape
-from hyperpolicy.rollout import Trace
 
 NUM_BLOCKS, BLOCK_ACTIONS = 20, 3
 OPENING_STEPS = NUM_BLOCKS * BLOCK_ACTIONS
@@ -64,6 +63,11 @@ class Demonstrations:
         parts = (np.atleast_2d(x[rows]) for x in (self.contexts, self.opening, self.ending))
         return Demonstrations(self.family, *parts)
 
+    @property
+    def rows(self) -> Float[np.ndarray, "d h"]:
+        """Opening and ending, one after the other: all a generator is told."""
+        return np.concatenate([self.opening, self.ending], axis=1)
+
     def of(self, context: Float[np.ndarray, " c"]) -> "Demonstrations":
         """Those of one task."""
         return self[np.flatnonzero((self.contexts == np.asarray(context)[None]).all(axis=1))]
@@ -93,13 +97,20 @@ class Cut(NamedTuple):
     episode: Int[np.ndarray, " d"]
 
 
-def cut(family: Family, contexts: Float[np.ndarray, "n c"], trace: Trace) -> Cut:
-    """A demonstration of each episode that succeeded early enough to show what comes after."""
+def cut(
+    family: Family,
+    contexts: Float[np.ndarray, "n c"],
+    obs: Float[np.ndarray, "n e t o"],
+    action: Float[np.ndarray, "n e t a"],
+    outcome: Float[np.ndarray, "n e t m"],
+) -> Cut:
+    """A demonstration of each episode that succeeded early enough to show what comes after; the
+    episodes of n policies, as `rollout.trace` gives them."""
     found = [
         (i, j, *parts)
-        for i in range(trace.obs.shape[0])
-        for j in range(trace.obs.shape[1])
-        if (parts := cut_one(family, trace.obs[i, j], trace.action[i, j], trace.outcome[i, j]))
+        for i in range(obs.shape[0])
+        for j in range(obs.shape[1])
+        if (parts := cut_one(family, obs[i, j], action[i, j], outcome[i, j]))
     ]
     opening, ending = (
         np.array([row[k] for row in found], np.float32).reshape(len(found), width)

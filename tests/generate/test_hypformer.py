@@ -231,7 +231,7 @@ def test_every_demonstration_of_a_set_counts(both):
 def test_save_and_load_is_identity(both, zoo, tmp_path):
     model = both[1]
     files.save_tree(tmp_path / "model.safetensors", model, model.settings())
-    like = hypformer.blank(model.settings(), zoo.spec, 1)
+    like = hypformer.HypFormer.blank(model.settings(), zoo.spec, 1)
     loaded, meta = files.load_tree(tmp_path / "model.safetensors", like)
     assert meta == model.settings() == loaded.settings()
     assert jax.tree.structure(loaded) == jax.tree.structure(model)

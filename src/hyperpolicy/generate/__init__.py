@@ -1,4 +1,4 @@
-"""Generators: contexts → the weights of policies.
+"""Generators: contexts or demonstrations → the weights of policies.
 
 `load("cheetah-vel")` opens a shipped one. Submodules load when they are first used.
 """
@@ -10,12 +10,16 @@ _MODULES = (
     "align",
     "autoencoder",
     "behavior",
+    "behavior_embedding",
     "conditioned",
     "critics",
+    "demonstrated",
     "genhyper",
+    "hypformer",
     "hyplatent",
     "interpolate",
     "legacy",
+    "make_an_agent",
     "pca",
     "regression",
     "residual",

@@ -53,7 +53,7 @@ class Critics(eqx.Module):
         size = 2 * critic_spec(spec).size
         if settings["model"] == HypLatent.kind:
             encoder = pca.blank(settings["components"], size)
-            return cls(HypLatent.around(encoder, settings, family))
+            return cls(HypLatent.around(encoder, settings, family.context.encoded_size))
         kinds: dict[str, type[Linear] | type[Nearest]] = {"linear": Linear, "nearest": Nearest}
         kind = kinds[settings["model"]]
         x, c = settings["experts"], family.context.size

@@ -1,4 +1,5 @@
-"""A generator: contexts → Policies, whatever kind of model writes the weights; and its directory.
+"""A generator: contexts or demonstrations → Policies, whatever kind of model writes the weights;
+and its directory.
 
     config.json          kind, family, policy, training contexts, the model's settings
     weights.safetensors  the model's arrays, named by where they stand in it
@@ -18,8 +19,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hyperpolicy import files
+from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import ContextSpace, Family, family
-from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, UnknownGenerator, unknown
+from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator, unknown
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo
@@ -32,6 +34,7 @@ KINDS = {
     "genhyper": "latent_model:GenHyper",
     "critics": "critics:Critics",
     "conditioned": "conditioned:Conditioned",
+    "demonstrated": "demonstrated:Demonstrated",
     "nearest": "interpolate:Nearest",
     "linear": "interpolate:Linear",
     "residual": "residual:Residual",
@@ -45,9 +48,10 @@ class Model(Protocol):
     kind: ClassVar[str]
 
     def write(
-        self, family: Family, contexts: Float[np.ndarray, "n c"], seed: int
+        self, family: Family, given: Float[np.ndarray, "n c"], seed: int
     ) -> Float[np.ndarray, "n p"]:
-        """Flat policy weights, one row a context."""
+        """Flat policy weights, one row a context; a demonstration's numbers stand for a context
+        where a model reads those."""
         ...
 
     def settings(self) -> dict:
@@ -70,19 +74,47 @@ class Generator:
     model: Model
     provenance: dict = field(default_factory=dict)
 
-    def generate(self, contexts, seed: int = 0) -> Policies:
-        """One policy a context; `seed` draws the noise of generators that take some.
+    def generate(self, given, seed: int = 0) -> Policies:
+        """One policy a context or demonstration; `seed` draws the noise of generators that take
+        some.
 
-        `contexts` is [n, c], in the family's units. Row i depends on context i, i and `seed` only.
+        `given` is contexts [n, c], in the family's units; or `Demonstrations`, for a generator that
+        was fitted on some. Row i depends on row i of these, i and `seed` only.
 
         Raises:
-            BadContext: wrong shape, not finite, or outside what physics allows.
+            BadContext: wrong shape, not finite, or outside what physics allows; or contexts for a
+                generator that reads demonstrations, and the other way round.
 
         Warns:
             UserWarning: a context lies outside the trained range.
         """
-        contexts = self.check(contexts)
-        return Policies(self.model.write(family(self.family), contexts, seed), self.spec)
+        if self.takes_demonstrations or isinstance(given, Demonstrations):
+            rows = self.check_demonstrations(given).rows
+        else:
+            rows = self.check(given)
+        return Policies(self.model.write(family(self.family), rows, seed), self.spec)
+
+    @property
+    def takes_demonstrations(self) -> bool:
+        """Whether it reads demonstrations and no contexts."""
+        return self.model.kind == "demonstrated"
+
+    def check_demonstrations(self, given) -> Demonstrations:
+        """What was given, if these are demonstrations this generator can read.
+
+        Raises:
+            BadContext: they are none, or of another family; or it reads contexts.
+        """
+        if not self.takes_demonstrations:
+            raise BadContext("this generator reads contexts [n, c], not demonstrations")
+        if not isinstance(given, Demonstrations):
+            raise BadContext(
+                "this generator reads demonstrations; give hp.Demonstrations, for example "
+                "Demonstrations.load(file)"
+            )
+        if given.family != self.family:
+            raise BadContext(f"demonstrations of {given.family} for a generator of {self.family}")
+        return given
 
     def check(self, contexts) -> Float[np.ndarray, "n c"]:
         """The contexts as an array; raises and warns as `generate` does."""

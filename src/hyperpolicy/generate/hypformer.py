@@ -41,7 +41,6 @@ from hyperpolicy.generate.latent_model import HypLatent
 from hyperpolicy.generate.pairs import Pairs
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.nets.skip_mlp import SkipMlp
 from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
 from hyperpolicy.types import Key, Scalar
 
@@ -258,6 +257,17 @@ class HypFormer(eqx.Module):
         sizes = {"width": width, "heads": self.net.layer.heads, "ff": ff, "tokens": self.tokens}
         return {**sizes, "base": self.base.settings()}
 
+    @classmethod
+    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "HypFormer":
+        """The shapes of a model with these settings, for conditions of `d` numbers."""
+        cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
+
+        def make(base: HypLatent) -> HypFormer:
+            net = make_network(cfg, base.encoder.size, d, jax.random.key(0))
+            return cls(base, net, cfg.tokens)
+
+        return jax.eval_shape(make, HypLatent.blank(settings["base"], spec, d))
+
 
 def generate(model: HypFormer, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
     """θ = decode(z_pred + ∇_pred) in evaluation mode, from L samples at one condition."""
@@ -271,17 +281,3 @@ def generate_from_set(
     tokens = sample_each(model.base, conditions, model.tokens, key)
     made = model.net(tokens.reshape(-1, tokens.shape[-1]), conditions)
     return model.base.encoder.decode(made.total)
-
-
-def blank(settings: dict, spec: PolicySpec, d: int) -> HypFormer:
-    """The shapes of a HypFormer with these settings, for conditions of `d` numbers."""
-    sizes = {name: settings[name] for name in ("width", "heads", "ff", "tokens")}
-    cfg, of_base = HypFormerConfig(**sizes), settings["base"]
-    noise, hidden = of_base["noise"], tuple(of_base["hidden"])
-
-    def make(encoder: encoders.Encoder) -> HypFormer:
-        g = SkipMlp.init(noise + d, hidden, encoder.size, jax.random.key(0))
-        base = HypLatent(g, skip_mlp.first_moments(g), encoder, noise)
-        return HypFormer(base, make_network(cfg, encoder.size, d, jax.random.key(0)), cfg.tokens)
-
-    return jax.eval_shape(make, encoders.blank(of_base, spec))

@@ -44,16 +44,20 @@ class HypLatent(eqx.Module):
 
     @classmethod
     def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "HypLatent":
-        return cls.around(encoders.blank(settings, spec), settings, family)
+        return cls.blank(settings, spec, family.context.encoded_size)
 
     @classmethod
-    def around(cls, encoder: Encoder, settings: dict, family: Family) -> "HypLatent":
-        """The skeleton for an encoder's."""
-        noise = settings["noise"]
-        inputs, hidden = noise + family.context.encoded_size, tuple(settings["hidden"])
+    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "HypLatent":
+        """The shapes of a model with these settings, for conditions of `d` numbers."""
+        return cls.around(encoders.blank(settings, spec), settings, d)
+
+    @classmethod
+    def around(cls, encoder: Encoder, settings: dict, d: int) -> "HypLatent":
+        """The same for an encoder's shapes."""
+        noise, hidden = settings["noise"], tuple(settings["hidden"])
 
         def make(encoder):
-            net = SkipMlp.init(inputs, hidden, encoder.size, jax.random.key(0))
+            net = SkipMlp.init(noise + d, hidden, encoder.size, jax.random.key(0))
             return cls(net, skip_mlp.first_moments(net), encoder, noise)
 
         return jax.eval_shape(make, encoder)
