@@ -20,7 +20,7 @@ def conditioned_weights(spec: PolicySpec) -> np.ndarray:
 def test_folding_changes_no_action(name, context):
     family = envs.family(name)
     plain = PolicySpec(family.obs_size, family.action_size, (8, 8))
-    spec = conditioned.conditioned_spec(family, plain)
+    spec = conditioned.conditioned_spec(plain, family.context.encoded_size)
     weights = conditioned_weights(spec)
     made = conditioned.from_weights(name, spec, weights, [[0.0], [3.0]], {})
     policies = made.generate([[context]])
@@ -34,7 +34,7 @@ def test_folding_changes_no_action(name, context):
 
 def test_save_and_load_is_identity(tmp_path):
     family = envs.family("cheetah-vel")
-    spec = conditioned.conditioned_spec(family, PolicySpec(20, 6, (8, 8)))
+    spec = conditioned.conditioned_spec(PolicySpec(20, 6, (8, 8)), family.context.encoded_size)
     made = conditioned.from_weights("cheetah-vel", spec, conditioned_weights(spec), [[0], [3]], {})
     made.save(tmp_path / "g")
     again = generator.load(tmp_path / "g")

@@ -11,6 +11,7 @@ from hyperpolicy.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadContext, BadZoo
 from hyperpolicy.generate import demonstrated
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.demonstrated import Lesson
 from hyperpolicy.generate.hypformer import HypFormerConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -69,6 +70,7 @@ def zoo() -> Zoo:
         final=np.tile(np.arange(5) == 4, len(TASKS)),
         returns=np.full(20, np.nan, np.float32),
         contexts=TASKS,
+        states=rng.normal(size=(len(TASKS), 32, 39)).astype(np.float32),
     )
 
 
@@ -113,6 +115,16 @@ def test_hypformer_goes_on_from_hyplatents(hyplatents, lesson, zoo):
 def test_make_an_agent_writes_what_a_demonstration_shows(lesson, zoo):
     (generator,) = demonstrated.fit(DIFFUSION, lesson)
     assert_tasks_are_told(generator, zoo)
+
+
+def test_a_policy_is_distilled_that_reads_demonstrations(lesson, zoo):
+    """Every expert is cloned on its own observations, told by any demonstration of its task."""
+    (generator,) = demonstrated.fit(DistillConfig(steps=1500, rate=1e-2), lesson)
+    task = np.arange(len(TASKS))
+    made = generator.generate(shown(task, seed=9))
+    acted, wanted = made.act(zoo.states), zoo.finals.act(zoo.states)
+    swapped = made[np.roll(task, 1)].act(zoo.states)
+    assert np.abs(acted - wanted).mean() < 0.3 * np.abs(swapped - wanted).mean()
 
 
 def test_only_the_opening_may_be_told(lesson, zoo):

@@ -8,14 +8,14 @@ to get one: from the weights of a conditioned learner, or by distilling the expe
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hyperpolicy.envs import Family, family
 from hyperpolicy.errors import BadShape
@@ -25,7 +25,7 @@ from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import Actor, PolicySpec
 from hyperpolicy.provenance import library_versions
-from hyperpolicy.types import Scalar
+from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 
 
@@ -53,13 +53,23 @@ class Conditioned(eqx.Module):
 
     @classmethod
     def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Conditioned":
-        spec = conditioned_spec(family, spec)
+        return cls.blank(settings, spec, family.context.encoded_size)
+
+    @classmethod
+    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "Conditioned":
+        """The shapes of a model for conditions of `d` numbers."""
+        spec = conditioned_spec(spec, d)
         return jax.eval_shape(lambda: cls(jnp.zeros(spec.size), spec))
 
 
-def conditioned_spec(family: Family, spec: PolicySpec) -> PolicySpec:
-    """The policy that takes [obs, encoded context] where `spec` takes obs."""
-    return replace(spec, obs=spec.obs + family.context.encoded_size)
+def conditioned_spec(spec: PolicySpec, d: int) -> PolicySpec:
+    """The policy that takes [obs, condition] where `spec` takes obs."""
+    return replace(spec, obs=spec.obs + d)
+
+
+def generate(model: Conditioned, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
+    """The policy for one condition; nothing is drawn."""
+    return fold(model.spec, jnp.asarray(model.weights), condition)
 
 
 def fold(
@@ -87,7 +97,7 @@ def from_weights(
     tasks = family(name)
     plain = replace(spec, obs=tasks.obs_size)
     weights = np.asarray(weights, np.float32)
-    if spec != conditioned_spec(tasks, plain) or weights.shape != (spec.size,):
+    if spec != conditioned_spec(plain, tasks.context.encoded_size) or weights.shape != (spec.size,):
         wide = tasks.obs_size + tasks.context.encoded_size
         raise BadShape(
             f"a conditioned policy of {name} takes {wide} numbers; got {spec} and weights of "
@@ -122,20 +132,44 @@ def distill(
         BadZoo: a zoo without observations, or one that cannot be trained on.
     """
     tasks = check_zoo(zoo)
-    spec = conditioned_spec(tasks, zoo.spec)
-    states, targets = behavior.probe(zoo)
+    states, actions = behavior.probe(zoo)
     encoded = jnp.asarray(tasks.context.encode(zoo.contexts), jnp.float32)
-    num_experts, num_states = states.shape[:2]
+    data = Shown(states, actions, encoded, jnp.arange(len(encoded)))
+    out = None if out is None else Path(out)
+    signature = {"config": asdict(config), "zoo": loop.digest(data)}
+    run = loop.Run("distill", (seed,), config.steps, out, signature)
+    record = {"config": asdict(config), "seed": seed}
+    generator = from_zoo(zoo, train(config, run, data, zoo.spec)[0], record)
+    if out is not None:
+        write(generator, out)
+        loop.finish(out)
+    return generator
+
+
+class Shown(NamedTuple):
+    """What a conditioned policy is cloned from: condition r is one of expert `expert[r]`."""
+
+    states: Float[Array, "x s o"]
+    actions: Float[Array, "x s a"]
+    conditions: Float[Array, "r d"]
+    expert: Int[Array, " r"]
+
+
+def train(
+    config: DistillConfig, run: loop.Run, data: Shown, spec: PolicySpec
+) -> dict[int, Conditioned]:
+    """The conditioned policies of the fits that lived, by their place in `run.seeds`."""
+    spec = conditioned_spec(spec, data.conditions.shape[1])
     tx = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
 
-    def step(state, seed, shared, i):
+    def step(state, seed, data, i):
         actor, adam = state
-        states, targets, encoded = shared
-        key_x, key_s = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
-        x = jax.random.randint(key_x, (config.batch,), 0, num_experts)
-        s = jax.random.randint(key_s, (config.batch,), 0, num_states)
-        inputs = jnp.concatenate([states[x, s], encoded[x]], axis=1)
-        loss, grads = jax.value_and_grad(cloning_loss)(actor, inputs, targets[x, s])
+        key_r, key_s = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+        r = jax.random.randint(key_r, (config.batch,), 0, len(data.conditions))
+        s = jax.random.randint(key_s, (config.batch,), 0, data.states.shape[1])
+        x = data.expert[r]
+        inputs = jnp.concatenate([data.states[x, s], data.conditions[r]], axis=1)
+        loss, grads = jax.value_and_grad(cloning_loss)(actor, inputs, data.actions[x, s])
         updates, adam = tx.update(grads, adam)
         return (optax.apply_updates(actor, updates), adam), {"loss/behavior": loss}
 
@@ -145,18 +179,10 @@ def distill(
         actor = spec.init(jax.random.key(seed))
         return actor, tx.init(actor)
 
-    out = None if out is None else Path(out)
-    signature = {"config": asdict(config), "zoo": loop.digest((states, targets, encoded))}
-    numbers = jnp.array([seed])
-    run = loop.Run("distill", (seed,), config.steps, out, signature)
-    state, _ = loop.train(run, step, start(numbers), numbers, (states, targets, encoded))
-    flat = np.asarray(jax.vmap(spec.flatten)(state[0])[0])
-    record = {"config": asdict(config), "seed": seed}
-    generator = from_zoo(zoo, Conditioned(flat, spec), record)
-    if out is not None:
-        write(generator, out)
-        loop.finish(out)
-    return generator
+    numbers = jnp.asarray(run.seeds)
+    (actors, _), died_at = loop.train(run, step, start(numbers), numbers, data)
+    flat = np.asarray(jax.vmap(spec.flatten)(actors))
+    return {n: Conditioned(flat[n], spec) for n in range(len(run.seeds)) if died_at[n] < 0}
 
 
 @cache

@@ -1,7 +1,8 @@
 """Generators that are told a demonstration: embedding, normalizer, and a latent generator behind.
 
 HypLatent and Make-An-Agent are fitted as always, on pairs (condition of row r's demonstration,
-latent of row r), and HypFormer on a HypLatent's. The condition is
+latent of row r), and HypFormer on a HypLatent's; a conditioned policy is cloned from what row r's
+expert does. The condition is
 
     opening   h = φ(opening), what AMT-Hyp's released code gives its generator
     both      (h, v), v = ψ(ending): AMT-Hyp's paper, and Make-An-Agent
@@ -24,11 +25,20 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.demonstrations import Demonstrations, widths
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate import behavior_embedding, hypformer, hyplatent, latent_model, loop
+from hyperpolicy.generate import (
+    behavior,
+    behavior_embedding,
+    conditioned,
+    hypformer,
+    hyplatent,
+    latent_model,
+    loop,
+)
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import make_an_agent as maa
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate.conditioned import Conditioned, DistillConfig, Shown
 from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.generate.hypformer import HypFormer, HypFormerConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -41,12 +51,14 @@ from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 
 Told = Literal["opening", "both"]
-Writer = HypLatent | HypFormer | MakeAnAgent
-WRITERS: dict[str, type[Writer]] = {k.kind: k for k in (HypLatent, HypFormer, MakeAnAgent)}
+Writer = HypLatent | HypFormer | MakeAnAgent | Conditioned
+_KINDS = (HypLatent, HypFormer, MakeAnAgent, Conditioned)
+WRITERS: dict[str, type[Writer]] = {kind.kind: kind for kind in _KINDS}
 GENERATE: dict[str, Callable] = {
     HypLatent.kind: latent_model.generate,
     HypFormer.kind: hypformer.generate,
     MakeAnAgent.kind: maa.generate,
+    Conditioned.kind: conditioned.generate,
 }
 
 
@@ -186,30 +198,50 @@ def pairs_of(lesson: Lesson) -> Pairs:
 
 
 def fit(
-    config: HypLatentConfig | MakeAnAgentConfig,
+    config: HypLatentConfig | MakeAnAgentConfig | DistillConfig,
     lesson: Lesson,
     seeds: Sequence[int] = (0,),
     out: str | Path | None = None,
 ) -> list[Generator]:
-    """One HypLatent or Make-An-Agent per seed; with `out` each is saved in `out/seed-<seed>`, and a
-    killed fit resumes.
+    """One HypLatent, Make-An-Agent or distilled policy per seed; with `out` each is saved in
+    `out/seed-<seed>`, and a killed fit resumes.
 
     Raises:
-        BadZoo: as `pairs_of`.
+        BadZoo: as `pairs_of`; or a zoo without observations, which distilling needs.
         BadSetting: every fit's numbers stopped being finite.
     """
     data, seeds, place = pairs_of(lesson), tuple(seeds), None if out is None else Path(out)
     loop.claim(place)
-    encoder = encoders.fit(config.encoder, lesson.zoo, seeds, place)
-    kind = HypLatent.kind if isinstance(config, HypLatentConfig) else MakeAnAgent.kind
+    kind, train = _trainer(config)
     record = {"writer": kind, "config": asdict(config), "told": lesson.reader.told}
     run = loop.Run(kind, seeds, config.steps, place, record | {"zoo": loop.digest(data)})
-    models: Mapping[int, Writer] = (
-        hyplatent.train(config, run, data, lesson.zoo.spec, encoder)
-        if isinstance(config, HypLatentConfig)
-        else maa.train(config, run, data, encoder)
-    )
-    return _keep(lesson, run, models, record)
+    return _keep(lesson, run, train(config, run, data, lesson, place), record)
+
+
+def _trainer(config) -> tuple[str, Callable[..., Mapping[int, Writer]]]:
+    """A configuration's kind of model, and how one is trained."""
+    if isinstance(config, HypLatentConfig):
+        return HypLatent.kind, _train_hyplatent
+    if isinstance(config, MakeAnAgentConfig):
+        return MakeAnAgent.kind, _train_agent
+    return Conditioned.kind, _distill
+
+
+def _train_hyplatent(config: HypLatentConfig, run: loop.Run, data: Pairs, lesson: Lesson, out):
+    encoder = encoders.fit(config.encoder, lesson.zoo, run.seeds, out)
+    return hyplatent.train(config, run, data, lesson.zoo.spec, encoder)
+
+
+def _train_agent(config: MakeAnAgentConfig, run: loop.Run, data: Pairs, lesson: Lesson, out):
+    encoder = encoders.fit(config.encoder, lesson.zoo, run.seeds, out)
+    return maa.train(config, run, data, encoder)
+
+
+def _distill(config: DistillConfig, run: loop.Run, data: Pairs, lesson: Lesson, out):
+    states, actions = behavior.probe(lesson.zoo)
+    expert = jnp.asarray(lesson.zoo.expert[lesson.rows])
+    shown = Shown(states, actions, data.conditions, expert)
+    return conditioned.train(config, run, shown, lesson.zoo.spec)
 
 
 def fit_hypformer(
