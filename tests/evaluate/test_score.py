@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from hyperpolicy import rollout
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs import family
 from hyperpolicy.envs.cheetah_vel import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import Score, score
+from hyperpolicy.evaluate.score import score_demonstrated
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
 
@@ -169,3 +172,34 @@ def test_the_best_draws_are_those_with_most_successes_elsewhere():
     chosen = here.best(1, chosen_by=there)  # most successes, then the higher return: draw 2
     assert chosen.success.tolist() == [[[[1.0, 0.0]]]]
     assert here.best(2, chosen_by=there).successes.mean == pytest.approx(1 / 4)
+
+
+def test_draws_of_a_task_are_its_demonstrations():
+    """Two makers, three demonstrations a task; what each policy does depends on its own one."""
+    arm = family("metaworld")
+    arm_spec = PolicySpec(39, 4, (2,), ("relu",))
+
+    class Maker:
+        def __init__(self, scale):
+            self.scale = scale
+
+        def generate(self, given, seed=0):
+            marks = given.opening[:, :1] * self.scale
+            return Policies(np.repeat(marks, arm_spec.size, axis=1), arm_spec)
+
+    class Short(type(arm)):
+        horizon_steps = 3
+
+    tasks = arm.contexts(["window-open", "door-open"])
+    contexts = np.repeat(tasks, [4, 3], axis=0)
+    opening = np.zeros((7, 1020), np.float32)
+    opening[:, 0] = np.arange(7) / 10
+    demos = Demonstrations("metaworld", contexts, opening, np.zeros((7, 117)))
+    found = score_demonstrated([Maker(1.0), Maker(-1.0)], Short(), tasks, demos, 3, 2)
+    assert found.returns.shape == found.success.shape == (2, 3, 2, 2)
+    assert found.tasks == ("window-open", "door-open") and found.given.startswith("one dem")
+    alone = Maker(-1.0).generate(demos[5:6])  # door-open's second
+    want = rollout.results(alone, Short(), tasks[1:], 2).returns[0]
+    np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
+    with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
+        score_demonstrated([Maker(1.0)], Short(), tasks, demos, 4)

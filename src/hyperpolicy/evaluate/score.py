@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files
+from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import stats
@@ -21,11 +22,14 @@ CONTEXT = "true context"
 """What a generator is given of a test task."""
 
 
+DEMONSTRATION = "one demonstration of the test task"
+
+
 @runtime_checkable
 class Generator(Protocol):
-    """Whoever writes policies for contexts; `seed` draws its noise."""
+    """Whoever writes policies for contexts [k, c] or demonstrations; `seed` draws its noise."""
 
-    def generate(self, contexts: Float[np.ndarray, "k c"], seed: int = 0) -> Policies: ...
+    def generate(self, given, seed: int = 0) -> Policies: ...
 
 
 Maker = Generator | Policies | Actor
@@ -228,6 +232,44 @@ def score(
         raise BadSetting(f"{len(runs)} makers and {draws} draws; give at least one of each")
     found = [_results(maker, family, contexts, episodes, draws, seed) for maker in runs]
     reached, success = (np.stack(part) for part in zip(*found, strict=True))
+    return named(family, contexts, reached, success, given, env_steps, seed)
+
+
+def score_demonstrated(
+    makers: Sequence[Generator],
+    family: Family,
+    contexts: Float[np.ndarray, "k c"],
+    demonstrations: Demonstrations,
+    policies: int = 100,
+    episodes: int = 3,
+    seed: int = 0,
+    given: str = DEMONSTRATION,
+    env_steps: int | None = None,
+) -> Score:
+    """The score of makers that read demonstrations, one a training seed: the draws of a task are
+    the policies written for its first `policies` demonstrations.
+
+    Raises:
+        BadSetting: a task has fewer demonstrations, or as `score`.
+        BadContext, BadShape: as `score`.
+    """
+    shown = [demonstrations.of(context) for context in family.context.check(contexts)]
+    fewest = min(map(len, shown))
+    if not makers or not 1 <= policies <= fewest:
+        raise BadSetting(
+            f"{policies} policies a task by {len(makers)} makers; there are {fewest} "
+            "demonstrations of a task, and one maker is the least"
+        )
+    given_rows = [demos[:policies] for demos in shown]
+    tasks = np.repeat(contexts, policies, axis=0)
+    parts = []
+    for maker in makers:
+        made = [maker.generate(demos, seed=0) for demos in given_rows]
+        who = Policies(np.concatenate([p.weights for p in made]), made[0].spec)
+        found = results(who, family, tasks, episodes, seed)
+        pair = (found.returns, found.success.astype(float))
+        parts.append([x.reshape(len(contexts), policies, -1).swapaxes(0, 1) for x in pair])
+    reached, success = (np.stack(part) for part in zip(*parts, strict=True))
     return named(family, contexts, reached, success, given, env_steps, seed)
 
 
