@@ -12,7 +12,9 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import cli, doctor
 from hyperpolicy.cli.command import Command
+from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.generate import interpolate
+from hyperpolicy.interchange import WIDTHS, Published, make_zoo
 
 SPEC = hp.PolicySpec(20, 6, (4, 4))
 CONTEXTS = hp.family("cheetah-vel").grid("macaw").contexts
@@ -166,6 +168,81 @@ def test_a_damaged_zoo_is_told(zoo, tmp_path, capsys):
     assert "checksum" in capsys.readouterr().err
 
 
+# --- Interchange --------------------------------------------------------------------------
+def published(seed: int) -> Published:
+    rng = np.random.default_rng(seed)
+    # numbers that a zoo's half precision holds exactly
+    rows = (rng.integers(-9, 9, (2, width)).astype(np.float32) for width in WIDTHS.values())
+    return Published(*rows)
+
+
+IMPORT = "zoo import --make-an-agent 0.pt 1.pt --task window-open door-open --out zoo".split()
+
+
+def test_import_makes_a_zoo_and_its_demonstrations(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Published, "load", lambda path: published(int(path.stem)))
+    assert run(*IMPORT) == 0
+    assert "4 policies of window-open, door-open: zoo\n" in capsys.readouterr().out
+    zoo = hp.Zoo.load("zoo")
+    assert zoo.provenance["files"] == ["0.pt", "1.pt"] and "clamp" in zoo.provenance["sampling"]
+    shown = Demonstrations.load("zoo.demonstrations.safetensors")
+    np.testing.assert_array_equal(shown.contexts, zoo.row_contexts)
+    assert run("zoo", "info", "zoo") == 0
+    assert "not measured" in capsys.readouterr().out
+    assert run("zoo", "verify", "zoo") == 0
+    assert run(*IMPORT[:-1], "other", "--demonstrations", "zoo.demonstrations.safetensors") == 2
+    assert "AlreadyExists: zoo.demonstrations.safetensors" in capsys.readouterr().err
+    assert run(*IMPORT[:-1], "other", "--demonstrations", "other/shown.safetensors") == 2
+    assert "BadSetting: other/shown.safetensors lies in the zoo" in capsys.readouterr().err
+
+
+def test_a_failed_import_leaves_nothing(monkeypatch, tmp_path, capsys):
+    def full(zoo, path):
+        raise hp.errors.DiskFull("no space left")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Published, "load", lambda path: published(0))
+    monkeypatch.setattr(hp.Zoo, "save", full)
+    assert run(*IMPORT) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_import_without_torch_names_the_extra(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(*IMPORT) == 2
+    assert "pip install 'hyperpolicy[torch]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_of_an_import_is_the_file(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    for i in (0, 1):
+        published(i).save(f"{i}.pt")
+    assert run(*IMPORT) == 0
+    export = "zoo export zoo --make-an-agent both.pt".split()
+    assert run(*export) == 0
+    assert "does not say which is whose" in capsys.readouterr().out
+    both = Published.load("both.pt")
+    for name in WIDTHS:
+        wanted = np.concatenate([getattr(published(i), name) for i in (0, 1)])
+        np.testing.assert_array_equal(getattr(both, name), wanted)
+    assert run(*export) == 2
+    assert capsys.readouterr().err.startswith("AlreadyExists: both.pt")
+
+
+def test_export_of_other_policies_says_what_to_do(zoo, tmp_path, capsys):
+    shown = tmp_path / "shown.safetensors"
+    make_zoo({"window-open": published(0)})[1].save(shown)
+    out = tmp_path / "a.pt"
+    assert run("zoo", "export", zoo, "--make-an-agent", out, "--demonstrations", shown) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("BadZoo: ") and "--width 128 --activations elu relu" in error
+    assert not out.exists()
+
+
 # --- Policies -----------------------------------------------------------------------------
 def test_play_prints_what_was_done(capsys):
     assert run("play", "cheetah-vel", "--context", 1.2, 0.6, "--policy", "zero") == 0
@@ -260,6 +337,13 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),
+        (
+            "zoo import --make-an-agent b --task windw-open --out c",
+            "UnknownTask: no Meta-World task",
+        ),
+        ("zoo import --make-an-agent b --task a c --out d", "BadSetting: 1 files and 2 different"),
+        ("zoo import --make-an-agent b --task a --out a.json", "AlreadyExists: a.json exists"),
+        ("zoo export . --make-an-agent b", "BadZoo: . is not a zoo"),
         ("score cheetah-vel --split sixtenth", "UnknownSplit: no split"),
         ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),
         ("generate nope --context 1 --out b", "UnknownGenerator"),

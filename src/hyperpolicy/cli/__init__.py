@@ -29,7 +29,7 @@ COMMANDS = {
     "tune": ("tuning:Tune", "let generated policies go on learning in their own tasks"),
     "generate": ("policies:Generate", "write policies for contexts nobody trained on"),
     "score": ("policies:Score", "score policies beside trivial and published rows"),
-    "zoo": ("reports:Zoo", "look into a zoo, check its files, or align its experts"),
+    "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "recipe": ("training:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }
 """Where each command lives and what it does. Its module is imported when it is called, so that
