@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
+from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
@@ -316,6 +317,12 @@ class Recipe(Command):
         | CheetahVelTable
         | Annotated[Table1, subcommand("genhyper-table1")]
         | Annotated[Figure6, subcommand("figure-6")]
+        | Annotated[amt_hyp.AmtHyp, subcommand("amt-hyp")]
+        | Annotated[amt_hyp.Table1, subcommand("amthyp-table1")]
+        | Annotated[amt_hyp.Table2, subcommand("amthyp-table2")]
+        | Annotated[amt_hyp.Table3, subcommand("amthyp-table3")]
+        | Annotated[amt_hyp.Tokens, subcommand("amthyp-tokens")]
+        | Annotated[amt_hyp.Latents, subcommand("amthyp-pca")]
     )
 
     def run(self, console: Console) -> None:

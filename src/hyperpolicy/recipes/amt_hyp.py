@@ -1,0 +1,374 @@
+"""AMT-Hyp's tables on Meta-World: every generator and every plain row, seen tasks and unseen.
+
+A method is fitted once a seed and writes one policy a demonstration. Two evaluations:
+
+    strict   policies of each task in configurations nobody trained on, the same ones for all
+             methods; mean and interval over tasks, policies and training seeds, qualified rate, and
+             the best policies chosen in other configurations
+    legacy   the released scripts' (`evaluate.legacy`), first seed only
+
+Each cell, a method on the seen or the unseen tasks, is saved when it is done and never computed
+twice; so is each fit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from hyperpolicy import files, rollout
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.errors import BadSetting, unknown
+from hyperpolicy.evaluate import legacy
+from hyperpolicy.evaluate.score import DEMONSTRATION, Score, score, score_demonstrated
+from hyperpolicy.generate import demonstrated, hypformer
+from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader
+from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.hypformer import HypFormer, HypFormerConfig
+from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.legacy import attend_over_batch
+from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
+from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.nets.unet1d import Unet1dConfig
+from hyperpolicy.recipes import metaworld_data
+from hyperpolicy.recipes.metaworld_data import Data, DataPreset
+from hyperpolicy.types import Key
+from hyperpolicy.zoo import Zoo
+
+STRICT_SEED, CHOOSING_SEED = 101, 102
+"""Of the configurations of tables, and of those in which the best policies are chosen."""
+HALVES = ("seen", "unseen")
+BY_HAND = "a program written for the task"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes and lengths of everything that is fitted."""
+
+    data: DataPreset = field(default_factory=DataPreset)
+    embedding: BehaviorEmbeddingConfig = field(default_factory=BehaviorEmbeddingConfig)
+    hyplatent: HypLatentConfig = field(
+        default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=64))
+    )
+    hypformer: HypFormerConfig = field(default_factory=HypFormerConfig)
+    make_an_agent: MakeAnAgentConfig = field(
+        default_factory=lambda: MakeAnAgentConfig(encoder=PcaConfig(components=64))
+    )
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Fits of each method."""
+    policies: int = 100
+    """Policies a task and seed, one a demonstration."""
+    configurations: int = 3
+    """In which each of them plays."""
+
+
+SMALL = Preset()
+"""Sizes for two cores."""
+PAPER = Preset(
+    data=metaworld_data.PAPER,
+    embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
+    hyplatent=HypLatentConfig(
+        encoder=AutoencoderConfig(dim=1024, steps=327_670),
+        generator_hidden=(1024, 512, 256),
+        discriminator_hidden=(1024, 1024, 512),
+        noise=128,
+        batch=128,
+        steps=150_000,
+    ),
+    hypformer=HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000),
+    make_an_agent=MakeAnAgentConfig(
+        encoder=AutoencoderConfig(dim=1024, steps=327_670), net=Unet1dConfig(), steps=40_950
+    ),
+)
+"""Published sizes, for a GPU; steps are about the published epochs on 4,000 rows, ending cycles."""
+PRESETS = {"small": SMALL, "paper": PAPER}
+
+
+class Method(NamedTuple):
+    """A row of the tables."""
+
+    makers: Callable[["Bench"], Sequence]
+    """One maker a seed, made when the row is needed."""
+    given: str = DEMONSTRATION
+    halves: tuple[str, ...] = HALVES
+    """Where it has a meaning."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all methods share."""
+
+    preset: Preset
+    data: Data
+    out: Path
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Told opening and ending; its embedding is fitted once."""
+        return self.reader_of("both")
+
+    def reader_of(self, told: demonstrated.Told) -> Reader:
+        """A reader around the one embedding."""
+        return demonstrated.fit_reader(self.embedding, told, self.data.train)
+
+    @cached_property
+    def embedding(self):
+        """Kept in `out/embedding.safetensors`."""
+        path, family = self.out / "embedding.safetensors", MetaWorld()
+        if not path.exists():
+            fitted = demonstrated.fit_embedding(
+                self.preset.embedding, self.data.train, out=self.out / "fits/embedding"
+            )
+            files.save_tree(path, fitted)
+        sizes = {k: getattr(self.preset.embedding, k) for k in ("dim", "ending_hidden")}
+        hidden = list(self.preset.embedding.opening_hidden)
+        like = Reader.blank({"told": "both", **sizes, "opening_hidden": hidden}, family).embedding
+        return files.load_tree(path, like)[0]
+
+    def lesson(self, told: demonstrated.Told = "both") -> Lesson:
+        """What a method learns from."""
+        return Lesson(self.data.zoo, self.data.train, self.data.rows, self.reader_of(told))
+
+    def fitted(self, name: str, fit: Callable[[Path], Sequence[Generator]]) -> list[Generator]:
+        """A method's generators, from disk where they are there already."""
+        out = self.out / "fits" / name
+        places = [out / f"seed-{seed}" for seed in self.preset.seeds]
+        if not all((place / "config.json").exists() for place in places):
+            fit(out)
+        return [load(place) for place in places if (place / "config.json").exists()]
+
+    def of_config(self, name: str, config, told: demonstrated.Told = "both") -> list[Generator]:
+        """The generators of a configuration."""
+        fit = partial(demonstrated.fit, config, self.lesson(told), self.preset.seeds)
+        return self.fitted(name, fit)
+
+    def hyplatents(self) -> list[Generator]:
+        return self.of_config("hyplatent", self.preset.hyplatent)
+
+    def hypformers(
+        self, forward: Callable = hypformer.attend_within, tokens: int | None = None
+    ) -> list[Generator]:
+        """HypFormers on those; with the released attention, or another number of tokens."""
+        config = self.preset.hypformer
+        config = config if tokens is None else replace(config, tokens=tokens)
+        name = f"hypformer-{forward.__name__}-{config.tokens}"
+        fit = partial(
+            demonstrated.fit_hypformer, config, self.hyplatents(), self.lesson(), forward=forward
+        )
+        return self.fitted(name, fit)
+
+
+def bench(preset: Preset, out: str | Path) -> Bench:
+    """Data and shared parts, made where they are missing."""
+    out = Path(out)
+    return Bench(preset, metaworld_data.provide(preset.data, out / "data"), out)
+
+
+# --- Plain rows ---------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DecodedExperts:
+    """Experts' checkpoints after an encoder and back: the upper bound of what it serves."""
+
+    encoder: encoders.Encoder
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        """Row after row of the task's expert, decoded."""
+        weights = self.zoo.weights[_rows_of(self.zoo, given)]
+        there = jax.jit(jax.vmap(lambda w: self.encoder.decode(self.encoder.encode(w))))
+        return Policies(np.asarray(there(weights)), self.zoo.spec)
+
+
+@dataclass(frozen=True)
+class MeanExpert:
+    """The mean of all rows of the task's expert."""
+
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        (x,) = np.flatnonzero((self.zoo.contexts == given.contexts[:1]).all(axis=1))
+        mean = self.zoo.weights[self.zoo.expert == x].mean(axis=0)
+        return Policies(np.repeat(mean[None], len(given), axis=0), self.zoo.spec)
+
+
+@dataclass(frozen=True)
+class NearestDemonstration:
+    """The row shown by the training demonstration with the nearest condition."""
+
+    lesson: Lesson
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        read = jax.jit(jax.vmap(self.lesson.reader))
+        known, asked = (np.asarray(read(d.rows)) for d in (self.lesson.demonstrations, given))
+        gaps = np.linalg.norm(asked[:, None] - known[None], axis=2)
+        rows = np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
+        return Policies(self.lesson.zoo.weights[rows], self.lesson.zoo.spec)
+
+
+@dataclass(frozen=True)
+class OverBatch:
+    """HypFormer as released: policies of `batch` demonstrations of a task are made together, and
+    look at each other."""
+
+    generator: Generator
+    batch: int
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        model = self.generator.model
+        assert isinstance(model, Demonstrated) and isinstance(model.writer, HypFormer)
+        parts = []
+        for start in range(0, len(given), self.batch):
+            rows = given.rows[start : start + self.batch]
+            key = jax.random.fold_in(jax.random.key(seed), start)
+            parts.append(np.asarray(_over_batch(model.reader, model.writer, rows, key)))
+        return Policies(np.concatenate(parts), self.generator.spec)
+
+
+@jax.jit
+def _over_batch(reader: Reader, former: HypFormer, rows: Float[Array, "b h"], key: Key):
+    conditions = jax.vmap(reader)(rows)
+    tokens = hypformer.sample_each(former.base, conditions, former.tokens, key)
+    latents = attend_over_batch(former.net, tokens, conditions).total
+    return jax.vmap(former.base.encoder.decode)(latents)
+
+
+def _rows_of(zoo: Zoo, given: Demonstrations):
+    """As many rows of the task's expert as demonstrations are given, repeated as needed."""
+    (x,) = np.flatnonzero((zoo.contexts == given.contexts[:1]).all(axis=1))
+    rows = np.flatnonzero(zoo.expert == x)
+    return rows[np.arange(len(given)) % len(rows)]
+
+
+def decoded(config: encoders.EncoderConfig, b: Bench) -> list[DecodedExperts]:
+    """One encoder a seed."""
+    fitted = encoders.fit(config, b.data.zoo, b.preset.seeds, None)
+    one = [jax.tree.map(lambda leaf, n=n: leaf[n], fitted) for n in range(len(b.preset.seeds))]
+    return [DecodedExperts(encoder, b.data.zoo) for encoder in one]
+
+
+def over_batches(size: int, b: Bench) -> list[OverBatch]:
+    """The released attention in training and evaluation."""
+    return [OverBatch(generator, size) for generator in b.hypformers(attend_over_batch)]
+
+
+def scripts(half: str, b: Bench) -> list[rollout.Actor]:
+    """The package's own controllers, without noise."""
+    return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
+
+
+METHODS: dict[str, Method] = {
+    "HypFormer": Method(Bench.hypformers),
+    **{
+        f"HypFormer, released attention, batches of {size}": Method(
+            partial(over_batches, size),
+            DEMONSTRATION if size == 1 else f"{size} demonstrations of the test task",
+        )
+        for size in (1, 10, 100)
+    },
+    "HypLatent": Method(Bench.hyplatents),
+    "HypLatent, told the opening only": Method(
+        lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening")
+    ),
+    "Make-An-Agent": Method(lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
+    "distilled conditional policy": Method(lambda b: b.of_config("distilled", b.preset.distill)),
+    "expert of the nearest demonstration": Method(lambda b: [NearestDemonstration(b.lesson())]),
+    "mean of the task's checkpoints": Method(
+        lambda b: [MeanExpert(b.data.zoo)], "the task, and its experts", ("seen",)
+    ),
+    "decoded expert": Method(
+        lambda b: decoded(b.preset.hyplatent.encoder, b), "the task's experts", ("seen",)
+    ),
+    "scripted policy, seen": Method(partial(scripts, "seen"), BY_HAND, ("seen",)),
+    "scripted policy, unseen": Method(partial(scripts, "unseen"), BY_HAND, ("unseen",)),
+}
+
+
+def method(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        BadSetting: there is none; the message suggests one.
+    """
+    if name not in METHODS:
+        raise unknown(BadSetting, "method", "Methods", name, METHODS)
+    return METHODS[name]
+
+
+# --- Cells --------------------------------------------------------------------------------
+class Cell(NamedTuple):
+    strict: Score
+    choosing: Score
+    """The same policies in other configurations."""
+    legacy: dict[str, dict[str, float]]
+    """task → average, top 5 and top 10 of the released evaluation, first seed."""
+
+
+def cell(
+    b: Bench, name: str, method: Method, half: str, progress: Callable[[str], None] = print
+) -> Cell | None:
+    """A method on the seen or the unseen tasks; None where it has no meaning there."""
+    if half not in method.halves:
+        return None
+    path = b.out / "cells" / f"{_plain(name)}-{half}.json"
+    if not path.exists():
+        progress(f"{name}, {half} tasks")
+        files.save_json(path, _measure(b, method, half))
+    record = files.load_json(path)
+    strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
+    return Cell(strict, choosing, record["legacy"])
+
+
+def _measure(b: Bench, method: Method, half: str) -> dict:
+    makers, contexts = method.makers(b), contexts_of(half)
+    strict, choosing = (
+        _strict(b, makers, contexts, seed, method.given) for seed in (STRICT_SEED, CHOOSING_SEED)
+    )
+    released = {}
+    if hasattr(makers[0], "generate"):
+        for context in contexts:
+            policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
+            task = MetaWorld().task_name(context)
+            found = legacy.evaluate(policies, task)
+            tops = {f"top {k}": found.top(k) for k in (5, 10)}
+            released[task] = {"average": found.average, **tops}
+    return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
+
+
+def _strict(b: Bench, makers: Sequence, contexts, seed: int, given: str) -> Score:
+    preset, family = b.preset, MetaWorld()
+    if not hasattr(makers[0], "generate"):
+        episodes = preset.configurations * 10
+        return score(makers[0], family, contexts, episodes, seed=seed, given=given)
+    return score_demonstrated(
+        makers,
+        family,
+        contexts,
+        b.data.test,
+        preset.policies,
+        preset.configurations,
+        seed,
+        given,
+    )
+
+
+def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
+    """The eight seen or the eight unseen tasks."""
+    split = MetaWorld().grid("amt-hyp").split("seen")
+    return split.train if half == "seen" else split.test
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)

@@ -1,0 +1,180 @@
+"""AMT-Hyp's figures: success by the number of HypFormer's tokens, and where latents lie.
+
+tokens   L = 8 … 512, fitted anew for each L, and fitted with the preset's and given L
+latents  two principal components of a task's own latents; what HypLatent and HypFormer write
+         for its training demonstrations, and how far from the latents these show
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from hyperpolicy import files
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.evaluate.plots import COLORS, figure_at
+from hyperpolicy.evaluate.tables import markdown, number
+from hyperpolicy.generate.demonstrated import Demonstrated
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.hypformer import HypFormer
+from hyperpolicy.generate.hyplatent import HypLatent
+from hyperpolicy.recipes.amt_hyp import HALVES, Bench, Method, cell
+
+TOKENS = (8, 16, 32, 64, 128, 256, 512)
+PUBLISHED = {
+    "seen": (70.5, 64.4, 54.2, 49.1, 46.0, 45.0, 44.0),
+    "unseen": (16.1, 19.3, 19.8, 19.4, 19.0, 18.9, 18.3),
+}
+"""AMT-Hyp, Figure 5; read off its bars, ± 0.4."""
+SHOWN = ("button-press", "dial-turn", "door-open")
+"""Figure 4's tasks."""
+
+
+# --- Tokens -------------------------------------------------------------------------------
+class Counted(NamedTuple):
+    """Success in % by number of tokens."""
+
+    fitted: dict[str, list[float]]
+    """seen and unseen: a HypFormer of its own for each L."""
+    given: dict[str, list[float]]
+    """seen and unseen: the preset's HypFormers, given L tokens."""
+
+
+def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> Counted:
+    """Success under `strict` for each number of tokens."""
+    b = replace(b, preset=replace(b.preset, policies=min(b.preset.policies, 20)))
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, makers in (("fitted", fitted_with), ("given", given)):
+        found[name] = {half: [] for half in HALVES}
+        for count in counts:
+            method = Method(partial(makers, count))
+            for half in HALVES:
+                one = cell(b, f"{count} tokens {name}", method, half, progress)
+                assert one is not None
+                found[name][half].append(100 * one.strict.successes.mean)
+    return Counted(**found)
+
+
+def fitted_with(count: int, b: Bench) -> list[Generator]:
+    """HypFormers of `count` tokens."""
+    return b.hypformers(tokens=count)
+
+
+def given(count: int, b: Bench) -> list[Generator]:
+    """The preset's HypFormers, which look at `count` samples now."""
+    made = []
+    for generator in b.hypformers():
+        model = generator.model
+        assert isinstance(model, Demonstrated) and isinstance(model.writer, HypFormer)
+        writer = HypFormer(model.writer.base, model.writer.net, count)
+        made.append(replace(generator, model=Demonstrated(model.reader, writer)))
+    return made
+
+
+def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
+    """The curve, with the published bars as crosses."""
+    with figure_at(path, True, 2) as (figure, panels):
+        for half, axes in zip(HALVES, panels, strict=True):
+            axes.plot(counts, found.fitted[half], "o-", color=COLORS[0], label="fitted with L")
+            axes.plot(counts, found.given[half], "s--", color=COLORS[1], label="given L")
+            axes.plot(TOKENS, PUBLISHED[half], "x", color=COLORS[5], label="published")
+            axes.set_xscale("log", base=2)
+            axes.set_title(f"{half} tasks")
+            axes.set_xlabel("tokens L")
+            axes.set_ylabel("success [%]")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return path
+
+
+# --- Latents ------------------------------------------------------------------------------
+class Gap(NamedTuple):
+    """How far written latents lie from those their demonstrations show."""
+
+    cosine: float
+    """Mean cosine of pairs, from the task's mean latent."""
+    mse: float
+    """Mean squared difference of pairs."""
+    frechet: float
+    """Squared Fréchet distance of two Gaussians, fitted to written and shown latents."""
+
+
+class Panel(NamedTuple):
+    shown: Float[np.ndarray, "d z"]
+    """Latents of the rows that a task's training demonstrations show."""
+    written: dict[str, Float[np.ndarray, "d z"]]
+    """What each method writes for these demonstrations."""
+
+
+def latents(b: Bench) -> dict[str, Panel]:
+    """task → latents, with the encoder of the first HypLatent."""
+    methods = {"HypLatent": b.hyplatents()[0], "HypFormer": b.hypformers()[0]}
+    model = methods["HypLatent"].model
+    assert isinstance(model, Demonstrated) and isinstance(model.writer, HypLatent)
+    encode = jax.jit(jax.vmap(model.writer.encoder.encode))
+    panels = {}
+    for name in SHOWN:
+        context = MetaWorld().contexts([name])[0]
+        own = np.flatnonzero((b.data.train.contexts == context[None]).all(axis=1))
+        if not len(own):
+            continue
+        demos, rows = b.data.train[own], b.data.rows[own]
+        written = {m: np.asarray(encode(g.generate(demos).weights)) for m, g in methods.items()}
+        panels[name] = Panel(np.asarray(encode(b.data.zoo.weights[rows])), written)
+    return panels
+
+
+def gap(written: Float[np.ndarray, "d z"], shown: Float[np.ndarray, "d z"]) -> Gap:
+    """Paired and unpaired distances."""
+    a, b = written - shown.mean(axis=0), shown - shown.mean(axis=0)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-12)).mean())
+    return Gap(cosine, float(((a - b) ** 2).mean()), frechet(written, shown))
+
+
+def frechet(a: Float[np.ndarray, "d z"], b: Float[np.ndarray, "e z"]) -> float:
+    """‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½)."""
+    c_a, c_b = (np.cov(x, rowvar=False, bias=True) for x in (a, b))
+    root = scipy.linalg.sqrtm(c_a @ c_b)
+    mean = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
+    return float(mean + np.trace(c_a + c_b - 2.0 * np.real(root)))
+
+
+def draw_latents(panels: dict[str, Panel], path: Path) -> Path:
+    """Tasks and methods side by side, a task's panels in the plane of its shown latents."""
+    methods = list(next(iter(panels.values())).written)
+    with figure_at(path, True, len(panels) * len(methods)) as (_, axes):
+        places = iter(axes)
+        for task, panel in panels.items():
+            mean = panel.shown.mean(axis=0)
+            plane = np.linalg.svd(panel.shown - mean, full_matrices=False)[2][:2].T
+            for method in methods:
+                here = next(places)
+                for label, rows in (("shown", panel.shown), (method, panel.written[method])):
+                    x, y = ((rows - mean) @ plane).T
+                    color = COLORS[0] if label == "shown" else COLORS[1]
+                    here.plot(x, y, "o", ms=3, alpha=0.6, color=color, label=label)
+                here.set_title(f"{task}, {method}")
+                here.legend(loc="best")
+    return path
+
+
+def table(panels: dict[str, Panel]) -> str:
+    """The numbers behind the picture."""
+    rows = [
+        [task, method, *(number(x, 3) for x in gap(written, panel.shown))]
+        for task, panel in panels.items()
+        for method, written in panel.written.items()
+    ]
+    header = ["task", "method", "paired cosine", "paired squared error", "Fréchet distance"]
+    return markdown(header, rows)
+
+
+def save_tokens(found: Counted, path: Path) -> Path:
+    """The curve's numbers."""
+    return files.save_json(path, found._asdict(), overwrite=True)

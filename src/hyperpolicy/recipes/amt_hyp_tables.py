@@ -1,0 +1,184 @@
+"""AMT-Hyp's tables as pages: seen tasks (I), summary (II), unseen tasks (III); strict and legacy.
+
+Percentages of successful episodes. Published rows are marked and never mixed into a statistic.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from hyperpolicy import files
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.evaluate.published import published
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
+from hyperpolicy.generate.behavior_embedding import retrieval
+from hyperpolicy.recipes.amt_hyp import HALVES, METHODS, Bench, Cell, Preset, cell, contexts_of
+
+TOPS = (5, 10)
+"""How many of a task's policies "the best" are."""
+Cells = Mapping[str, Cell]
+
+
+def cells(b: Bench, half: str, names: Sequence[str], progress: Callable[[str], None]) -> Cells:
+    """The cells of some methods on one half of the tasks."""
+    found = {name: cell(b, name, METHODS[name], half, progress) for name in names}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+# --- Tables I and III ---------------------------------------------------------------------
+def per_task(found: Cells, half: str) -> str:
+    """One half of the tasks under `strict`: a row a method, a column a task."""
+    names = [MetaWorld().task_name(context) for context in contexts_of(half)]
+    header = ["method", "average", "95 % CI", "IQM", "qualified", *names, "given", "seeds"]
+    rows = [[name, *_strict_cells(one.strict)] for name, one in found.items()]
+    for method, values in _printed(half).items():
+        tasks = [number(values.get(task), 0) for task in names]
+        average = number(values.get(half))
+        rows.append(
+            [f"{method} (published)", average, NONE, NONE, NONE, *tasks, _given(method), NONE]
+        )
+    return markdown(header, rows)
+
+
+def _strict_cells(score: Score) -> list[str]:
+    rate = score.successes
+    low, high = rate.interval
+    return [
+        _percent(rate.mean),
+        interval_text((100 * low, 100 * high)),
+        _percent(rate.iqm),
+        _percent(score.qualified),
+        *(number(100 * x, 0) for x in rate.task_means),
+        score.given,
+        str(score.num_seeds),
+    ]
+
+
+# --- Table II -----------------------------------------------------------------------------
+def summary(found: Mapping[str, Cells]) -> str:
+    """Both halves, average and best policies: chosen in other configurations (`strict`), and by the
+    released order statistics (`legacy`)."""
+    tops = [f"top {k}" for k in TOPS]
+    columns = [f"{half} {what}" for half in HALVES for what in ("strict", *tops, "legacy", *tops)]
+    rows = []
+    for name in dict.fromkeys(name for half in HALVES for name in found[half]):
+        parts = [_summary_cells(found[half].get(name)) for half in HALVES]
+        rows.append([name, *parts[0], *parts[1]])
+    both = {half: _printed(half) for half in HALVES}
+    for method in dict.fromkeys([*both["seen"], *both["unseen"]]):
+        printed = [number(both[half].get(method, {}).get(half)) for half in HALVES]
+        blank = [NONE] * (1 + len(TOPS))
+        shown = [[*blank, value, *[NONE] * len(TOPS)] for value in printed]
+        rows.append([f"{method} (published)", *shown[0], *shown[1]])
+    return markdown(["method", *columns], rows)
+
+
+def _summary_cells(one: Cell | None) -> list[str]:
+    if one is None:
+        return [NONE] * 2 * (1 + len(TOPS))
+    draws = one.strict.returns.shape[1]
+    best = [
+        _percent(one.strict.best(k, one.choosing).successes.mean) if k <= draws else NONE
+        for k in TOPS
+    ]
+    released = [
+        _percent(float(np.mean([task[name] for task in one.legacy.values()])))
+        if one.legacy
+        else NONE
+        for name in ("average", *(f"top {k}" for k in TOPS))
+    ]
+    return [_percent(one.strict.successes.mean), *best, *released]
+
+
+# --- What the tables rest on --------------------------------------------------------------
+def experts(b: Bench) -> str:
+    """The experts: success of their final rows, when they first succeeded, checkpoints kept."""
+    zoo, gate = b.data.zoo, files.load_json(b.out / "data/gate.json")
+    success, updates = np.array(gate["success"]), np.array(gate["updates"])
+    x = np.arange(len(success)) % len(zoo.contexts)  # checkpoints lie task by task
+    steps = zoo.provenance["env_steps_per_expert"] / zoo.provenance["updates_per_expert"]
+    prior = zoo.provenance["prior_steps_per_expert"]
+    rows = []
+    for i, context in enumerate(zoo.contexts):
+        own = x == i
+        whole = updates[own & (success >= 1.0)]
+        first = f"{whole.min() * steps:,.0f}" if len(whole) else "never"
+        kept = int((zoo.expert == i).sum())
+        final = success[own][-1]
+        name = MetaWorld().task_name(context)
+        rows.append([name, _percent(final), first, str(kept), f"{prior:,}"])
+    header = ["task", "final row", "steps to a checkpoint that always succeeds", "rows kept"]
+    return markdown([*header, "steps of scripted policies"], rows)
+
+
+def embedding(b: Bench) -> str:
+    """How often a test demonstration finds an ending of its own task, in one sentence a half."""
+    lines = []
+    for half in HALVES:
+        demos = [b.data.test.of(context) for context in contexts_of(half)]
+        opening = np.concatenate([d.opening for d in demos])
+        ending = np.concatenate([d.ending for d in demos])
+        task = np.repeat(np.arange(len(demos)), [len(d) for d in demos])
+        found = jax.jit(retrieval)(b.embedding, opening, ending, task)
+        share = _percent(float(found))
+        lines.append(f"{half} tasks: {share} % (chance {number(100 / len(demos))} %)")
+    return "; ".join(lines)
+
+
+def page(b: Bench, found: Mapping[str, Cells]) -> str:
+    """Everything, as a Markdown page."""
+    return f"""# AMT-Hyp on Meta-World
+
+{protocol(b.preset)}
+
+## Experts
+
+{experts(b)}
+
+Test demonstrations whose most likely ending is one of their own task: {embedding(b)}.
+
+## Table I: seen tasks, strict
+
+{per_task(found["seen"], "seen")}
+
+## Table III: unseen tasks, strict
+
+{per_task(found["unseen"], "unseen")}
+
+## Table II: summary, and the released evaluation
+
+{summary(found)}
+"""
+
+
+def protocol(preset: Preset) -> str:
+    """What the numbers are."""
+    return (
+        "Written by `hyperpolicy recipe amt-hyp`. Success in %, at any step of an episode. "
+        f"*strict*: {preset.policies} policies a task, one a demonstration, each in "
+        f"{preset.configurations} configurations nobody trained on, {len(preset.seeds)} training "
+        "seeds; *qualified* are policies that succeed in all of them; the best ones were chosen in "
+        "other configurations. *legacy*: the released scripts' evaluation, first seed. Scripted "
+        "and plain rows have no training seeds."
+    )
+
+
+# --- Parts --------------------------------------------------------------------------------
+def _percent(share: float) -> str:
+    return number(100 * share)
+
+
+def _printed(half: str) -> dict[str, dict[str, float]]:
+    """method → task, or the half → what is printed."""
+    names = {MetaWorld().task_name(context) for context in contexts_of(half)} | {half}
+    found: dict[str, dict[str, float]] = {}
+    for row in published("metaworld"):
+        if row.tasks in names:
+            found.setdefault(row.method, {})[row.tasks] = row.value
+    return found
+
+
+def _given(method: str) -> str:
+    return next(row.given for row in published("metaworld") if row.method == method)

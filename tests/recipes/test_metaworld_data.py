@@ -1,0 +1,88 @@
+"""Meta-World's data on a family whose every step is a success, with episodes of 70 steps."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import MetaWorld, crews
+from hyperpolicy.errors import BadZoo
+from hyperpolicy.recipes import metaworld_data
+from hyperpolicy.recipes.metaworld_data import SMOKE
+
+
+class Easy(MetaWorld):
+    horizon_steps = 70
+
+    def success(self, outcome):
+        return np.asarray(outcome)[..., 0] > -1.0
+
+
+class Hard(Easy):
+    def success(self, outcome):
+        return np.zeros(np.shape(outcome)[:-1], bool)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data")
+    yield metaworld_data.provide(SMOKE, out, Easy()), out
+    crews.dismiss()
+
+
+def test_every_stage_leaves_what_the_next_one_needs(made):
+    data, out = made
+    seen = Easy().grid("amt-hyp").split("seen").train
+    assert len(data.zoo) == 8 * 3 and data.zoo.spec.activations == ("elu", "relu")
+    assert len(data.train) == len(data.rows) == 24
+    np.testing.assert_array_equal(data.train.contexts, data.zoo.row_contexts[data.rows])
+    assert len(data.test) == 16 * SMOKE.test
+    for context in seen:
+        own = data.test.of(context)
+        assert len(own) == SMOKE.test
+        goals = own.ending[:, 36:39]  # the goal in the first state of the ending
+        assert len(np.unique(goals, axis=0)) == SMOKE.test, "each in another configuration"
+    assert (out / "prior.safetensors").exists()
+
+
+def test_nothing_is_computed_twice(made, monkeypatch):
+    data, out = made
+    for name in ("results", "trace", "collect"):
+        monkeypatch.setattr(
+            metaworld_data.rollout, name, lambda *a, **k: pytest.fail("computed again")
+        )
+    again = metaworld_data.provide(SMOKE, out, Easy())
+    np.testing.assert_array_equal(again.zoo.weights, data.zoo.weights)
+    np.testing.assert_array_equal(again.test.opening, data.test.opening)
+
+
+def test_only_checkpoints_that_succeed_everywhere_are_kept(made, tmp_path):
+    data, _ = made
+    zoo = dataclasses.replace(data.zoo, returns=np.full(24, np.nan, np.float32))
+    share = np.linspace(0, 1, 24)
+    record = {"success": share.tolist(), "return": (100 * share).tolist(), "updates": [0] * 24}
+    (tmp_path / "gate.json").write_text(json.dumps(record))
+    kept = metaworld_data.gated(SMOKE, Easy(), zoo, tmp_path)
+    assert len(kept) == 8 and kept.final.all()  # the last row is final and the only whole success
+    np.testing.assert_allclose(kept.returns, 100 * share[zoo.final], rtol=1e-5)
+    share[:8] = 1.0
+    (tmp_path / "gate.json").write_text(json.dumps(record | {"success": share.tolist()}))
+    kept = metaworld_data.gated(SMOKE, Easy(), zoo, tmp_path)
+    assert len(kept) == 16 and kept.final.sum() == 8
+
+
+def test_a_task_nobody_solves_is_named(made):
+    data, _ = made
+    with pytest.raises(BadZoo, match="0 of 15 episodes on window-open succeeded"):
+        metaworld_data.of_experts(SMOKE, Hard(), data.zoo)
+
+
+def test_experts_share_their_start_and_learn_from_scripts(made):
+    data, out = made
+    record = data.zoo.provenance
+    assert record["start"] == "shared" and record["prior_steps_per_expert"] == 80
+    assert (out / "experts/zoo").exists()
+    loaded = Demonstrations.load(out / "demonstrations-unseen.safetensors")
+    assert len(loaded) == 8 * SMOKE.test
