@@ -6,14 +6,18 @@ import sys
 import warnings
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy import cli, doctor
+from hyperpolicy import cli, demonstrations, doctor
 from hyperpolicy.cli.command import Command
 from hyperpolicy.demonstrations import Demonstrations
-from hyperpolicy.generate import interpolate
+from hyperpolicy.envs.metaworld import crews
+from hyperpolicy.generate import conditioned, demonstrated, interpolate, normalizer
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate.generator import Generator
 from hyperpolicy.interchange import WIDTHS, Published, make_zoo
 
 SPEC = hp.PolicySpec(20, 6, (4, 4))
@@ -293,6 +297,59 @@ def test_generate_writes_policies_and_overwrites_nothing(generator, tmp_path, ca
     assert capsys.readouterr().err.startswith("AlreadyExists: ")
 
 
+# --- Meta-World ---------------------------------------------------------------------------
+ARM = hp.family("metaworld")
+ARM_SPEC = hp.PolicySpec(39, 4, (4, 4), ("elu", "relu"))
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory):
+    """An untrained generator that reads demonstrations, and a file of three of these."""
+    config = BehaviorEmbeddingConfig(dim=2, opening_hidden=(4,), ending_hidden=4)
+    o, s = demonstrations.widths(ARM)
+    maps = Maps.init(config, o, s, jax.random.key(0))
+    embedding = Embedding(maps, normalizer.blank(o), normalizer.blank(s))
+    reader = demonstrated.Reader(embedding, normalizer.blank(4), "both")
+    spec = conditioned.conditioned_spec(ARM_SPEC, 4)
+    rng = np.random.default_rng(0)
+    writer = conditioned.Conditioned(rng.normal(size=spec.size).astype(np.float32), spec)
+    tasks = ARM.contexts(["window-open", "door-open"])
+    model = demonstrated.Demonstrated(reader, writer)
+    made = Generator("metaworld", ARM_SPEC, tasks, model, {"kind": "demonstrated"})
+    shown = Demonstrations(
+        "metaworld", tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
+    )
+    where = tmp_path_factory.mktemp("cli")
+    return made.save(where / "generator"), shown.save(where / "demos.safetensors")
+
+
+def test_named_tasks_are_played_by_scripts(monkeypatch, capsys):
+    monkeypatch.setattr(type(ARM), "horizon_steps", 6)
+    assert run("play", "metaworld:window-open,drawer-close", "--policy", "scripted") == 0
+    out = capsys.readouterr().out
+    assert "window-open" in out and "drawer-close" in out and "first success never" in out
+    crews.dismiss()
+
+
+def test_policies_are_written_for_demonstrations(reading, tmp_path, capsys):
+    generator, demos = reading
+    out = tmp_path / "policies.safetensors"
+    assert run("generate", generator, "--demo", demos, "--out", out) == 0
+    assert "3 × 220 numbers, metaworld at window-open, door-open" in capsys.readouterr().out
+    assert len(hp.Policies.load(out)) == 3
+
+
+def test_a_demonstration_is_played(reading, monkeypatch, capsys):
+    generator, demos = reading
+    monkeypatch.setattr(type(ARM), "horizon_steps", 3)
+    assert run("play", "metaworld:door-open", "--policy", generator, "--demo", demos) == 0
+    assert "door-open" in capsys.readouterr().out
+    assert run("play", "metaworld:door-open", "--policy", generator) == 2
+    assert "give --demo FILE" in capsys.readouterr().err
+    assert run("play", "metaworld:reach", "--policy", generator, "--demo", demos) == 2
+    assert "shows not all of these tasks" in capsys.readouterr().err
+
+
 def test_score_refuses_who_trained_on_test_contexts(zoo, generator, capsys):
     assert run("score", "cheetah-vel", "--policy", generator, "--zoo", zoo) == 2
     assert "was trained on test contexts of split 'full'" in capsys.readouterr().err
@@ -328,6 +385,9 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
     [
         ("paly", "UnknownCommand: no command 'paly'. Did you mean 'play'?"),
         ("play cheetah-vell --context 1", "UnknownFamily: no task family 'cheetah-vell'. Did you"),
+        ("play metaworld:windw-open --policy zero", "UnknownTask: no Meta-World task 'windw-open'"),
+        ("play cheetah-vel:fast --policy zero", "BadContext: tasks of cheetah-vel have no names"),
+        ("play cheetah-vel --context 1 --policy scripted", "BadContext: cheetah-vel has no scr"),
         ("play cheetah-vel --context 3.5 --policy zero", "BadContext: velocity = 3.5 m/s"),
         ("play cheetah-vel --context --policy zero", "BadContext: 0 numbers"),
         ("play cheetah-vel --context 1 --policy nope", "UnknownGenerator: no generator 'nope'"),

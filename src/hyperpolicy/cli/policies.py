@@ -1,9 +1,4 @@
-"""Commands that make policies and run them: play, generate, score.
-
-A *source* of policies is `zero`, `random`, `expert` (the nearest one of the zoo), `generator` (the
-one shipped for the family), the name of a shipped generator, or a path: a generator's directory, a
-zoo (its nearest expert), or a file of policies, one a context.
-"""
+"""Commands that make policies and run them: play, generate, score."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +7,8 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.cli.command import Command, refuse, table
-from hyperpolicy.errors import BadContext, BadZoo
+from hyperpolicy.cli.sources import contexts_of, maker_of, scripts_of, tasks_of, told, zoo_path
+from hyperpolicy.errors import BadZoo
 
 
 @dataclass(frozen=True)
@@ -20,12 +16,14 @@ class Play(Command):
     """Run policies for one episode; print what they did, and record a video if asked."""
 
     family: Positional[str]
-    """Task family, e.g. cheetah-vel."""
-    context: tuple[float, ...]
+    """Task family, e.g. cheetah-vel; with named tasks, metaworld:window-open."""
+    context: tuple[float, ...] = ()
     """One or more contexts, e.g. target speeds in m/s; they play side by side."""
     policy: str = "generator"
-    """zero, random, expert (the zoo's nearest), generator (the shipped one), or the path of a
-    generator, a zoo or a file of policies."""
+    """zero, random, scripted (on Meta-World), expert (the zoo's nearest), generator (the shipped
+    one), or the path of a generator, a zoo or a file of policies."""
+    demo: Path | None = None
+    """Demonstrations, for a generator that reads them: the first one of each task."""
     video: Path | None = None
     """Write an mp4 here; needs a rendering back end."""
     zoo: Path | None = None
@@ -36,15 +34,16 @@ class Play(Command):
     """Of the initial state, and of the generator's noise."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.envs import family
         from hyperpolicy.rollout import trace
 
-        fam = family(self.family)
-        contexts = contexts_of(fam, self.context)
+        fam, contexts = tasks_of(self.family, self.context)
         refuse(self.video)
-        actor = maker_of(fam, self.policy, self.zoo)
+        if self.policy == "scripted":
+            actor = scripts_of(fam, contexts)
+        else:
+            actor = maker_of(fam, self.policy, self.zoo)
         if hasattr(actor, "generate"):
-            actor = actor.generate(contexts, seed=self.seed)
+            actor = actor.generate(told(actor, contexts, self.demo), seed=self.seed)
         if self.policy == "expert":
             print(self._nearest(fam, contexts))
         found = trace(actor, fam, contexts, seed=self.seed)
@@ -68,14 +67,17 @@ class Play(Command):
 
 @dataclass(frozen=True)
 class Generate(Command):
-    """Write policies for contexts nobody trained on, into one safetensors file."""
+    """Write policies for contexts nobody trained on, or for demonstrations, into one safetensors
+    file."""
 
     generator: Positional[str]
     """A shipped generator's name, or a generator's directory."""
-    context: tuple[float, ...]
-    """One or more contexts."""
     out: Path
     """The file to write, e.g. policies.safetensors."""
+    context: tuple[float, ...] = ()
+    """One or more contexts."""
+    demo: Path | None = None
+    """Demonstrations, for a generator that reads them: one policy for each."""
     seed: int = 0
     """Of the generator's noise."""
 
@@ -86,10 +88,14 @@ class Generate(Command):
         refuse(self.out)
         generator = load(self.generator)
         fam = family(generator.family)
-        contexts = contexts_of(fam, self.context)
-        policies = generator.generate(contexts, seed=self.seed)
+        if generator.takes_demonstrations:
+            given = told(generator, None, self.demo)
+            names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))
+        else:
+            given = contexts_of(fam, self.context)
+            names = ", ".join(fam.task_name(context) for context in given)
+        policies = generator.generate(given, seed=self.seed)
         policies.save(self.out)
-        names = ", ".join(fam.task_name(context) for context in contexts)
         sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
         print(f"{self.out}: {sizes}, {fam.name} at {names}")
 
@@ -191,63 +197,6 @@ class Score(Command):
         return rows
 
 
-# --- Sources ------------------------------------------------------------------------------
-def contexts_of(fam, numbers: tuple[float, ...]):
-    """The numbers given on the command line as checked contexts [n, c].
-
-    Raises:
-        BadContext: not a multiple of c numbers, or out of bounds.
-    """
-    size = fam.context.size
-    if not numbers or len(numbers) % size:
-        names = ", ".join(fam.context.names)
-        raise BadContext(f"{len(numbers)} numbers; {fam.name} takes {size} a context: {names}")
-    rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    return fam.context.check(rows)
-
-
-def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
-    """The zoo that was given, or the one the repository ships for the family and split.
-
-    Raises:
-        BadZoo: none is there.
-    """
-    path = given or Path("zoos") / fam.name / f"specialized-{split}"
-    if not path.exists():
-        raise BadZoo(f"no zoo at {path}; run in a clone of the repository, or give --zoo")
-    return path
-
-
-def maker_of(fam, source: str, zoo: Path | None):
-    """Who makes or is the policies: a generator, Policies, or bare actions.
-
-    Raises:
-        UnknownGenerator, BadZoo, BadFile: `source` is neither a word nor a path that holds one.
-    """
-    from hyperpolicy import rollout
-    from hyperpolicy.generate import interpolate, load
-    from hyperpolicy.nets.policy import Policies
-    from hyperpolicy.zoo import Zoo
-
-    if source == "zero":
-        return rollout.zero(fam)
-    if source == "random":
-        return rollout.uniform(fam)
-    if source == "expert":
-        return _of_family(fam, interpolate.nearest(Zoo.load(zoo_path(fam, zoo))), source)
-    if (Path(source) / "zoo.json").is_file():
-        return _of_family(fam, interpolate.nearest(Zoo.load(source)), source)
-    if Path(source).is_file():
-        return Policies.load(source)
-    return _of_family(fam, load(fam.name if source == "generator" else source), source)
-
-
-def _of_family(fam, generator, source: str):
-    if generator.family != fam.name:
-        raise BadZoo(f"{source} is of family {generator.family}; give one of {fam.name}")
-    return generator
-
-
 def _outcomes(fam, contexts, found):
     """A table of what the policies did in their episode."""
     rows = []
@@ -255,5 +204,9 @@ def _outcomes(fam, contexts, found):
         steps = int(found.alive[i, 0].sum())
         mean = found.outcome[i, 0, steps // 2 : steps].mean(axis=0)
         actual = fam.outcome_name(mean)
+        success = fam.success(found.outcome[i, 0, :steps])
+        if success is not None:
+            first = f"after {int(success.argmax()) + 1} steps" if success.any() else "never"
+            actual = f"{actual}; first success {first}"
         rows.append([fam.task_name(context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
     return table(["target", "return", "steps", "over the second half"], rows)

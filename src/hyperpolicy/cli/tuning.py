@@ -8,7 +8,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.cli.command import Command, table
-from hyperpolicy.cli.policies import contexts_of
+from hyperpolicy.cli.sources import contexts_of
 from hyperpolicy.generate.tune import TuneConfig
 
 

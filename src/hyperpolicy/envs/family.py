@@ -167,6 +167,8 @@ class Family(ABC):
     """Worlds held in memory at once by an evaluation; None: as many as it wants."""
     camera: ClassVar[str] = "track"
     """The model's camera that shows the task."""
+    camera_turned: ClassVar[bool] = False
+    """Whether it hangs upside down."""
     grids: dict[str, Grid]
 
     @abstractmethod

@@ -42,7 +42,7 @@ class ContextEnv(gymnasium.Env):
         self.render_mode = render_mode
         self._worlds = self.family.worlds(self.context, new_seed(self.np_random), 1)
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
-        self._pictures = Pictures(*FRAME_PIXELS, self.family.camera)
+        self._pictures = Pictures(*FRAME_PIXELS, self.family.camera, self.family.camera_turned)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)

@@ -93,10 +93,11 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
 
 
 class Pictures:
-    """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use."""
+    """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use. `turned`
+    is for cameras that hang upside down."""
 
-    def __init__(self, height: int, width: int, camera: str):
-        self.size, self.camera = (height, width), camera
+    def __init__(self, height: int, width: int, camera: str, turned: bool = False):
+        self.size, self.camera, self.turned = (height, width), camera, turned
         self._renderers: dict[int, mujoco.Renderer] = {}  # of each model, by its identity
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData) -> UInt8[np.ndarray, "h w 3"]:
@@ -109,7 +110,8 @@ class Pictures:
             self._renderers[id(model)] = renderer(model, *self.size)
         mine = self._renderers[id(model)]
         mine.update_scene(data, camera=self.camera)
-        return mine.render()
+        picture = mine.render()
+        return picture[::-1, ::-1] if self.turned else picture
 
     def close(self) -> None:
         for one in self._renderers.values():

@@ -84,7 +84,7 @@ def frames(
     worlds = family.worlds(contexts, seeds, num_threads=1)
     panels = [np.zeros((*size, 3), np.uint8)] * len(contexts)
     outcomes: deque[np.ndarray] = deque(maxlen=WINDOW_STEPS)
-    with closing(rendering.Pictures(*size, family.camera)) as pictures:
+    with closing(rendering.Pictures(*size, family.camera, family.camera_turned)) as pictures:
         for t, moment in enumerate(rollout.play(policies, worlds)):
             outcomes.append(moment.step.outcome)
             ended = moment.step.terminated | moment.step.truncated

@@ -82,7 +82,7 @@ class MetaWorld(Family):
     horizon_steps, dt_s = 500, 0.0125
     relabels = False
     most_worlds = 64
-    camera = "corner"
+    camera, camera_turned = "corner", True
     grids = {
         "amt-hyp": _grid(
             "amt-hyp", [*SEEN, *UNSEEN], {"seen": (list(range(8)), list(range(8, 16)))}

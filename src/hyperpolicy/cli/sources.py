@@ -1,0 +1,122 @@
+"""Where the commands' tasks and policies come from.
+
+Tasks are a family and contexts, or stand by name behind the family's: `metaworld:window-open`.
+
+A *source* of policies is `zero`, `random`, `expert` (the zoo's nearest one), `generator` (the one
+shipped for the family), the name of a shipped generator, or a path: a generator's directory, a zoo
+(its nearest expert), or a file of policies, one a context.
+"""
+
+from pathlib import Path
+
+from hyperpolicy.errors import BadContext, BadZoo
+
+
+# --- Tasks ---------------------------------------------------------------------------------
+def tasks_of(name: str, numbers: tuple[float, ...]):
+    """A family and contexts [n, c], from `cheetah-vel` and numbers, or `metaworld:window-open`.
+
+    Raises:
+        UnknownFamily, UnknownTask, BadContext: as they say.
+    """
+    from hyperpolicy.envs import family
+
+    plain, _, tasks = name.partition(":")
+    fam = family(plain)
+    if not tasks:
+        return fam, contexts_of(fam, numbers)
+    if not hasattr(fam, "contexts"):
+        raise BadContext(f"tasks of {plain} have no names; give --context")
+    return fam, fam.contexts(tasks.split(","))
+
+
+def told(generator, contexts, demo: Path | None):
+    """What a generator is given: contexts, or demonstrations out of a file, the first of each task
+    that is asked for, all of them if none is.
+
+    Raises:
+        BadContext: demonstrations are wanted and not given, or none of them is of a task.
+    """
+    from hyperpolicy.demonstrations import Demonstrations
+
+    if not getattr(generator, "takes_demonstrations", False):
+        return contexts
+    if demo is None:
+        raise BadContext("this generator reads demonstrations; give --demo FILE")
+    shown = Demonstrations.load(demo)
+    if contexts is None:
+        return shown
+    rows = [(shown.contexts == context[None]).all(axis=1) for context in contexts]
+    if not all(row.any() for row in rows):
+        raise BadContext(f"{demo} shows not all of these tasks; it has {len(shown)} demonstrations")
+    return shown[[int(row.argmax()) for row in rows]]
+
+
+def scripts_of(fam, contexts):
+    """The package's own controllers.
+
+    Raises:
+        BadContext: a family without any.
+    """
+    if not hasattr(fam, "contexts"):
+        raise BadContext(f"{fam.name} has no scripted policies; metaworld has")
+    from hyperpolicy.envs.metaworld.scripted import scripted
+
+    return scripted([fam.task_name(context) for context in contexts])
+
+
+# --- Sources ------------------------------------------------------------------------------
+def contexts_of(fam, numbers: tuple[float, ...]):
+    """The numbers given on the command line as checked contexts [n, c].
+
+    Raises:
+        BadContext: not a multiple of c numbers, or out of bounds.
+    """
+    size = fam.context.size
+    if not numbers or len(numbers) % size:
+        names = ", ".join(fam.context.names)
+        raise BadContext(f"{len(numbers)} numbers; {fam.name} takes {size} a context: {names}")
+    rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    return fam.context.check(rows)
+
+
+def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
+    """The zoo that was given, or the one the repository ships for the family and split.
+
+    Raises:
+        BadZoo: none is there.
+    """
+    path = given or Path("zoos") / fam.name / f"specialized-{split}"
+    if not path.exists():
+        raise BadZoo(f"no zoo at {path}; run in a clone of the repository, or give --zoo")
+    return path
+
+
+def maker_of(fam, source: str, zoo: Path | None):
+    """Who makes or is the policies: a generator, Policies, or bare actions.
+
+    Raises:
+        UnknownGenerator, BadZoo, BadFile: `source` is neither a word nor a path that holds one.
+    """
+    from hyperpolicy import rollout
+    from hyperpolicy.generate import interpolate, load
+    from hyperpolicy.nets.policy import Policies
+    from hyperpolicy.zoo import Zoo
+
+    if source == "zero":
+        return rollout.zero(fam)
+    if source == "random":
+        return rollout.uniform(fam)
+    if source == "expert":
+        return _of_family(fam, interpolate.nearest(Zoo.load(zoo_path(fam, zoo))), source)
+    if (Path(source) / "zoo.json").is_file():
+        return _of_family(fam, interpolate.nearest(Zoo.load(source)), source)
+    if Path(source).is_file():
+        return Policies.load(source)
+    return _of_family(fam, load(fam.name if source == "generator" else source), source)
+
+
+def _of_family(fam, generator, source: str):
+    if generator.family != fam.name:
+        raise BadZoo(f"{source} is of family {generator.family}; give one of {fam.name}")
+    return generator
