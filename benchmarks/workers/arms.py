@@ -6,30 +6,18 @@ seconds, seed.
 
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable
 
 import gymnasium
-import numpy as np
+from worlds import rate
 
 from hyperpolicy.envs import family
-
-WARM_STEPS = 20
 
 
 def main(kind: str, tasks: list[str], threads: int, seconds: float, seed: int) -> dict:
     step = our_worlds(tasks, threads, seed) if kind == "worlds" else theirs(kind, tasks, seed)
-    rng = np.random.default_rng(seed)
-    actions = rng.uniform(-1.0, 1.0, (64, len(tasks), 4)).astype(np.float32)
-    for i in range(WARM_STEPS):
-        step(actions[i])
-    count, began, passed = 0, time.perf_counter(), 0.0
-    while passed < seconds:
-        step(actions[count % len(actions)])
-        count += 1
-        passed = time.perf_counter() - began
-    return {"per_s": count * len(tasks) / passed, "steps": count, "window_s": passed}
+    return rate(step, len(tasks), 4, seconds, seed)
 
 
 def our_worlds(tasks, threads: int, seed: int) -> Callable:

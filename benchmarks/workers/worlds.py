@@ -21,8 +21,13 @@ WARM_STEPS = 20
 def main(kind, env, options, num_envs, threads, seconds, seed) -> dict:
     make = our_worlds if kind == "worlds" else gymnasium_envs
     step, action_size = make(kind, env, options, num_envs, threads, seed)
+    return rate(step, num_envs, action_size, seconds, seed)
+
+
+def rate(step: Callable, n: int, action_size: int, seconds: float, seed: int) -> dict:
+    """Steps a second of n environments that are stepped together."""
     rng = np.random.default_rng(seed)
-    actions = rng.uniform(-1.0, 1.0, (64, num_envs, action_size)).astype(np.float32)
+    actions = rng.uniform(-1.0, 1.0, (64, n, action_size)).astype(np.float32)
     for i in range(WARM_STEPS):
         step(actions[i])
     count, began, passed = 0, time.perf_counter(), 0.0
@@ -30,7 +35,7 @@ def main(kind, env, options, num_envs, threads, seconds, seed) -> dict:
         step(actions[count % len(actions)])
         count += 1
         passed = time.perf_counter() - began
-    return {"per_s": count * num_envs / passed, "steps": count, "window_s": passed}
+    return {"per_s": count * n / passed, "steps": count, "window_s": passed}
 
 
 def our_worlds(kind, env, options, n: int, threads: int, seed: int) -> tuple[Callable, int]:

@@ -23,6 +23,7 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
+from hyperpolicy.recipes.presets import TINY
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
 
@@ -72,17 +73,7 @@ PAPER = DataPreset(
 """Make-An-Agent's length; 500 checkpoints a task."""
 SMOKE = DataPreset(
     sac=SacConfig(width=8, activations=("elu", "relu")),
-    schedule=Schedule(
-        num_updates=8,
-        num_envs=1,
-        updates_per_step=4,
-        batch=8,
-        fill_steps=2,
-        episodes=1,
-        num_checkpoints=2,
-        num_evaluations=1,
-        num_states=8,
-    ),
+    schedule=TINY,
     prior_steps=20,
     gate_episodes=1,
     shown=1,
