@@ -1,6 +1,8 @@
 """AMT-Hyp's data on Meta-World: experts of eight tasks, checkpoints, demonstrations of sixteen.
 
-    experts         SAC from one shared initialization, the network of Make-An-Agent (39-128-128,
+    base            one policy for the eight tasks, told which, cloned from the package's scripted
+                    policies on states that these reach with noisy actions
+    experts         SAC from the base folded at each task, the network of Make-An-Agent (39-128-128,
                     ELU and ReLU); half of each batch are transitions of scripted policies
     zoo             the checkpoints that succeed, and each expert's final row
     demonstrations  of every row of the zoo, for training; 100 a task for testing, each in another
@@ -14,17 +16,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import files, fleet, rollout
 from hyperpolicy.demonstrations import Demonstrations, cut
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
+from hyperpolicy.generate import conditioned, loop
+from hyperpolicy.generate.conditioned import DistillConfig, Shown
+from hyperpolicy.nets.policy import Policies
 from hyperpolicy.recipes.presets import TINY
-from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl import sac
+from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.zoo import Zoo
 
 PRIOR_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
@@ -39,9 +47,20 @@ MOST_TRIES = 5
 class DataPreset:
     """How long experts train, what is kept of them, and how much is shown."""
 
-    sac: SacConfig = field(
-        default_factory=lambda: SacConfig(width=128, activations=("elu", "relu"))
+    clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
+    """The base's."""
+    sac: TdSacConfig = field(
+        default_factory=lambda: TdSacConfig(
+            width=128,
+            activations=("elu", "relu"),
+            actor_rate=1e-4,
+            initial_alpha=0.05,
+            td=0.0,
+            warmup_updates=4_000,
+            ramp_updates=16_000,
+        )
     )
+    """The experts'; the actor rests while critics learn to judge it."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             num_updates=120_000,
@@ -56,7 +75,7 @@ class DataPreset:
     )
     prior_steps: int = 1_000
     """Of each world in which a scripted policy collects transitions."""
-    noise: float = 0.2
+    noise: float = 0.3
     """Standard deviation of the noise on scripted policies' actions."""
     gate_episodes: int = 4
     """A checkpoint is kept if it succeeds in all of these."""
@@ -72,7 +91,8 @@ PAPER = DataPreset(
 )
 """Make-An-Agent's length; 500 checkpoints a task."""
 SMOKE = DataPreset(
-    sac=SacConfig(width=8, activations=("elu", "relu")),
+    clone=DistillConfig(steps=5, batch=8),
+    sac=TdSacConfig(width=8, activations=("elu", "relu"), warmup_updates=2),
     schedule=TINY,
     prior_steps=20,
     gate_episodes=1,
@@ -110,24 +130,47 @@ def provide(preset: DataPreset, out: Path, family: MetaWorld | None = None) -> D
     return Data(zoo, train, rows, joined(tests))
 
 
-# --- Experts ------------------------------------------------------------------------------
+# --- Base and experts ---------------------------------------------------------------------
 def experts(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Zoo:
     """One SAC expert a task, with all its checkpoints."""
     path = out / "prior.safetensors"
     if not path.exists():
         files.save_arrays(path, {"rows": scripted_transitions(preset, family, contexts)}, {})
     prior = files.load_arrays(path)[0]["rows"]
-    record = {"prior": f"scripted policies, noise {preset.noise}", "grid": "amt-hyp"}
+    record = {
+        "start_is": "a policy cloned from scripted policies, folded at each task",
+        "prior": f"scripted policies, noise {preset.noise}",
+        "grid": "amt-hyp",
+    }
     return fleet.train(
         preset.sac,
         family,
         contexts,
         preset.schedule,
-        "shared",
+        base(preset, family, contexts, prior, out),
         out=out / "experts",
         provenance=record,
         prior=prior,
     )
+
+
+def base(preset: DataPreset, family: MetaWorld, contexts, prior, out: Path) -> Policies:
+    """The cloned policy at each task: what experts start from."""
+    path = out / "base.safetensors"
+    if not path.exists():
+        spec = sac.policy_spec(preset.sac, family.obs_size, family.action_size)
+        states = prior[:, :, : family.obs_size]
+        scripts = [Script(family.task_name(context)) for context in contexts]
+        told = np.asarray(family.context.encode(contexts), np.float32)
+        actions = np.array(
+            [[script(row) for row in rows] for script, rows in zip(scripts, states, strict=True)]
+        )
+        shown = Shown(*(jnp.asarray(x) for x in (states, actions, told, np.arange(len(told)))))
+        run = loop.Run("base", (0,), preset.clone.steps, None, {})
+        model = conditioned.train(preset.clone, run, shown, spec)[0]
+        weights = [conditioned.generate(model, row, jax.random.key(0)) for row in jnp.asarray(told)]
+        Policies(np.stack(weights), spec).save(path)
+    return Policies.load(path)
 
 
 def scripted_transitions(
