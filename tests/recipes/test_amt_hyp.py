@@ -75,7 +75,7 @@ def b(tmp_path_factory):
         provenance={
             "env_steps_per_expert": 10,
             "updates_per_expert": 8,
-            "prior_steps_per_expert": 80,
+            "scripted_steps_per_expert": 80,
         },
     )
 

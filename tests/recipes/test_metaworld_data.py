@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 
 def test_every_stage_leaves_what_the_next_one_needs(made):
-    data, out = made
+    data, _ = made
     seen = Easy().grid("amt-hyp").split("seen").train
     assert len(data.zoo) == 8 * 3 and data.zoo.spec.activations == ("elu", "relu")
     assert len(data.train) == len(data.rows) == 24
@@ -45,7 +45,6 @@ def test_every_stage_leaves_what_the_next_one_needs(made):
         assert len(own) == SMOKE.test
         goals = own.ending[:, 36:39]  # the goal in the first state of the ending
         assert len(np.unique(goals, axis=0)) == SMOKE.test, "each in another configuration"
-    assert (out / "prior.safetensors").exists()
 
 
 def test_nothing_is_computed_twice(made, monkeypatch):
@@ -85,12 +84,13 @@ def test_experts_start_from_one_policy_and_learn_from_scripts(made):
     lie near it."""
     data, out = made
     record = data.zoo.provenance
-    assert record["start"] == "given" and record["prior_steps_per_expert"] == 80
+    assert record["start"] == "given" and record["scripted_steps_per_expert"] == 8 * (20 + 500)
     base = Policies.load(out / "base.safetensors")
     differs = np.flatnonzero((base.weights != base.weights[:1]).any(axis=0))
     first = 39 * 8
     assert set(differs) <= set(range(first, first + 8)) and len(differs)
-    np.testing.assert_allclose(data.zoo.finals.weights, base.weights, atol=0.02)
+    moved = np.abs(data.zoo.finals.act(data.zoo.states) - base.act(data.zoo.states))
+    assert 0 < moved.mean() < 0.1
     assert (out / "experts/zoo").exists()
     loaded = Demonstrations.load(out / "demonstrations-unseen.safetensors")
     assert len(loaded) == 8 * SMOKE.test

@@ -99,7 +99,7 @@ def experts(b: Bench) -> str:
     success, updates = np.array(gate["success"]), np.array(gate["updates"])
     x = np.arange(len(success)) % len(zoo.contexts)  # checkpoints lie task by task
     steps = zoo.provenance["env_steps_per_expert"] / zoo.provenance["updates_per_expert"]
-    prior = zoo.provenance["prior_steps_per_expert"]
+    shown = zoo.provenance["scripted_steps_per_expert"]
     rows = []
     for i, context in enumerate(zoo.contexts):
         own = x == i
@@ -108,9 +108,9 @@ def experts(b: Bench) -> str:
         kept = int((zoo.expert == i).sum())
         final = success[own][-1]
         name = MetaWorld().task_name(context)
-        rows.append([name, _percent(final), first, str(kept), f"{prior:,}"])
+        rows.append([name, _percent(final), first, str(kept), f"{shown:,}"])
     header = ["task", "final row", "steps to a checkpoint that always succeeds", "rows kept"]
-    return markdown([*header, "steps of scripted policies"], rows)
+    return markdown([*header, "steps that the base was fitted on"], rows)
 
 
 def embedding(b: Bench) -> str:

@@ -1,9 +1,10 @@
 """AMT-Hyp's data on Meta-World: experts of eight tasks, checkpoints, demonstrations of sixteen.
 
     base            one policy for the eight tasks, told which, cloned from the package's scripted
-                    policies on states that these reach with noisy actions
-    experts         SAC from the base folded at each task, the network of Make-An-Agent (39-128-128,
-                    ELU and ReLU); half of each batch are transitions of scripted policies
+                    policies: on states they reach with noisy actions, then on its own (DAgger,
+                    Ross et al. 2011, arXiv:1011.0686)
+    experts         PPO from the base folded at each task; the network of Make-An-Agent (39-128-128,
+                    ELU and ReLU). SAC, the published choice, spoils such a start
     zoo             the checkpoints that succeed, and each expert's final row
     demonstrations  of every row of the zoo, for training; 100 a task for testing, each in another
                     configuration: of the final experts on the tasks they were trained on, of noisy
@@ -21,24 +22,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hyperpolicy import files, fleet, rollout
+from hyperpolicy import files, rollout
 from hyperpolicy.demonstrations import Demonstrations, cut
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.fleet import Schedule
+from hyperpolicy.fleet import RoundSchedule
+from hyperpolicy.fleet.on_policy import train_on_policy
 from hyperpolicy.generate import conditioned, loop
 from hyperpolicy.generate.conditioned import DistillConfig, Shown
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes.presets import TINY
-from hyperpolicy.rl import sac
-from hyperpolicy.rl.td_sac import TdSacConfig
+from hyperpolicy.rl import ppo
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
-PRIOR_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
+BASE_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
 """Of configurations; tables use others."""
-PRIOR_WORLDS = 4
-"""Of each task, in which scripted policies collect what experts learn from."""
+BASE_WORLDS = 8
+"""Of each task, in which scripted policies and the base collect states."""
 MOST_TRIES = 5
 """Rounds of episodes in which enough demonstrations have to succeed."""
 
@@ -48,33 +49,25 @@ class DataPreset:
     """How long experts train, what is kept of them, and how much is shown."""
 
     clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
-    """The base's."""
-    sac: TdSacConfig = field(
-        default_factory=lambda: TdSacConfig(
-            width=128,
-            activations=("elu", "relu"),
-            actor_rate=1e-4,
-            initial_alpha=0.05,
-            td=0.0,
-            warmup_updates=4_000,
-            ramp_updates=16_000,
-        )
+    """One fit of the base."""
+    fits: int = 4
+    """Fits of the base; each after the first also sees states that the one before reached."""
+    ppo: PpoConfig = field(
+        default_factory=lambda: PpoConfig(width=128, activations=("elu", "relu"), warmup_rounds=6)
     )
-    """The experts'; the actor rests while critics learn to judge it."""
-    schedule: Schedule = field(
-        default_factory=lambda: Schedule(
-            num_updates=120_000,
-            num_envs=2,
-            updates_per_step=2,
-            fill_steps=500,
-            capacity=200_000,
+    """The experts'."""
+    schedule: RoundSchedule = field(
+        default_factory=lambda: RoundSchedule(
+            num_rounds=80,
+            num_envs=8,
+            round_steps=125,
+            average_from=0.25,
             num_checkpoints=60,
-            num_evaluations=24,
-            episodes=2,
+            num_evaluations=8,
         )
     )
     prior_steps: int = 1_000
-    """Of each world in which a scripted policy collects transitions."""
+    """Of each world in which a scripted policy shows the base what to do."""
     noise: float = 0.3
     """Standard deviation of the noise on scripted policies' actions."""
     gate_episodes: int = 4
@@ -87,19 +80,29 @@ class DataPreset:
 
 SMALL = DataPreset()
 PAPER = DataPreset(
-    schedule=replace(SMALL.schedule, num_updates=1_000_000, num_checkpoints=500, batch=128)
+    schedule=replace(SMALL.schedule, num_rounds=700, average_from=0.285, num_checkpoints=500)
 )
-"""Make-An-Agent's length; 500 checkpoints a task."""
+"""500 checkpoints a task, as the papers have."""
 SMOKE = DataPreset(
     clone=DistillConfig(steps=5, batch=8),
-    sac=TdSacConfig(width=8, activations=("elu", "relu"), warmup_updates=2),
-    schedule=TINY,
+    fits=2,
+    ppo=PpoConfig(width=8, activations=("elu", "relu"), value_width=8, minibatches=2, epochs=1),
+    schedule=RoundSchedule(
+        num_rounds=2,
+        num_envs=2,
+        round_steps=4,
+        num_checkpoints=2,
+        num_evaluations=1,
+        episodes=1,
+        num_states=8,
+        average_from=0.0,
+    ),
     prior_steps=20,
     gate_episodes=1,
     shown=1,
     test=3,
 )
-"""Minutes, most of them episodes; for tests."""
+"""Seconds, where episodes are short; for tests."""
 
 
 @dataclass(frozen=True)
@@ -132,56 +135,69 @@ def provide(preset: DataPreset, out: Path, family: MetaWorld | None = None) -> D
 
 # --- Base and experts ---------------------------------------------------------------------
 def experts(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Zoo:
-    """One SAC expert a task, with all its checkpoints."""
-    path = out / "prior.safetensors"
-    if not path.exists():
-        files.save_arrays(path, {"rows": scripted_transitions(preset, family, contexts)}, {})
-    prior = files.load_arrays(path)[0]["rows"]
-    record = {
-        "start_is": "a policy cloned from scripted policies, folded at each task",
-        "prior": f"scripted policies, noise {preset.noise}",
-        "grid": "amt-hyp",
-    }
-    return fleet.train(
-        preset.sac,
+    """One expert a task, with all its checkpoints."""
+    record = {"start_is": "a policy cloned from scripted policies, folded at each task"}
+    return train_on_policy(
+        preset.ppo,
+        None,
         family,
         contexts,
         preset.schedule,
-        base(preset, family, contexts, prior, out),
+        base(preset, family, contexts, out),
         out=out / "experts",
-        provenance=record,
-        prior=prior,
+        provenance=record | {"grid": "amt-hyp", "scripted_steps_per_expert": _shown_steps(preset)},
     )
 
 
-def base(preset: DataPreset, family: MetaWorld, contexts, prior, out: Path) -> Policies:
+def base(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Policies:
     """The cloned policy at each task: what experts start from."""
     path = out / "base.safetensors"
     if not path.exists():
-        spec = sac.policy_spec(preset.sac, family.obs_size, family.action_size)
-        states = prior[:, :, : family.obs_size]
-        scripts = [Script(family.task_name(context)) for context in contexts]
-        told = np.asarray(family.context.encode(contexts), np.float32)
-        actions = np.array(
-            [[script(row) for row in rows] for script, rows in zip(scripts, states, strict=True)]
-        )
-        shown = Shown(*(jnp.asarray(x) for x in (states, actions, told, np.arange(len(told)))))
-        run = loop.Run("base", (0,), preset.clone.steps, None, {})
-        model = conditioned.train(preset.clone, run, shown, spec)[0]
-        weights = [conditioned.generate(model, row, jax.random.key(0)) for row in jnp.asarray(told)]
-        Policies(np.stack(weights), spec).save(path)
+        states = scripted_states(preset, family, contexts)
+        policies = clone(preset, family, contexts, states)
+        for i in range(1, preset.fits):
+            reached = rollout.trace(policies, family, contexts, BASE_WORLDS, BASE_SEED + i).obs
+            states = np.concatenate([states, reached.reshape(len(contexts), -1, 39)], axis=1)
+            policies = clone(preset, family, contexts, states)
+        policies.save(path)
     return Policies.load(path)
 
 
-def scripted_transitions(
+def scripted_states(
     preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]
-) -> Float[np.ndarray, "n j d"]:
-    """Replay rows of noisy scripted policies."""
+) -> Float[np.ndarray, "n s o"]:
+    """What noisy scripted policies see."""
     names = [family.task_name(context) for context in contexts]
-    seeds = PRIOR_SEED * 1009 + np.arange(len(names) * PRIOR_WORLDS)
-    worlds = family.worlds(np.repeat(contexts, PRIOR_WORLDS, axis=0), seeds)
-    actor = scripted(names, preset.noise, PRIOR_SEED)
-    return rollout.collect(actor, worlds, PRIOR_WORLDS, preset.prior_steps)
+    seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
+    worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
+    actor = scripted(names, preset.noise, BASE_SEED)
+    rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
+    return rows[:, :, : family.obs_size]
+
+
+def clone(
+    preset: DataPreset,
+    family: MetaWorld,
+    contexts: Float[np.ndarray, "n c"],
+    states: Float[np.ndarray, "n s o"],
+) -> Policies:
+    """One policy, told the task, that does what the tasks' scripts do in these states; folded at
+    each task."""
+    spec = ppo.policy_spec(preset.ppo, family.obs_size, family.action_size)
+    scripts = [Script(family.task_name(context)) for context in contexts]
+    actions = np.array([[s(row) for row in rows] for s, rows in zip(scripts, states, strict=True)])
+    told = jnp.asarray(family.context.encode(contexts), jnp.float32)
+    shown = Shown(jnp.asarray(states), jnp.asarray(actions), told, jnp.arange(len(told)))
+    run = loop.Run("base", (0,), preset.clone.steps, None, {})
+    model = conditioned.train(preset.clone, run, shown, spec)[0]
+    fold = jax.jit(jax.vmap(lambda row: conditioned.generate(model, row, jax.random.key(0))))
+    return Policies(np.asarray(fold(told)), spec)
+
+
+def _shown_steps(preset: DataPreset) -> int:
+    """Environment steps of each task that the base was fitted on, the scripts' and its own."""
+    own = (preset.fits - 1) * MetaWorld.horizon_steps
+    return BASE_WORLDS * (preset.prior_steps + own)
 
 
 def gated(preset: DataPreset, family: MetaWorld, zoo: Zoo, out: Path) -> Zoo:

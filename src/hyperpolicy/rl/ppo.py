@@ -36,6 +36,8 @@ from hyperpolicy.types import Key, Scalar
 class PpoConfig:
     width: int = 64
     """Units per hidden layer of the actor."""
+    activations: tuple[str, str] = ("relu", "relu")
+    """Of the actor's two hidden layers."""
     value_width: int = 128
     """Units per hidden layer of the value network."""
     discount: float = 0.99
@@ -132,7 +134,7 @@ class Report(NamedTuple):
 
 def policy_spec(cfg: PpoConfig, i: int, a: int) -> PolicySpec:
     """An actor of i numbers, context included."""
-    return PolicySpec(i, a, (cfg.width, cfg.width))
+    return PolicySpec(i, a, (cfg.width, cfg.width), tuple(cfg.activations))
 
 
 def init(cfg: PpoConfig, o: int, d: int, a: int, key: Key) -> PpoState:
