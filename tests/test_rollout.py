@@ -163,6 +163,15 @@ def test_results_say_when_success_came_and_whether_it_stayed():
     np.testing.assert_array_equal(found.success_steps, first)
 
 
+def test_episodes_may_end_at_their_first_success():
+    fam, contexts = Counting(), np.array([[1.0], [2.0]])
+    whole = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3)
+    brief = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3, until_success=True)
+    np.testing.assert_array_equal(brief.success, whole.success)
+    np.testing.assert_array_equal(brief.success_steps, whole.success_steps)
+    assert np.isnan(brief.returns).all()
+
+
 def test_policies_take_turns_where_worlds_are_few():
     spec = PolicySpec(20, 6, (4, 4))
     weights = np.random.default_rng(0).normal(size=(5, spec.size)).astype(np.float32)

@@ -142,8 +142,11 @@ def results(
     contexts: Float[np.ndarray, "n c"],
     episodes: int = 10,
     seed: int = 0,
+    until_success: bool = False,
 ) -> Results:
     """As `returns`, with success. Policies of a family that bounds its worlds take turns.
+
+    With `until_success` an episode is over at its first success, and returns are NaN.
 
     Raises:
         BadContext, BadShape, BadSetting: as `returns`.
@@ -159,23 +162,32 @@ def results(
         rows = slice(start, start + turn)
         who = actor[rows] if isinstance(actor, Policies) else actor
         worlds = _worlds(family, contexts[rows], episodes, seed)
-        parts.append(tally(who, worlds, episodes))
+        parts.append(tally(who, worlds, episodes, until_success))
     return Results(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def tally(actor: Actor | Policies, worlds: Worlds, episodes: int) -> Results:
-    """What policies reach in the next episode of every world; see `play`."""
+def tally(
+    actor: Actor | Policies, worlds: Worlds, episodes: int, until_success: bool = False
+) -> Results:
+    """What policies reach in the next episode of every world; see `results`."""
     family, n = worlds.family, len(worlds)
     total, first = np.zeros(n), np.full(n, family.horizon_steps)
     succeeded, last = np.zeros(n, bool), np.zeros(n, bool)
     for t, moment in enumerate(play(actor, worlds, episodes)):
         total += np.where(moment.alive, _reward(moment.step), 0.0)
         success = family.success(moment.step.outcome)
-        if success is not None:
-            now = success & moment.alive & ~moment.step.broken
-            first = np.where(now & ~succeeded, t, first)
-            succeeded |= now
-            last = np.where(moment.alive, now, last)
+        if success is None:
+            continue
+        now = success & moment.alive & ~moment.step.broken
+        first = np.where(now & ~succeeded, t, first)
+        succeeded |= now
+        last = np.where(moment.alive, now, last)
+        if until_success:
+            worlds.rest(np.flatnonzero(succeeded))
+            if succeeded.all():
+                break
+    if until_success:
+        total, last = np.full(n, np.nan), succeeded
     return Results(*(x.reshape(-1, episodes) for x in (total, succeeded, last, first)))
 
 

@@ -77,6 +77,7 @@ class Worlds(ABC):
         self.episode = np.full(n, -1)
         self.elapsed_steps = np.zeros(n, int)
         self.obs = np.zeros((n, family.obs_size), np.float32)
+        self.resting = np.zeros(n, bool)
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -107,8 +108,14 @@ class Worlds(ABC):
             self._begin(ended)
         return Step(self.obs.copy(), reward, terminated, truncated, next_obs, outcome, broken)
 
+    def rest(self, ids: Int[np.ndarray, " k"]) -> None:
+        """Say that nobody looks at these worlds until their next episode: a simulator may let them
+        stand still. Snapshots do not know of it."""
+        self.resting[ids] = True
+
     def _begin(self, ids: Int[np.ndarray, " k"]) -> None:
         self.episode[ids] += 1
+        self.resting[ids] = False
         self.elapsed_steps[ids] = 0
         self.obs[ids] = self._reset(ids)
 

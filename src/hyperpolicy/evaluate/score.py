@@ -45,7 +45,7 @@ class Score:
     tasks: tuple[str, ...]
     """The contexts with their units, for reading."""
     returns: Float[np.ndarray, "s d k e"]
-    """NaN where a simulation broke."""
+    """NaN where a simulation broke, or where episodes ended at their first success."""
     given: str = CONTEXT
     """What the method gets of the test task."""
     env_steps: int | None = None
@@ -245,9 +245,11 @@ def score_demonstrated(
     seed: int = 0,
     given: str = DEMONSTRATION,
     env_steps: int | None = None,
+    until_success: bool = False,
 ) -> Score:
     """The score of makers that read demonstrations, one a training seed: the draws of a task are
-    the policies written for its first `policies` demonstrations.
+    the policies written for its first `policies` demonstrations. `until_success` as in
+    `rollout.results`.
 
     Raises:
         BadSetting: a task has fewer demonstrations, or as `score`.
@@ -266,7 +268,7 @@ def score_demonstrated(
     for maker in makers:
         made = [maker.generate(demos, seed=0) for demos in given_rows]
         who = Policies(np.concatenate([p.weights for p in made]), made[0].spec)
-        found = results(who, family, tasks, episodes, seed)
+        found = results(who, family, tasks, episodes, seed, until_success)
         pair = (found.returns, found.success.astype(float))
         parts.append([x.reshape(len(contexts), policies, -1).swapaxes(0, 1) for x in pair])
     reached, success = (np.stack(part) for part in zip(*parts, strict=True))

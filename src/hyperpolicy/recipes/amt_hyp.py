@@ -72,7 +72,9 @@ class Preset:
     policies: int = 100
     """Policies a task and seed, one a demonstration."""
     configurations: int = 3
-    """In which each of them plays."""
+    """In which each of them plays, until its first success."""
+    choosing: int = 1
+    """Other configurations, in which the best policies are chosen."""
 
 
 SMALL = Preset()
@@ -333,9 +335,8 @@ def cell(
 
 def _measure(b: Bench, method: Method, half: str) -> dict:
     makers, contexts = method.makers(b), contexts_of(half)
-    strict, choosing = (
-        _strict(b, makers, contexts, seed, method.given) for seed in (STRICT_SEED, CHOOSING_SEED)
-    )
+    asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
+    strict, choosing = (_strict(b, makers, contexts, *how, method.given) for how in asked)
     released = {}
     if hasattr(makers[0], "generate"):
         for context in contexts:
@@ -347,20 +348,20 @@ def _measure(b: Bench, method: Method, half: str) -> dict:
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
 
 
-def _strict(b: Bench, makers: Sequence, contexts, seed: int, given: str) -> Score:
-    preset, family = b.preset, MetaWorld()
+def _strict(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
+    family = MetaWorld()
     if not hasattr(makers[0], "generate"):
-        episodes = preset.configurations * 10
-        return score(makers[0], family, contexts, episodes, seed=seed, given=given)
+        return score(makers[0], family, contexts, 10 * episodes, seed=seed, given=given)
     return score_demonstrated(
         makers,
         family,
         contexts,
         b.data.test,
-        preset.policies,
-        preset.configurations,
+        b.preset.policies,
+        episodes,
         seed,
         given,
+        until_success=True,
     )
 
 

@@ -152,6 +152,21 @@ def test_actions_that_are_not_numbers_break_their_world_only():
     assert step.broken.tolist() == [False, False, True, False] and np.isfinite(step.obs).all()
 
 
+def test_resting_worlds_stand_still_until_their_next_episode():
+    made, whole = (Short().worlds(FAMILY.contexts(FOUR), seed=2, num_threads=1) for _ in range(2))
+    made.reset(), whole.reset()
+    made.rest(np.array([0, 2]))
+    before = made.obs.copy()
+    for t, action in enumerate(ACTIONS[:12]):
+        step, expected = made.step(action), whole.step(action)
+        np.testing.assert_array_equal(step.obs[1::2], expected.obs[1::2])
+        if t < 9:
+            np.testing.assert_array_equal(step.obs[::2], before[::2])
+            assert not step.outcome[::2].any() and not step.broken.any()
+        else:  # the same new episode, in which they move again
+            np.testing.assert_array_equal(step.obs, expected.obs)
+
+
 def test_bad_input_is_explained(monkeypatch):
     with pytest.raises(UnknownTask, match="Did you mean 'window-open'"):
         FAMILY.contexts(["windw-open"])

@@ -70,11 +70,12 @@ class ArmWorlds(Worlds):
         finite = np.isfinite(action).all(axis=1)
         block.action[:] = np.where(finite[:, None], action, np.float32(0))
         self._actions[np.arange(len(self)), self.elapsed_steps] = block.action
-        lost = self._tell("step", slice(None))
-        broken = (block.broken != 0) | ~finite
+        awake = ~self.resting
+        lost = self._tell("step", awake)
+        broken = ((block.broken != 0) | ~finite) & awake
         broken[lost] = True  # these tasks start again
         obs, outcome = block.obs.copy(), block.outcome.copy()
-        obs[broken], outcome[broken] = self.obs[broken], 0.0
+        obs[broken], outcome[broken | ~awake] = self.obs[broken], 0.0
         return Advance(obs, outcome[:, 0].copy(), outcome, np.zeros(len(self), bool), broken)
 
     def _reset(self, ids):
