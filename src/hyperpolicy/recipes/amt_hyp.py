@@ -117,11 +117,6 @@ class Bench:
     data: Data
     out: Path
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Told opening and ending; its embedding is fitted once."""
-        return self.reader_of("both")
-
     def reader_of(self, told: demonstrated.Told) -> Reader:
         """A reader around the one embedding."""
         return demonstrated.fit_reader(self.embedding, told, self.data.train)
