@@ -208,14 +208,15 @@ def gated(preset: DataPreset, family: MetaWorld, zoo: Zoo, out: Path) -> Zoo:
     path = out / "gate.json"
     if not path.exists():
         found = rollout.results(
-            zoo.policies, family, zoo.row_contexts, preset.gate_episodes, GATE_SEED
+            zoo.policies,
+            family,
+            zoo.row_contexts,
+            preset.gate_episodes,
+            GATE_SEED,
+            until_success=True,
         )
-        record = {"success": found.success.mean(axis=1), "updates": zoo.updates}
-        files.save_json(path, record | {"return": found.returns.mean(axis=1)})
-    record = files.load_json(path)
-    share, reached = np.array(record["success"]), np.array(record["return"], np.float32)
-    keep = zoo.final | (share >= 1.0)
-    return replace(_rows(zoo, keep), returns=reached[keep])
+        files.save_json(path, {"success": found.success.mean(axis=1), "updates": zoo.updates})
+    return _rows(zoo, zoo.final | (np.array(files.load_json(path)["success"]) >= 1.0))
 
 
 def _rows(zoo: Zoo, keep: Bool[np.ndarray, " r"]) -> Zoo:
