@@ -31,6 +31,7 @@ from hyperpolicy.fleet import RoundSchedule
 from hyperpolicy.fleet.on_policy import train_on_policy
 from hyperpolicy.generate import conditioned, loop
 from hyperpolicy.generate.conditioned import DistillConfig, Shown
+from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import ppo
 from hyperpolicy.rl.ppo import PpoConfig
@@ -40,6 +41,8 @@ BASE_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
 """Of configurations; tables use others."""
 BASE_WORLDS = 8
 """Of each task, in which scripted policies and the base collect states."""
+SMALLEST_VARIANCE = 1e-3
+"""Added to that of an observed number before it is normalized."""
 MOST_TRIES = 5
 """Rounds of episodes in which enough demonstrations have to succeed."""
 
@@ -182,15 +185,24 @@ def clone(
     states: Float[np.ndarray, "n s o"],
 ) -> Policies:
     """One policy, told the task, that does what the tasks' scripts do in these states; folded at
-    each task."""
+    each task. It learns from normalized observations: a goal moves by centimeters."""
     spec = ppo.policy_spec(preset.ppo, family.obs_size, family.action_size)
     scripts = [Script(family.task_name(context)) for context in contexts]
     actions = np.array([[s(row) for row in rows] for s, rows in zip(scripts, states, strict=True)])
+    mean = states.mean(axis=(0, 1))
+    scale = 1.0 / np.sqrt(states.var(axis=(0, 1)) + SMALLEST_VARIANCE)
     told = jnp.asarray(family.context.encode(contexts), jnp.float32)
-    shown = Shown(jnp.asarray(states), jnp.asarray(actions), told, jnp.arange(len(told)))
+    seen = jnp.asarray((states - mean) * scale)
+    shown = Shown(seen, jnp.asarray(actions), told, jnp.arange(len(told)))
     run = loop.Run("base", (0,), preset.clone.steps, None, {})
     model = conditioned.train(preset.clone, run, shown, spec)[0]
-    fold = jax.jit(jax.vmap(lambda row: conditioned.generate(model, row, jax.random.key(0))))
+
+    @jax.jit
+    @jax.vmap
+    def fold(row):
+        actor = fold_actor(model.spec.unflatten(jnp.asarray(model.weights)), row)
+        return spec.flatten(fold_normalizer(actor, jnp.asarray(mean), jnp.asarray(scale)))
+
     return Policies(np.asarray(fold(told)), spec)
 
 
