@@ -18,7 +18,7 @@ from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.recipes import amt_hyp, amt_hyp_figures, amt_hyp_tables
+from hyperpolicy.recipes import amt_hyp, amt_hyp_figures, amt_hyp_rows, amt_hyp_tables
 from hyperpolicy.recipes.metaworld_data import SMOKE, Data
 from hyperpolicy.zoo import Zoo
 
@@ -92,7 +92,7 @@ def b(tmp_path_factory):
     record = {"success": share, "return": share, "updates": zoo.updates.tolist()}
     files.save_json(out / "data/gate.json", record)
     with pytest.MonkeyPatch.context() as patch:
-        for page in (amt_hyp, amt_hyp_tables, amt_hyp_figures, legacy):
+        for page in (amt_hyp, amt_hyp_rows, amt_hyp_tables, amt_hyp_figures, legacy):
             patch.setattr(page, "MetaWorld", Short)
         yield amt_hyp.Bench(TINY, data, out)
     crews.dismiss()
@@ -102,7 +102,7 @@ def b(tmp_path_factory):
 def test_every_row_is_measured_and_shown(b):
     silent = [].append
     found = {
-        half: amt_hyp_tables.cells(b, half, tuple(amt_hyp.METHODS), silent)
+        half: amt_hyp_tables.cells(b, half, tuple(amt_hyp_rows.METHODS), silent)
         for half in amt_hyp.HALVES
     }
     assert "decoded expert" in found["seen"] and "decoded expert" not in found["unseen"]
@@ -132,13 +132,13 @@ def test_figures_are_drawn(b):
 
 def test_plain_rows_write_what_they_say(b):
     zoo, demos = b.data.zoo, b.data.test.of(b.data.zoo.contexts[2])
-    mean = amt_hyp.MeanExpert(zoo).generate(demos)
+    mean = amt_hyp_rows.MeanExpert(zoo).generate(demos)
     own = zoo.weights[zoo.expert == 2]
     np.testing.assert_allclose(mean.weights[1], own.mean(axis=0), atol=1e-6)
     shown = b.data.train.of(zoo.contexts[2])
-    nearest = amt_hyp.NearestDemonstration(b.lesson()).generate(shown)
+    nearest = amt_hyp_rows.NearestDemonstration(b.lesson()).generate(shown)
     np.testing.assert_array_equal(nearest.weights, own)
-    (decoded, _) = amt_hyp.decoded(PcaConfig(components=24), b)
+    (decoded, _) = amt_hyp_rows.decoded(PcaConfig(components=24), b)
     np.testing.assert_allclose(decoded.generate(demos).weights, own, atol=1e-4)
 
 
@@ -153,11 +153,11 @@ def test_the_embedding_is_fitted_once(b, monkeypatch):
 
 def test_released_attention_looks_at_the_batch(b):
     """A policy changes with its neighbors in a batch of three, alone it does not."""
-    (generator, _) = b.hypformers(amt_hyp.attend_over_batch)
+    (generator, _) = b.hypformers(amt_hyp_rows.attend_over_batch)
     demos = b.data.test[:3]
     other = replace(demos, opening=np.concatenate([demos.opening[:1], -demos.opening[1:]]))
     for size, same in ((3, False), (1, True)):
-        maker = amt_hyp.OverBatch(generator, size)
+        maker = amt_hyp_rows.OverBatch(generator, size)
         one, two = (maker.generate(d).weights[0] for d in (demos, other))
         assert np.array_equal(one, two) == same
 
@@ -174,7 +174,7 @@ def test_distances_between_latents():
 
 def test_unknown_rows_are_suggested():
     with pytest.raises(BadSetting, match="Did you mean 'HypFormer'"):
-        amt_hyp.method("HypForner")
+        amt_hyp_rows.method("HypForner")
 
 
 def test_published_sizes_are_the_paper_preset():

@@ -37,11 +37,11 @@ class AmtHyp(Command):
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""
-        from hyperpolicy.recipes import amt_hyp, amt_hyp_tables
+        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
 
-        names = self.methods or tuple(amt_hyp.METHODS)
+        names = self.methods or tuple(amt_hyp_rows.METHODS)
         for name in names:
-            amt_hyp.method(name)  # unknown names before hours of work
+            amt_hyp_rows.method(name)  # unknown names before hours of work
         return amt_hyp_tables.cells(b, half, names, console.print)
 
     def write(self, console: Console, name: str, text: str) -> None:

@@ -14,7 +14,8 @@ from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import retrieval
-from hyperpolicy.recipes.amt_hyp import HALVES, METHODS, Bench, Cell, Preset, cell, contexts_of
+from hyperpolicy.recipes.amt_hyp import HALVES, Bench, Cell, Preset, cell, contexts_of
+from hyperpolicy.recipes.amt_hyp_rows import METHODS
 
 TOPS = (5, 10)
 """How many of a task's policies "the best" are."""

@@ -1,0 +1,155 @@
+"""The rows of AMT-Hyp's tables: what generators are put beside, and all of them by name."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from hyperpolicy import rollout
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.errors import BadSetting, unknown
+from hyperpolicy.evaluate.score import DEMONSTRATION
+from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate import hypformer
+from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.hypformer import HypFormer
+from hyperpolicy.generate.legacy import attend_over_batch
+from hyperpolicy.nets.policy import Policies
+from hyperpolicy.recipes.amt_hyp import BY_HAND, Bench, Method, contexts_of
+from hyperpolicy.types import Key
+from hyperpolicy.zoo import Zoo
+
+
+# --- Plain rows ---------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DecodedExperts:
+    """Experts' checkpoints after an encoder and back: the upper bound of what it serves."""
+
+    encoder: encoders.Encoder
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        """Row after row of the task's expert, decoded."""
+        weights = self.zoo.weights[_rows_of(self.zoo, given)]
+        there = jax.jit(jax.vmap(lambda w: self.encoder.decode(self.encoder.encode(w))))
+        return Policies(np.asarray(there(weights)), self.zoo.spec)
+
+
+@dataclass(frozen=True)
+class MeanExpert:
+    """The mean of all rows of the task's expert."""
+
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        (x,) = np.flatnonzero((self.zoo.contexts == given.contexts[:1]).all(axis=1))
+        mean = self.zoo.weights[self.zoo.expert == x].mean(axis=0)
+        return Policies(np.repeat(mean[None], len(given), axis=0), self.zoo.spec)
+
+
+@dataclass(frozen=True)
+class NearestDemonstration:
+    """The row shown by the training demonstration with the nearest condition."""
+
+    lesson: Lesson
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        read = jax.jit(jax.vmap(self.lesson.reader))
+        known, asked = (np.asarray(read(d.rows)) for d in (self.lesson.demonstrations, given))
+        gaps = np.linalg.norm(asked[:, None] - known[None], axis=2)
+        rows = np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
+        return Policies(self.lesson.zoo.weights[rows], self.lesson.zoo.spec)
+
+
+@dataclass(frozen=True)
+class OverBatch:
+    """HypFormer as released: policies of `batch` demonstrations of a task are made together, and
+    look at each other."""
+
+    generator: Generator
+    batch: int
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        model = self.generator.model
+        assert isinstance(model, Demonstrated) and isinstance(model.writer, HypFormer)
+        parts = []
+        for start in range(0, len(given), self.batch):
+            rows = given.rows[start : start + self.batch]
+            key = jax.random.fold_in(jax.random.key(seed), start)
+            parts.append(np.asarray(_over_batch(model.reader, model.writer, rows, key)))
+        return Policies(np.concatenate(parts), self.generator.spec)
+
+
+@jax.jit
+def _over_batch(reader: Reader, former: HypFormer, rows: Float[Array, "b h"], key: Key):
+    conditions = jax.vmap(reader)(rows)
+    tokens = hypformer.sample_each(former.base, conditions, former.tokens, key)
+    latents = attend_over_batch(former.net, tokens, conditions).total
+    return jax.vmap(former.base.encoder.decode)(latents)
+
+
+def _rows_of(zoo: Zoo, given: Demonstrations):
+    """As many rows of the task's expert as demonstrations are given, repeated as needed."""
+    (x,) = np.flatnonzero((zoo.contexts == given.contexts[:1]).all(axis=1))
+    rows = np.flatnonzero(zoo.expert == x)
+    return rows[np.arange(len(given)) % len(rows)]
+
+
+def decoded(config: encoders.EncoderConfig, b: Bench) -> list[DecodedExperts]:
+    """One encoder a seed."""
+    fitted = encoders.fit(config, b.data.zoo, b.preset.seeds, None)
+    one = [jax.tree.map(lambda leaf, n=n: leaf[n], fitted) for n in range(len(b.preset.seeds))]
+    return [DecodedExperts(encoder, b.data.zoo) for encoder in one]
+
+
+def over_batches(size: int, b: Bench) -> list[OverBatch]:
+    """The released attention in training and evaluation."""
+    return [OverBatch(generator, size) for generator in b.hypformers(attend_over_batch)]
+
+
+def scripts(half: str, b: Bench) -> list[rollout.Actor]:
+    """The package's own controllers, without noise."""
+    return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
+
+
+METHODS: dict[str, Method] = {
+    "HypFormer": Method(Bench.hypformers),
+    **{
+        f"HypFormer, released attention, batches of {size}": Method(
+            partial(over_batches, size),
+            DEMONSTRATION if size == 1 else f"{size} demonstrations of the test task",
+        )
+        for size in (1, 10, 100)
+    },
+    "HypLatent": Method(Bench.hyplatents),
+    "HypLatent, told the opening only": Method(
+        lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening")
+    ),
+    "Make-An-Agent": Method(lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
+    "distilled conditional policy": Method(lambda b: b.of_config("distilled", b.preset.distill)),
+    "expert of the nearest demonstration": Method(lambda b: [NearestDemonstration(b.lesson())]),
+    "mean of the task's checkpoints": Method(
+        lambda b: [MeanExpert(b.data.zoo)], "the task, and its experts", ("seen",)
+    ),
+    "decoded expert": Method(
+        lambda b: decoded(b.preset.hyplatent.encoder, b), "the task's experts", ("seen",)
+    ),
+    "scripted policy, seen": Method(partial(scripts, "seen"), BY_HAND, ("seen",)),
+    "scripted policy, unseen": Method(partial(scripts, "unseen"), BY_HAND, ("unseen",)),
+}
+
+
+def method(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        BadSetting: there is none; the message suggests one.
+    """
+    if name not in METHODS:
+        raise unknown(BadSetting, "method", "Methods", name, METHODS)
+    return METHODS[name]
