@@ -237,3 +237,33 @@ def test_actions_and_seeds_of_the_wrong_shape(as_user):
         CHEETAH.worlds(np.ones((2, 1)), seed=np.arange(3))
     with pytest.raises(BadContext, match="outside"):
         CHEETAH.worlds(np.full((1, 1), 3.5))
+
+
+# --- Symmetries ---------------------------------------------------------------------------
+@pytest.mark.parametrize("number", range(len(ANT.symmetries)))
+def test_symmetries_take_trajectories_to_trajectories_with_the_same_rewards(number):
+    """20 steps of random actions from a random state, and of their images from its image."""
+    g, rng = ANT.symmetries[number], np.random.default_rng(3)
+    obs = 0.1 * rng.normal(size=27)
+    obs[:2] += 0.75, 1.0  # height, and the quaternion of an upright torso
+    obs[1:5] /= np.linalg.norm(obs[1:5])
+    context, plan = np.array([[0.7]]), rng.uniform(-1, 1, (20, 8))
+    here = played(obs, plan, context[0])
+    there = played(g.obs(obs), g.action(plan), g.context(context)[0])
+    np.testing.assert_allclose(there[0], g.obs(here[0]), atol=1e-9)
+    np.testing.assert_allclose(there[1], here[1], atol=1e-9)
+
+
+def played(obs, plan, context):
+    """Observations and rewards of Ant-Dir from a given observation on, by MuJoCo alone."""
+    model = mujoco.MjModel.from_xml_path(str(ANT.model_path))
+    data = mujoco.MjData(model)
+    data.qpos[2:], data.qvel[:] = obs[:13], obs[13:]
+    seen, rewards = [], []
+    for action in plan:
+        place, data.ctrl[:] = data.qpos[:2].copy(), action
+        mujoco.mj_step(model, data, ANT.frame_skip)
+        outcome = (data.qpos[:2] - place) / ANT.dt_s
+        seen.append(np.concatenate([data.qpos[2:], data.qvel]))
+        rewards.append(float(ANT.reward(action, outcome, context)))
+    return np.array(seen), np.array(rewards)

@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate.compare import NEAREST, ORACLE
-from hyperpolicy.fleet import loop
+from hyperpolicy.fleet import RoundSchedule, loop
 from hyperpolicy.generate import generator, regression
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -30,7 +30,8 @@ def shipped(tmp_path_factory):
     grid = family("cheetah-vel").grid("macaw")
     zoos.specialized(out / "runs/specialized", grid, zoos.FULL, presets.SMOKE)
     schedule, cfg = presets.SMOKE.expert_schedule, presets.SMOKE.expert
-    zoos.independent(out / "runs/independent", grid, cfg, schedule)
+    alone = presets.IndependentPreset(cfg, schedule)
+    zoos.independent(out / "runs/independent", grid, alone)
     made = zoos.ship(out / "runs", out / "zoos", num_checkpoints=1)
     assert [p.name for p in made] == ["specialized-full", "independent"]
     return out / "zoos"
@@ -59,12 +60,11 @@ def test_missing_zoos_are_trained_and_others_left_alone(shipped, tmp_path, monke
 
     monkeypatch.setattr(zoos, "specialized", specialized)
     grid = family("cheetah-vel").grid("macaw")
-    names = ["full", "eighth", "random-10-0", "random-10-1"]
-    zoos.provide((shipped, tmp_path), tmp_path, grid, names)
-    usual = presets.CHEETAH_VEL
-    jobs = [tuple(zoos.Job(name) for name in group) for group in (names[1:2], names[2:])]
-    assert trained == [(jobs[0], usual), (jobs[1], usual.for_random_splits())]
-    assert usual.for_random_splits().base_schedule == usual.random_base_schedule
+    zoos.provide((shipped, tmp_path), tmp_path, grid, ["full", "eighth", "random-10-0"])
+    shorter, usual = presets.SHORTER["cheetah-vel"], presets.PRESETS["cheetah-vel"]
+    assert trained == [((zoos.Job("eighth"),), shorter), ((zoos.Job("random-10-0"),), shorter)]
+    zoos.provide((tmp_path,), tmp_path, grid, ["full"])
+    assert trained[2] == ((zoos.Job("full"),), usual)
 
 
 def test_jobs_have_seeds_and_grids_have_places_of_their_own():
@@ -89,6 +89,24 @@ def test_an_ant_zoo_of_a_small_split(tmp_path):
     base = table.Base.load(path / "base.safetensors")
     np.testing.assert_allclose(base.contexts, split.train)
     assert base.policy.spec.obs == 29  # observation, sine and cosine
+
+
+@pytest.mark.slow
+def test_ants_alone_serve_the_splits_of_their_preset(tmp_path):
+    grid = family("ant-dir").grid("macaw")
+    schedule = RoundSchedule(
+        num_rounds=2, num_envs=2, round_steps=4, num_checkpoints=1, num_evaluations=1, episodes=1
+    )
+    preset = presets.IndependentPreset(
+        PpoConfig(width=8, value_width=8, minibatches=1, epochs=1), schedule, ("sixteenth",)
+    )
+    made = zoos.independent(tmp_path / "independent", grid, preset)
+    split = grid.split("sixteenth")
+    assert len(made.contexts) == 9 and made.critics is None
+    assert len(made.only(split.train).contexts) == 4
+    config = genhyper_table_1.Table1Config(families=("ant-dir",), kinds=("independent",))
+    found = {(cell.grid, cell.split) for cell in genhyper_table_1.cells(config)}
+    assert {split for _, split in found} == {"eighth", "sixteenth"}
 
 
 def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:

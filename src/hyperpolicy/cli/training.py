@@ -9,7 +9,7 @@ from tyro.conf import Positional, subcommand
 
 from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
@@ -156,10 +156,12 @@ class Zoos(Command):
 
         grid = family(self.family).grid(self.grid)
         out = self.out / zoos.place(grid)
-        every = ("splits", "replicas", "independent", "shared-replay")
-        for kind in every if self.kind == "all" else (self.kind,):
-            if kind in presets.SCHEDULES:
-                zoos.independent(out / kind, grid, schedule=presets.SCHEDULES[kind])
+        alone = presets.WITHOUT_BASE[self.family]
+        for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
+            if kind in ("independent", "shared-replay"):
+                if kind not in alone:
+                    raise BadSetting(f"{self.family} has no {kind} zoo: PPO has no replay")
+                zoos.independent(out / kind, grid, alone[kind])
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(out / "specialized", grid, jobs)

@@ -6,11 +6,13 @@ contact cost being zero as in the software of record. The task ends where the to
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
 
 from hyperpolicy.envs.family import ContextSpace, Grid, MujocoFamily
+from hyperpolicy.types import Signed, Symmetry
 
 TEST = [6, 17, 23, 30, 41]
 TRAIN = [i for i in range(50) if i not in TEST]
@@ -36,6 +38,48 @@ def _grid(family: str, name: str, angles: np.ndarray) -> Grid:
     return Grid(family, name, angles, splits)
 
 
+# --- The eight symmetries of a square -----------------------------------------------------
+def _legs(origin: list[int], hip: int, ankles: list[int]) -> Signed:
+    """Hip and ankle of legs 1 to 4, each leg taken from its `origin`."""
+    index = [2 * leg + joint for leg in origin for joint in range(2)]
+    return Signed(tuple(index), tuple(s for ankle in ankles for s in (hip, ankle)))
+
+
+def _symmetry(turn: Signed, spin: Signed, legs: Signed, scale: float, shift: float) -> Symmetry:
+    """From what it does to a vector, to a rotation's axis, to the legs and to the direction."""
+    one = Signed.identity(1)
+    obs = one + one + spin + legs + turn + spin + legs  # z, quaternion, joints; the velocities
+    first = Signed((6, 7, 0, 1, 2, 3, 4, 5), (1,) * 8)  # the motors begin with leg 4
+    last = Signed((2, 3, 4, 5, 6, 7, 0, 1), (1,) * 8)
+    return Symmetry(obs, first @ legs @ last, scale, shift)
+
+
+NONE = Symmetry(Signed.identity(27), Signed.identity(8))
+QUARTER_TURN = _symmetry(
+    Signed((1, 0, 2), (-1, 1, 1)),
+    Signed((1, 0, 2), (-1, 1, 1)),
+    _legs([3, 0, 1, 2], 1, [1, -1, 1, -1]),
+    1.0,
+    np.pi / 2,
+)
+"""By 90° to the left, each leg taking the place of the next."""
+REFLECTION = _symmetry(
+    Signed((0, 1, 2), (1, -1, 1)),
+    Signed((0, 1, 2), (-1, 1, -1)),
+    _legs([3, 2, 1, 0], -1, [1, 1, 1, 1]),
+    -1.0,
+    0.0,
+)
+"""Left for right."""
+
+
+def _square() -> tuple[Symmetry, ...]:
+    turns = [NONE]
+    for _ in range(3):
+        turns.append(QUARTER_TURN @ turns[-1])
+    return (*turns, *(turn @ REFLECTION for turn in turns))
+
+
 class AntDir(MujocoFamily):
     name = "ant-dir"
     context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (2 * np.pi,))
@@ -43,6 +87,7 @@ class AntDir(MujocoFamily):
     horizon_steps, frame_skip, dt_s = 200, 5, 0.05
     qpos_noise, qvel_noise = 0.1, 0.1
     fields = ("qpos", "qvel")
+    symmetries: ClassVar[tuple[Symmetry, ...]] = _square()
 
     def __init__(self):
         self.grids = {
@@ -81,4 +126,5 @@ class AntDirRadians(AntDir):
     0 and 2π are its two ends."""
 
     name = "ant-dir-radians"
+    symmetries = ()  # they do not map its range to itself
     context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (None,))

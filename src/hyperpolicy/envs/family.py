@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.errors import BadContext, BadSetting, UnknownGrid, UnknownSplit, unknown
+from hyperpolicy.types import Symmetry
 
 Numbers = Float[np.ndarray | Array, "..."]
 """NumPy in the worlds, jax in a learner's batches."""
@@ -163,6 +164,8 @@ class Family(ABC):
     """Seconds per environment step."""
     relabels: ClassVar[bool] = True
     """Whether `reward` holds for any context, so that transitions can be labeled with another."""
+    symmetries: ClassVar[tuple[Symmetry, ...]] = ()
+    """The robot's, all of them, the identity first; none are known by default."""
     most_worlds: ClassVar[int | None] = None
     """Worlds held in memory at once by an evaluation; None: as many as it wants."""
     camera: ClassVar[str] = "track"

@@ -38,6 +38,7 @@ KINDS = {
     "nearest": "interpolate:Nearest",
     "linear": "interpolate:Linear",
     "residual": "residual:Residual",
+    "symmetric": "symmetric:Symmetric",
 }
 
 
@@ -194,6 +195,12 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
+def kind_of(name: str) -> type:
+    """The model called `name` in a generator's directory."""
+    module, _, kind = KINDS[name].partition(":")
+    return getattr(import_module(f"hyperpolicy.generate.{module}"), kind)
+
+
 def check_zoo(zoo: Zoo) -> Family:
     """The zoo's family, once its rows are fit to train on.
 
@@ -252,9 +259,7 @@ def _read(path: Path) -> Generator:
                 f"reads {FORMAT!r}: {', '.join(KINDS)}"
             )
         tasks, spec = family(config["family"]), PolicySpec.from_json(config["policy"])
-        module, _, name = KINDS[config["kind"]].partition(":")
-        kind = getattr(import_module(f"hyperpolicy.generate.{module}"), name)
-        like = kind.skeleton(config["settings"], tasks, spec)
+        like = kind_of(config["kind"]).skeleton(config["settings"], tasks, spec)
         contexts = np.asarray(config["trained_contexts"], float)
     except (KeyError, TypeError, ValueError) as error:
         raise BadFile(f"{path}/config.json is damaged ({error!r})") from None

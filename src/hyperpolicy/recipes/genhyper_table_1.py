@@ -85,7 +85,16 @@ def cells(config: Table1Config) -> Iterator[Cell]:
             splits = config.splits or (SPLITS[0], *random, *SPLITS[1:])
             for kind in config.kinds:
                 for split in splits:
-                    yield Cell(name, grid_name, kind, split)
+                    if _has(name, kind, split):
+                        yield Cell(name, grid_name, kind, split)
+
+
+def _has(family_name: str, kind: str, split: str) -> bool:
+    """Whether the family has zoos of that kind, and experts for that split in them."""
+    if kind == "specialized":
+        return True
+    preset = presets.WITHOUT_BASE[family_name].get(zero_shot.WITHOUT_BASE[kind])
+    return preset is not None and (preset.splits is None or split in preset.splits)
 
 
 def table_config(config: Table1Config, cell: Cell) -> TableConfig:
@@ -115,7 +124,7 @@ def provide(config: Table1Config, cell: Cell) -> None:
     place, name = zoos.place(cell.tasks), zero_shot.WITHOUT_BASE[cell.kind]
     if not any((root / name).exists() for root in roots):
         runs = config.out / "runs" / place
-        zoos.independent(runs / name, cell.tasks, schedule=presets.SCHEDULES[name])
+        zoos.independent(runs / name, cell.tasks, presets.WITHOUT_BASE[cell.family][name])
         zoos.ship(runs, config.out / "zoos" / place)
 
 

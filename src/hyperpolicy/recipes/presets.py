@@ -15,15 +15,10 @@ class SpecializedPreset:
     base: SacConfig | PpoConfig
     base_schedule: Schedule | RoundSchedule
     """As long as the learner needs; of PPO's kind for PPO."""
-    random_base_schedule: Schedule | RoundSchedule
-    """The base's for one draw of a random split; there are many of them."""
     expert: SacConfig | PpoConfig
     expert_schedule: Schedule | RoundSchedule
     critic: SacConfig | None = None
     """Of what PPO trains."""
-
-    def for_random_splits(self) -> "SpecializedPreset":
-        return replace(self, base_schedule=self.random_base_schedule)
 
 
 CHEETAH_BASE = Schedule(
@@ -38,7 +33,6 @@ CHEETAH_BASE = Schedule(
 CHEETAH_VEL = SpecializedPreset(
     base=SacConfig(),
     base_schedule=CHEETAH_BASE,
-    random_base_schedule=replace(CHEETAH_BASE, num_updates=100_000),
     expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4),
     expert_schedule=Schedule(
         num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
@@ -48,13 +42,24 @@ ANT_BASE = RoundSchedule(num_rounds=600)
 ANT_DIR = SpecializedPreset(
     base=PpoConfig(discount=0.97),
     base_schedule=ANT_BASE,
-    random_base_schedule=ANT_BASE,
     expert=PpoConfig(value_width=64, discount=0.97, warmup_rounds=10),
     expert_schedule=RoundSchedule(num_rounds=60, num_envs=16, round_steps=64, average_from=0.5),
     critic=SacConfig(initial_alpha=0.05, usual_reward=1.0),
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """Each fits into half an hour on two cores."""
+CHEETAH_PPO = SpecializedPreset(
+    base=PpoConfig(value_width=64, discount=0.97),
+    base_schedule=RoundSchedule(num_rounds=400, num_envs=160),
+    expert=ANT_DIR.expert,
+    expert_schedule=ANT_DIR.expert_schedule,
+    critic=SacConfig(),
+)
+SHORTER = {
+    "cheetah-vel": CHEETAH_PPO,
+    "ant-dir": replace(ANT_DIR, base_schedule=replace(ANT_BASE, num_rounds=360)),
+}
+"""For tables that need many zoos: those of all their splits but `full`. Ten minutes each."""
 TINY = Schedule(
     num_updates=8,
     num_envs=1,
@@ -69,16 +74,39 @@ TINY = Schedule(
 SMOKE = SpecializedPreset(
     base=SacConfig(width=8),
     base_schedule=TINY,
-    random_base_schedule=TINY,
     expert=SacConfig(width=8),
     expert_schedule=TINY,
 )
 """Seconds; for tests."""
+
+
+@dataclass(frozen=True)
+class IndependentPreset:
+    """Experts that share their first weights and nothing else, unless their schedule says so."""
+
+    expert: SacConfig | PpoConfig
+    schedule: Schedule | RoundSchedule
+    splits: tuple[str, ...] | None = None
+    """Splits whose training and test contexts get experts; None: all contexts of the grid."""
+
 
 INDEPENDENT = Schedule(
     num_updates=120_000, average_from=0.75, num_checkpoints=10, num_evaluations=24
 )
 """40 experts of width 64 from one shared initialization: three quarters of an hour on two cores."""
 SHARED_REPLAY = replace(INDEPENDENT, replay="shared", capacity=25_000)
-SCHEDULES = {"independent": INDEPENDENT, "shared-replay": SHARED_REPLAY}
-"""Kinds of zoos without a base."""
+WITHOUT_BASE = {
+    "cheetah-vel": {
+        "independent": IndependentPreset(SacConfig(), INDEPENDENT),
+        "shared-replay": IndependentPreset(SacConfig(), SHARED_REPLAY),
+    },
+    "ant-dir": {
+        "independent": IndependentPreset(
+            PpoConfig(value_width=64, discount=0.97),
+            RoundSchedule(num_rounds=500, num_envs=16, round_steps=64),
+            splits=("eighth", "sixteenth"),
+        )
+    },
+}
+"""Kinds of zoos without a base, of each family. Twelve ants alone, half a million steps each, take
+a quarter of an hour."""

@@ -25,6 +25,7 @@ from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate import tables
 from hyperpolicy.evaluate.compare import (
+    NEAREST,
     Comparison,
     Method,
     compare,
@@ -43,6 +44,7 @@ from hyperpolicy.generate import (
     pca,
     regression,
     residual,
+    symmetric,
 )
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.generator import Generator, load
@@ -64,6 +66,9 @@ SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 RANDOM = re.compile(r"random-\d+")
 REGRESSION, RESIDUAL = "regression of weights", "base + interpolated change"
 DISTILLED = "distilled conditional policy"
+TURNED = "turned"
+MAY_TURN = (NEAREST, "HypLatent", "GenHyper", RESIDUAL)
+"""Rows that families with symmetries have a second time, turned (`generate.symmetric`)."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,9 @@ def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
         conditioned_row = Method(makers, base.provenance["env_steps"])
         methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
         methods[DISTILLED] = distilled
+    if fam.symmetries:
+        plain = {NEAREST: each(lambda s: interpolate.nearest(s.train)), **methods}
+        methods |= {f"{n}, {TURNED}": turned(plain[n]) for n in MAY_TURN if n in plain}
     oracles = experts_at(config.zoos, kind, splits[0])
     rows = standard_rows(
         fam,
@@ -224,6 +232,12 @@ def between(config: TableConfig) -> dict[str, Score]:
         }
         files.save_json(path, {name: one.to_json() for name, one in found.items()})
     return {name: Score.from_json(one) for name, one in files.load_json(path).items()}
+
+
+def turned(method: Method) -> Method:
+    """The same makers, each told the robot's symmetries."""
+    makers = [symmetric.symmetric(m) for m in method.makers if isinstance(m, Generator)]
+    return replace(method, makers=makers, given="true context, the robot's symmetries")
 
 
 # --- Zoos ---------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from hyperpolicy.fleet import (
 )
 from hyperpolicy.fleet.disk import SNAPSHOT
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes.presets import INDEPENDENT, PRESETS, SCHEDULES, SpecializedPreset
+from hyperpolicy.recipes.presets import PRESETS, SHORTER, IndependentPreset, SpecializedPreset
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
@@ -131,24 +131,30 @@ def provide(
     """Train the specialized zoos of `splits` that no directory among `roots` has, in
     `out/runs/<place>`, and ship them to `out/zoos/<place>`."""
     missing = [s for s in splits if not any((r / f"specialized-{s}").exists() for r in roots)]
-    usual = preset or PRESETS[grid.family]
-    fleets: dict[SpecializedPreset, list[Job]] = {}
-    for name in missing:
-        setting = usual.for_random_splits() if name.startswith("random-") else usual
-        fleets.setdefault(setting, []).append(Job(name))
     runs = out / "runs" / place(grid)
-    for setting, jobs in fleets.items():
-        specialized(runs / "specialized", grid, tuple(jobs), setting)
+    for name in missing:
+        usual = PRESETS if name == "full" else SHORTER
+        specialized(runs / "specialized", grid, (Job(name),), preset or usual[grid.family])
     ship(runs, out / "zoos" / place(grid))
 
 
-def independent(
-    out: Path, grid: Grid, cfg: SacConfig | None = None, schedule: Schedule = INDEPENDENT
-) -> Zoo:
-    """An expert for each context of the grid, from one shared initialization, in `out/zoo`."""
-    fam, origin = family(grid.family), _origin(grid.split("full"))
-    cfg = cfg or SacConfig()
-    return train(cfg, fam, grid.contexts, schedule, "shared", out=out, provenance=origin)
+def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
+    """Experts from one shared initialization, one for each context of the grid or of the preset's
+    splits, in `out/zoo`."""
+    fam, contexts = family(grid.family), grid.contexts
+    origin = _origin(grid.split("full"))
+    if preset.splits is not None:
+        splits = [grid.split(name) for name in preset.splits]
+        ids = np.unique(np.concatenate([x for s in splits for x in (s.train_ids, s.test_ids)]))
+        contexts = grid.contexts[ids]
+    cfg, schedule = preset.expert, preset.schedule
+    if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
+        return train(cfg, fam, contexts, schedule, "shared", out=out, provenance=origin)
+    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule):
+        return train_on_policy(
+            cfg, None, fam, contexts, schedule, "shared", out=out, provenance=origin
+        )
+    raise _mixed(cfg, schedule)
 
 
 def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
@@ -182,7 +188,7 @@ def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
         name = f"specialized-{split}" + ("" if seed == "0" else f"-seed{seed}")
         base = Base.load(path.parent.with_name(f"{split}-base.safetensors"))
         made += _ship_one(path, into / name, num_checkpoints, seed == "0", base)
-    for kind in SCHEDULES:
+    for kind in ("independent", "shared-replay"):
         if (runs / kind / "zoo").exists():
             made += _ship_one(runs / kind / "zoo", into / kind, num_checkpoints, True)
     return made

@@ -1,0 +1,36 @@
+"""Policies turned and mirrored with their robot.
+
+A symmetry g acts on what a policy sees and says by signed permutations, (g x)_i = s_i x_{p(i)}. The
+image of π under g does in the image of a state the image of what π does there:
+
+    π_g(s) = g π(g⁻¹ s)        W₁[i, ·] → s_i W₁[p(i), ·]        W_μ[·, k] → s_k W_μ[·, p(k)]
+
+so only the rows of the first layer and the columns of the heads move. It is exact.
+"""
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from hyperpolicy.nets.mlp import Linear
+from hyperpolicy.nets.policy import Actor, PolicySpec
+from hyperpolicy.types import Signed, Symmetry
+
+
+def image(g: Symmetry, actor: Actor) -> Actor:
+    """π_g, which returns at g's image of a task what `actor` returns at the task."""
+    first = actor.hidden[0]
+    parts = (
+        Linear(g.obs(first.weight.T).T, first.bias),
+        _said(g.action, actor.mean),
+        _said(g.action.unsigned, actor.log_std),
+    )
+    return eqx.tree_at(lambda a: (a.hidden[0], a.mean, a.log_std), actor, parts)
+
+
+def image_weights(g: Symmetry, spec: PolicySpec, weights: Float[Array, " p"]) -> Float[Array, " p"]:
+    """The same for flat weights."""
+    return spec.flatten(image(g, spec.unflatten(weights)))
+
+
+def _said(g: Signed, head: Linear) -> Linear:
+    return Linear(g(head.weight), g(head.bias))
