@@ -167,6 +167,15 @@ def test_resting_worlds_stand_still_until_their_next_episode():
             np.testing.assert_array_equal(step.obs, expected.obs)
 
 
+def test_drawing_changes_nothing():
+    made, drawn = (FAMILY.worlds(FAMILY.contexts(FOUR), seed=2, num_threads=1) for _ in range(2))
+    made.reset(), drawn.reset()
+    for action in ACTIONS[:10]:
+        for i in range(4):
+            drawn.scene(i)
+        assert_same(made.step(action)[:6], drawn.step(action)[:6])
+
+
 def test_bad_input_is_explained(monkeypatch):
     with pytest.raises(UnknownTask, match="Did you mean 'window-open'"):
         FAMILY.contexts(["windw-open"])

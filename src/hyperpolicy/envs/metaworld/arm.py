@@ -1,15 +1,20 @@
-"""One Meta-World simulation, in about half the package's own time and with its very numbers.
+"""One Meta-World simulation, in less than half the package's own time and with its very numbers.
 
 The package's classes are used as they are; each task's is extended by what may be cut around it:
 body and site lookups are kept, a model is compiled once and copied, an observation is written into
-place, the wrappers' checks and info dictionaries are left out, and of the two resets the package
-does, one after the other, the first does not move the hand: all it is good for is the model's
-object and goal positions, which the second starts from. `tests/envs/metaworld/test_arm.py` compares
-every number of every task.
+place, the wrappers' checks and info dictionaries are left out, and rewards compute on plain numbers
+(`quick.py`, `arithmetic.py`). Of the two resets the package does, one after the other, the first
+does not move the hand: all it is good for is the model's object and goal positions, which the
+second starts from. After a step positions are computed anew, but no contacts and forces: the next
+step does not start from them, and where a task reads them `touching_object` computes them. Nor are
+the sites of goals moved by hand, as positions computed anew undo that, the package's too.
+`tests/envs/metaworld/test_arm.py` compares every number of every task.
 """
 
 import copy
+import math
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -18,6 +23,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from hyperpolicy.envs.metaworld.quick import Data, quickened
 from hyperpolicy.errors import MissingExtra
 
 SETTLING_STEPS = 50
@@ -48,9 +54,12 @@ class Arm:
         self.env.__dict__.pop("sawyer_observation_space", None)  # of a hidden goal
         space = self.env.sawyer_observation_space
         self._low, self._high = space.low.copy(), space.high.copy()
-        self._mocap_low, self._mocap_high = (
-            np.asarray(x, float) for x in (self.env.mocap_low, self.env.mocap_high)
+        self._mocap_bounds = list(
+            zip(self.env.mocap_low.tolist(), self.env.mocap_high.tolist(), strict=True)
         )
+        data = self.env.data
+        self._hand, self._hand_quat, self._effort = data.mocap_pos, data.mocap_quat, data.ctrl
+        weakref.finalize(self, data.forget).atexit = False
 
     def reset(self, seed: int, episode: int) -> Float[np.ndarray, " o"]:
         """Start the episode that seed and number name; the observation."""
@@ -71,7 +80,7 @@ class Arm:
         env.curr_path_length = 0
         self._place()
         mujoco.mj_resetData(env.model, env.data)
-        with _np_errors():
+        with silent():
             obs = env.reset_model()
         env._prev_obs = obs[:18].copy()
         obs[18:36] = env._prev_obs
@@ -81,29 +90,42 @@ class Arm:
         """Move the model's objects and goal, without settling the hand."""
         env = self.env
         env.settling_steps = 0
-        with _np_errors():
+        with silent():
             env.reset_model()
         env.settling_steps = SETTLING_STEPS
 
     def step(self, action: Float[np.ndarray, " a"]) -> ArmStep:
         """Advance by one environment step; the action is in [−1, 1]."""
+        with silent():
+            return self.advance(action)
+
+    def advance(self, action: Float[np.ndarray, " a"]) -> ArmStep:
+        """`step` for a loop that has told NumPy to be silent."""
         env, data = self.env, self.env.data
-        hand = data.mocap_pos + np.clip(action[:3], -1, 1) * env.action_scale
-        data.mocap_pos[:] = np.minimum(np.maximum(hand, self._mocap_low), self._mocap_high)
-        data.mocap_quat[:] = MOCAP_QUAT
-        data.ctrl[:] = action[3], -action[3]
+        self._pull(action)
         mujoco.mj_step(env.model, data, env.frame_skip)
         env.curr_path_length += 1
-        for name, position in env._target_site_config:
-            data.site(name).xpos = position[:3]
-        mujoco.mj_forward(env.model, data)
-        obs = env._get_obs()
-        np.maximum(obs, self._low, out=obs)
-        np.minimum(obs, self._high, out=obs)
+        mujoco.mj_kinematics(env.model, data)  # of `mj_forward`, all that most tasks read
+        obs = np.minimum(np.maximum(env._get_obs(), self._low), self._high)
         env._last_stable_obs = obs
-        with _np_errors():
-            reward, info = env.evaluate_state(obs, action)
+        reward, info = env.evaluate_state(obs, action)
         return ArmStep(obs, float(reward), bool(info["success"]))
+
+    def _pull(self, action: Float[np.ndarray, " a"]) -> None:
+        """Move what the hand is welded to, and close the gripper; in plain numbers, which are
+        rounded where the package rounds them: to the action's type after scaling."""
+        x, y, z, effort = action.tolist()
+        shift = action[:3]
+        if not (-1 <= x <= 1 and -1 <= y <= 1 and -1 <= z <= 1):
+            shift = np.minimum(np.maximum(shift, -1.0), 1.0)
+        shift = (shift * self.env.action_scale).tolist()
+        (hand,) = self._hand.tolist()
+        for i, (low, high) in enumerate(self._mocap_bounds):
+            place = hand[i] + shift[i]
+            hand[i] = low if place < low else high if place > high else place
+        self._hand[0] = hand
+        self._hand_quat[0] = MOCAP_QUAT
+        self._effort[:] = effort, -effort
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -114,8 +136,8 @@ class Arm:
         return self.env.data
 
 
-def _np_errors():
-    """Distances of zero are divided by in some rewards, as the package does."""
+def silent():
+    """Where NumPy does not warn: some rewards divide by distances of zero, as the package does."""
     return np.errstate(all="ignore")
 
 
@@ -135,32 +157,6 @@ def _frozen(arm: Arm, seed: int) -> Float[np.ndarray, " v"]:
 
 
 # --- The package's classes ----------------------------------------------------------------
-class _Data(mujoco.MjData):
-    """State whose views by name are made once."""
-
-    def __init__(self, model: mujoco.MjModel):
-        super().__init__(model)
-        self._views: dict[tuple[str, str], object] = {}
-
-    def body(self, name):
-        return self._view("body", name, super().body)
-
-    def site(self, name):
-        return self._view("site", name, super().site)
-
-    def geom(self, name):
-        return self._view("geom", name, super().geom)
-
-    def joint(self, name):
-        return self._view("joint", name, super().joint)
-
-    def _view(self, kind: str, name: str, make):
-        view = self._views.get((kind, name))
-        if view is None:
-            view = self._views[kind, name] = make(name)
-        return view
-
-
 class _Quick:
     """What is cut around a task's class."""
 
@@ -173,7 +169,7 @@ class _Quick:
 
     def _initialize_simulation(self):
         model = copy.copy(_compiled(self.fullpath))
-        return model, _Data(model)
+        return model, Data(model)
 
     def _reset_hand(self, steps: int = SETTLING_STEPS) -> None:
         super()._reset_hand(min(steps, self.settling_steps))  # type: ignore[misc]
@@ -182,11 +178,29 @@ class _Quick:
         self.data.ctrl[:] = ctrl
         mujoco.mj_step(self.model, self.data, n_frames)
 
+    def touching_object(self, object_geom_id: int) -> bool:
+        """Whether both pads press on it. Only here are forces read, so here they are computed."""
+        data = self.data
+        mujoco.mj_forward(self.model, data)
+        pairs, row = data.contact.geom.tolist(), data.contact.efc_address.tolist()
+        for pad in data.geom("leftpad_geom").id, data.geom("rightpad_geom").id:
+            both = [k for k, pair in enumerate(pairs) if pad in pair and object_geom_id in pair]
+            if not sum(data.efc_force[row[k]] for k in both) > 0:
+                return False
+        return True
+
+    def _get_obs(self):
+        obs = np.empty(39)
+        current = self._get_curr_obs_combined_no_goal()
+        obs[:18], obs[18:36], obs[36:] = current, self._prev_obs, self._target_pos
+        self._prev_obs = current
+        return obs
+
     def _get_curr_obs_combined_no_goal(self):
-        data, obs = self.data, np.zeros(18)
-        gap = data.body("rightclaw").xpos - data.body("leftclaw").xpos
-        obs[:3] = data.body("hand").xpos
-        obs[3] = min(np.sqrt(gap.dot(gap)) / 0.1, 1.0)
+        body, obs = self.data.body, np.zeros(18)
+        gap = body("rightclaw").xpos - body("leftclaw").xpos
+        obs[:3] = body("hand").xpos
+        obs[3] = min(math.sqrt(gap.dot(gap)) / 0.1, 1.0)
         position, rotation = self._get_pos_objects(), self._get_quat_objects()
         for i in range(len(position) // 3):
             start = 4 + 7 * i
@@ -211,7 +225,7 @@ def _compiled(path: str) -> mujoco.MjModel:
 def _class_of(task: str):
     """The package's class of a task, quickened."""
     kind = package().env_dict.ALL_V3_ENVIRONMENTS[f"{task}-v3"]
-    return type(f"Quick{kind.__name__}", (_Quick, kind), {})
+    return type(f"Quick{kind.__name__}", (_Quick, quickened(kind)), {})
 
 
 def package():

@@ -1,6 +1,6 @@
 """Meta-World's worlds: arms in worker processes, one a core, over shared memory.
 
-Two thirds of a step is Python, so threads would not help. With one thread the arms live in this
+A third of a step is Python, so threads would help little. With one thread the arms live in this
 process, where they can be drawn. Snapshots hold the actions of the episodes in progress, which are
 played again: the package keeps state in places that cannot be copied.
 """
@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+import mujoco
 import numpy as np
 from jaxtyping import Int
 
@@ -108,6 +109,7 @@ class ArmWorlds(Worlds):
         if not isinstance(crew, crews.Local):
             raise BadSetting("arms in worker processes cannot be drawn; give num_threads=1")
         _, arm = crew.crew.arms[i]
+        mujoco.mj_forward(arm.model, arm.data)  # a step computes positions only
         return arm.model, arm.data
 
 
