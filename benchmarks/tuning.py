@@ -1,12 +1,12 @@
 """How many policies an hour reach a given return at the five held-out speeds: the shipped
 generator's, fine-tuned all at once, against SBX 0.28 SAC from scratch, one after another?
 
-    python benchmarks/tuning.py [--quick]
+    python benchmarks/tuning.py [--quick] [--speeds 0.6 1.8] [--steps 100000]
 
 The return to reach lies half way between that of the nearest training expert and that of the
 speed's own, so looking up the neighbor does not do. Both sides are evaluated deterministically
 every 2,500 steps on the same five episodes, evaluations included in the time. A generated policy
-that starts above the return has reached it at step 0. Budgets: 50,000 steps a policy here, 200,000
+that starts above the return has reached it at step 0. Budgets: 50,000 steps a policy here, `steps`
 for SBX. The generator's own training is not in the time; it is paid once.
 """
 
@@ -18,17 +18,25 @@ from harness import Case, Result, console, measure, save, spread
 from rich.table import Table
 
 
-def main(quick: bool = False, repeats: int = 3) -> None:
+def main(
+    quick: bool = False,
+    repeats: int = 3,
+    speeds: tuple[float, ...] = (),
+    steps: int = 200_000,
+) -> None:
     """Measure, print a table, and write results/tuning.json.
 
     Args:
         quick: a short repeat that reaches nothing, to see that all works; nothing is written.
         repeats: runs of either side, interleaved.
+        speeds: some of the five held-out speeds, m/s; all of them by default.
+        steps: after which SBX gives a speed up.
     """
-    steps, repeats = (3_000, 1) if quick else (200_000, repeats)
+    steps, repeats = (3_000, 1) if quick else (steps, repeats)
+    settings = {"steps": steps, "speeds": speeds}
     cases = {
-        "hyperpolicy": Case("tuning.py", {"steps": steps}),
-        "SBX": Case("peer_to_return.py", {"steps": steps}, str(peers.python())),
+        "hyperpolicy": Case("tuning.py", settings),
+        "SBX": Case("peer_to_return.py", settings, str(peers.python())),
     }
     results = measure(cases, repeats)
     console.print(table(results))

@@ -407,6 +407,18 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("score cheetah-vel --split sixtenth", "UnknownSplit: no split"),
         ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),
         ("generate nope --context 1 --out b", "UnknownGenerator"),
+        ("generate ant-dir --context nan --out b", "BadContext: contexts must be finite"),
+        ("generate ant-dir --out b", "BadContext: 0 numbers in --context; ant-dir takes 1"),
+        ("tune nope --context 1 --out b", "UnknownGenerator: no generator 'nope'"),
+        ("tune cheetah-vel --context 9 --out b", "BadContext: velocity = 9 m/s is outside"),
+        ("tune cheetah-vel --context 1 --zoo z --out b", "BadZoo: z is not a zoo"),
+        ("tune cheetah-vel --context 1 --steps 100 --out b", "BadSetting: steps=100, fill_steps"),
+        (
+            "tune ant-dir --context 1 --learner ppo --steps 300 --out b",
+            "BadSetting: steps=300: PPO",
+        ),
+        ("tune ant-dir --context 1 --evaluate-every 0 --out b", "BadSetting: evaluate_every=0;"),
+        ("tune ant-dir --context 1 --critics nearest --out b", "BadSetting: critics='nearest' co"),
     ],
 )
 def test_bad_input_is_one_line_and_ends_with_2(arguments, says, monkeypatch, tmp_path, capsys):
@@ -422,3 +434,10 @@ def test_bad_input_is_one_line_and_ends_with_2(arguments, says, monkeypatch, tmp
 def test_a_generator_of_another_family(generator, capsys):
     assert run("play", "ant-dir", "--context", 1, "--policy", generator) == 2
     assert "is of family cheetah-vel" in capsys.readouterr().err
+
+
+def test_a_zoo_of_another_family_is_not_tuned_with(zoo, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run("tune", "ant-dir", "--context", 1, "--zoo", zoo, "--out", out) == 2
+    assert "the zoo holds cheetah-vel policies" in capsys.readouterr().err
+    assert not out.exists()

@@ -14,10 +14,12 @@ EVERY_STEPS, EPISODES = 2_500, 5
 CHEETAH = family("cheetah-vel")
 
 
-def goals() -> tuple[np.ndarray, np.ndarray, Zoo]:
-    """Contexts [5, 1], returns to reach [5], and the training experts."""
+def goals(speeds: list[float]) -> tuple[np.ndarray, np.ndarray, Zoo]:
+    """Contexts [n, 1], returns to reach [n], and the training experts; of the test speeds in
+    `speeds`, or of all five where there are none."""
     split, zoo = CHEETAH.grid("macaw").split("full"), Zoo.load(ZOO)
     train = zoo.only(split.train)
-    near = interpolate.nearest(train).generate(split.test)
-    both = [returns(p, CHEETAH, split.test) for p in (near, zoo.only(split.test).finals)]
-    return split.test, np.mean(both, axis=(0, 2)), train
+    test = split.test[np.isin(split.test[:, 0].round(6), speeds)] if speeds else split.test
+    near = interpolate.nearest(train).generate(test)
+    both = [returns(p, CHEETAH, test) for p in (near, zoo.only(test).finals)]
+    return test, np.mean(both, axis=(0, 2)), train

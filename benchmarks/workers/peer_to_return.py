@@ -1,7 +1,7 @@
 """Policies an hour that reach their return: SBX SAC from scratch, one speed after another, as it
 runs out of the box but for the width. Runs in the peers' environment.
 
-Settings: steps (of every policy, at most), seed.
+Settings: steps (of every policy, at most), speeds (of the test speeds; all if empty), seed.
 """
 
 import json
@@ -43,8 +43,8 @@ class Until(BaseCallback):
         return self.reached is None
 
 
-def main(steps: int, seed: int) -> dict:
-    contexts, wanted, _ = goals()
+def main(steps: int, speeds: list[float], seed: int) -> dict:
+    contexts, wanted, _ = goals(speeds)
     steps_to, began = [], time.perf_counter()
     for i, (context, goal) in enumerate(zip(contexts, wanted, strict=True)):
         env = gymnasium.make("hyperpolicy/CheetahVel-v0", velocity=float(context[0]))

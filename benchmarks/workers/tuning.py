@@ -1,6 +1,6 @@
 """Policies an hour that reach their return: the shipped generator's, fine-tuned all at once.
 
-Settings: steps (of every policy, at most), seed.
+Settings: steps (of every policy, at most), speeds (of the test speeds; all if empty), seed.
 """
 
 import json
@@ -18,8 +18,8 @@ from hyperpolicy.generate import load
 from hyperpolicy.generate.tune import TuneConfig, tune
 
 
-def main(steps: int, seed: int) -> dict:
-    contexts, wanted, train = goals()
+def main(steps: int, speeds: list[float], seed: int) -> dict:
+    contexts, wanted, train = goals(speeds)
     config = TuneConfig(
         steps=min(steps, 50_000), critics="fitted", evaluate_every=EVERY_STEPS, episodes=EPISODES
     )

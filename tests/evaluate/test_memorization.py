@@ -156,6 +156,16 @@ def test_table_and_json(tmp_path):
         found.save(path)
 
 
+def test_audits_are_compared_and_kept(tmp_path):
+    found = {"ours": audit(strangers(), ZOO, STATES)}
+    text = memorization.compared(found)
+    assert "| ours" in text and CHECKPOINT in text and NOISE not in text and HELD_OUT not in text
+    one = memorization.kept(tmp_path / "a.json", lambda: found["ours"])
+    assert (
+        one == memorization.kept(tmp_path / "a.json", lambda: pytest.fail("again")) == found["ours"]
+    )
+
+
 def test_plot_has_a_color_for_every_group(tmp_path):
     found = audit(strangers(), ZOO, STATES, held_out=strangers(1))
     path = plots.plot_memorization(found, tmp_path / "audit.png")

@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,6 +67,27 @@ def test_save_and_load_is_identity(make, fitted, zoo, tmp_path):
     assert loaded.provenance["zoo"] == {"grid": "made up"}
     names = {p.name for p in (tmp_path / "g").iterdir()}
     assert names == {"config.json", "weights.safetensors", "provenance.json"}
+
+
+def test_compact_matrices_are_halves_on_disk_and_singles_in_memory(fitted, tmp_path):
+    fitted.save(tmp_path / "g", compact=True)
+    arrays, _ = files.load_arrays(tmp_path / "g/weights.safetensors")
+    stored = {x.ndim > 1: x.dtype for x in arrays.values()}
+    assert stored == {True: np.float16, False: np.float32}
+    loaded = generators.load(tmp_path / "g")
+    leaves = jax.tree.leaves(loaded.model)
+    assert all(np.asarray(leaf).dtype == np.float32 for leaf in leaves)
+    contexts = np.array([[0.31], [1.0], [2.6]])
+    made, wanted = (g.generate(contexts).weights for g in (loaded, fitted))
+    np.testing.assert_allclose(made, wanted, atol=1e-2)
+    assert (made != wanted).any()
+
+
+def test_matrices_beyond_float16_stay(fitted, tmp_path):
+    large = jax.tree.map(lambda leaf: 1e6 * np.asarray(leaf), fitted.model)
+    replace(fitted, model=large).save(tmp_path / "g", compact=True)
+    read = jax.tree.leaves(generators.load(tmp_path / "g").model)
+    assert all(np.isfinite(leaf).all() for leaf in read)
 
 
 def test_nothing_is_overwritten(fitted, tmp_path):

@@ -153,6 +153,21 @@ def test_what_cannot_be_tuned(zoo, config, error, message):
         tune.tune(config, interpolate.linear(zoo), [[0.7]])
 
 
+@pytest.mark.parametrize("name", ["evaluate_every", "episodes", "neighbors", "judge_updates"])
+def test_counts_are_at_least_one(name):
+    with pytest.raises(BadSetting, match=f"{name}=0; give at least one"):
+        TuneConfig(**{name: 0})
+
+
+def test_a_run_with_other_critics_is_another_run(zoo, tmp_path):
+    """Its result must not be read back under the wrong name."""
+    generator, out = interpolate.linear(zoo), tmp_path / "run"
+    quietly(replace(SHORT, critics="random"), generator, [[0.7]], out=out)
+    with pytest.raises(BadSetting, match="holds a run with another start"):
+        tune.tune(replace(SHORT, critics="nearest"), generator, [[0.7]], zoo, out=out)
+    assert Zoo.load(out / "zoo").provenance["critics"] == "random"
+
+
 def test_bad_contexts_and_foreign_zoos(zoo, make_zoo):
     generator = interpolate.linear(zoo)
     with pytest.raises(BadContext, match="finite"):
@@ -160,7 +175,10 @@ def test_bad_contexts_and_foreign_zoos(zoo, make_zoo):
     with pytest.raises(BadContext, match="columns direction in rad"):
         tune.tune(SHORT, generator, [[]])
     with pytest.raises(BadZoo, match="the zoo holds cheetah-vel"):
-        tune.tune(replace(SHORT, critics="nearest"), generator, [[0.7]], make_zoo())
+        tune.tune(SHORT, generator, [[0.7]], make_zoo())
+    unseen = replace(zoo, contexts=zoo.contexts + 0.1)
+    with pytest.raises(BadZoo, match="has seen no expert of this zoo"):
+        tune.tune(SHORT, generator, [[0.7]], unseen)
 
 
 # --- Critics fitted offline ---------------------------------------------------------------

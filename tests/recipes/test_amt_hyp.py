@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from hyperpolicy import files
+from hyperpolicy.cli.amt_hyp import AmtHyp
 from hyperpolicy.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import legacy
+from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.generate import generator as generators
+from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hypformer import HypFormerConfig
@@ -18,8 +23,16 @@ from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.recipes import amt_hyp, amt_hyp_figures, amt_hyp_rows, amt_hyp_tables
-from hyperpolicy.recipes.metaworld_data import SMOKE, Data
+from hyperpolicy.recipes import (
+    amt_hyp,
+    amt_hyp_figures,
+    amt_hyp_rows,
+    amt_hyp_shipping,
+    amt_hyp_tables,
+    minutes,
+)
+from hyperpolicy.recipes.metaworld_data import Data
+from hyperpolicy.recipes.metaworld_presets import SMOKE
 from hyperpolicy.zoo import Zoo
 
 SPEC = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
@@ -46,6 +59,7 @@ TINY = amt_hyp.Preset(
         sampling_steps=2,
     ),
     distill=DistillConfig(steps=5, batch=8),
+    autoencoder=AutoencoderConfig(dim=4, steps=10),
     seeds=(0, 1),
     policies=3,
     configurations=1,
@@ -105,17 +119,35 @@ def test_every_row_is_measured_and_shown(b):
         half: amt_hyp_tables.cells(b, half, tuple(amt_hyp_rows.METHODS), silent)
         for half in amt_hyp.HALVES
     }
-    assert "decoded expert" in found["seen"] and "decoded expert" not in found["unseen"]
+    for name in ("decoded expert", "decoded expert, autoencoder"):
+        assert name in found["seen"] and name not in found["unseen"]
     for cell in (found["seen"]["HypFormer"], found["unseen"]["Make-An-Agent"]):
         assert cell.strict.returns.shape == (2, 3, 8, 1) and len(cell.legacy) == 8
         assert cell.strict.seed != cell.choosing.seed
     page = amt_hyp_tables.page(b, found)
     for text in ("HypFormer (published)", "70.3", "| window-open", "chance 12.5 %", "qualified"):
         assert text in page
+    for text in ("nearer than a checkpoint", "| cells, seen tasks", "| fit, make-an-agent"):
+        assert text in page
+    assert amt_hyp_tables.audits(b)["HypLatent"].groups["generated"].weights
     again = amt_hyp_tables.cells(b, "seen", ["HypLatent"], pytest.fail)  # all is there already
     np.testing.assert_array_equal(
         again["HypLatent"].strict.returns, found["seen"]["HypLatent"].strict.returns
     )
+
+
+@pytest.mark.slow
+def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
+    monkeypatch.setattr(AmtHyp, "bench", lambda self: b)
+    places = {"ship": tmp_path / "zoos", "ship_generator": tmp_path / "metaworld"}
+    command = AmtHyp(out=tmp_path, methods=("HypLatent",), **places)
+    for new in (2, 0):  # the second call finds them
+        console = Console(record=True)
+        command.run(console)
+        assert console.export_text().count("new: ") == new
+    assert (tmp_path / "zoos/metaworld/amt-hyp/zoo.json").exists()
+    assert (tmp_path / "metaworld/config.json").exists()
+    assert "Minutes per stage" in (tmp_path / "amt-hyp.md").read_text()
 
 
 @pytest.mark.slow
@@ -140,6 +172,68 @@ def test_plain_rows_write_what_they_say(b):
     np.testing.assert_array_equal(nearest.weights, own)
     (decoded, _) = amt_hyp_rows.decoded(PcaConfig(components=24), b)
     np.testing.assert_allclose(decoded.generate(demos).weights, own, atol=1e-4)
+
+
+def test_encoders_are_fitted_once(b, monkeypatch):
+    first = amt_hyp_rows.decoded(b.preset.autoencoder, b)
+    spent = minutes.read(b.minutes)
+    assert spent["fit, encoder, AutoencoderConfig"] > 0
+    monkeypatch.setattr(encoders, "fit", lambda *a, **k: pytest.fail("fitted again"))
+    again = amt_hyp_rows.decoded(b.preset.autoencoder, b)
+    demos = b.data.test.of(b.data.zoo.contexts[2])
+    one, other, same = (rows.generate(demos).weights for rows in (*first, again[0]))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any() and minutes.read(b.minutes) == spent
+
+
+def test_audits_are_kept(b, monkeypatch):
+    found = amt_hyp_tables.audits(b, ["HypLatent"])["HypLatent"]
+    assert len(found.groups["generated"].weights) == 8 * 3  # all there are, of ten
+    monkeypatch.setattr(amt_hyp_tables.memorization, "audit", lambda *a: pytest.fail("again"))
+    text = amt_hyp_tables.copies(b, ["HypLatent", "decoded expert"])
+    assert "beside the 24 rows" in text and "| HypLatent" in text and "HypFormer" not in text
+    assert "none of them" in amt_hyp_tables.copies(b, ["decoded expert"])
+
+
+def test_a_slice_ships_with_demonstrations(b, tmp_path):
+    many = replace(b, data=replace(b.data, zoo=_longer(b.data.zoo)))
+    [path] = amt_hyp_shipping.ship(many, tmp_path)
+    assert path == tmp_path / "metaworld/amt-hyp" and not Zoo.verify(path)
+    zoo = Zoo.load(path)
+    assert zoo.states.shape == (8, 64, 39) and zoo.final.sum() == 8
+    first = sorted(zoo.updates[(zoo.expert == 0) & ~zoo.final])
+    assert first == [0, 2, 5, 8, 10, 12, 15, 18, 20]
+    assert not (~zoo.final[zoo.expert == 1]).any()  # nothing of it passed the gate
+    demos = Demonstrations.load(path / "demonstrations.safetensors")
+    assert len(demos) == 16 * 3 and len(np.unique(demos.contexts, axis=0)) == 16
+    assert amt_hyp_shipping.ship(many, tmp_path) == []
+
+
+def _longer(zoo):
+    """21 checkpoints of the first expert, none of the second, two of the others; more states."""
+    rows = np.concatenate([np.zeros(19, int), np.delete(np.arange(24), [1, 9])])
+    updates = np.concatenate([np.arange(2, 21), zoo.updates[rows[19:]]])
+    updates[(zoo.expert[rows] == 0) & (np.arange(len(rows)) >= 19)] = [0, 1, 30]
+    return replace(
+        zoo,
+        weights=zoo.weights[rows],
+        expert=zoo.expert[rows],
+        updates=updates,
+        final=zoo.final[rows],
+        returns=zoo.returns[rows],
+        states=np.tile(zoo.states, (1, 20, 1)),
+    )
+
+
+def test_a_compact_generator_ships(b, tmp_path):
+    [path] = amt_hyp_shipping.ship_generator(b, tmp_path / "metaworld")
+    small, whole = generators.load(path), b.hyplatents()[0]
+    arrays, _ = files.load_arrays(path / "weights.safetensors")
+    assert {x.dtype for x in arrays.values() if x.ndim > 1} == {np.dtype(np.float16)}
+    made, wanted = (g.generate(b.data.test, seed=3).weights for g in (small, whole))
+    np.testing.assert_allclose(made, wanted, atol=1e-2)
+    assert (made != wanted).any() and small.provenance["seed"] == 0
+    assert amt_hyp_shipping.ship_generator(b, path) == []
 
 
 def test_the_embedding_is_fitted_once(b, monkeypatch):
@@ -182,4 +276,5 @@ def test_published_sizes_are_the_paper_preset():
     assert paper.hyplatent.generator_hidden == (1024, 512, 256) and paper.hyplatent.noise == 128
     assert (paper.hypformer.width, paper.hypformer.heads, paper.hypformer.ff) == (256, 128, 2048)
     assert paper.make_an_agent.net.channels == (512, 1024, 2048)
-    assert paper.hyplatent.encoder.dim == paper.make_an_agent.encoder.dim == 1024
+    assert paper.hyplatent.encoder == paper.make_an_agent.encoder == paper.autoencoder
+    assert (paper.autoencoder.dim, paper.autoencoder.steps) == (1024, 327_670)

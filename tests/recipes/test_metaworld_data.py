@@ -9,8 +9,8 @@ from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes import metaworld_data
-from hyperpolicy.recipes.metaworld_data import SMOKE
+from hyperpolicy.recipes import metaworld_data, minutes
+from hyperpolicy.recipes.metaworld_presets import SMOKE
 
 
 class Easy(MetaWorld):
@@ -48,6 +48,9 @@ def test_every_stage_leaves_what_the_next_one_needs(made):
 
 def test_nothing_is_computed_twice(made, monkeypatch):
     data, out = made
+    spent = minutes.read(out / "minutes.json")
+    demos = [f"demonstrations, {which}" for which in ("training", "seen tasks", "unseen tasks")]
+    assert list(spent) == ["base", "experts", "gate", *demos] and min(spent.values()) > 0
     for name in ("results", "trace", "collect"):
         monkeypatch.setattr(
             metaworld_data.rollout, name, lambda *a, **k: pytest.fail("computed again")
@@ -55,6 +58,7 @@ def test_nothing_is_computed_twice(made, monkeypatch):
     again = metaworld_data.provide(SMOKE, out, Easy())
     np.testing.assert_array_equal(again.zoo.weights, data.zoo.weights)
     np.testing.assert_array_equal(again.test.opening, data.test.opening)
+    assert minutes.read(out / "minutes.json") == spent
 
 
 def test_only_checkpoints_that_succeed_everywhere_are_kept(made, tmp_path):

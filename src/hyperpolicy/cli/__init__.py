@@ -17,7 +17,7 @@ from hyperpolicy.cli.command import Command, console, table
 from hyperpolicy.errors import HyperpolicyError, unknown
 
 COMMANDS = {
-    "demo": ("training:Demo", "fit a generator, let it write policies for unseen speeds, and look"),
+    "demo": ("recipes:Demo", "fit a generator, let it write policies for unseen speeds, and look"),
     "doctor": (
         "reports:Doctor",
         "versions, devices, rendering, disk; what is wrong and what to do",
@@ -30,7 +30,7 @@ COMMANDS = {
     "generate": ("policies:Generate", "write policies for contexts nobody trained on"),
     "score": ("policies:Score", "score policies beside trivial and published rows"),
     "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
-    "recipe": ("training:Recipe", "rebuild a published table or figure, or the zoos behind it"),
+    "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }
 """Where each command lives and what it does. Its module is imported when it is called, so that
 the overview is quick."""

@@ -10,8 +10,8 @@ from hyperpolicy.cli.command import Command
 
 
 @dataclass(frozen=True)
-class AmtHyp(Command):
-    """AMT-Hyp on Meta-World from nothing: experts, demonstrations, generators, all tables."""
+class OnBench(Command):
+    """A recipe over one directory of data, fits and cells."""
 
     resumes: ClassVar[bool] = True
 
@@ -21,13 +21,6 @@ class AmtHyp(Command):
     """Everything goes here; the same command goes on from what is there."""
     methods: tuple[str, ...] = ()
     """Rows of the tables, by name; all unless given."""
-
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
-
-        b = self.bench()
-        found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
-        self.write(console, "amt-hyp.md", tables.page(b, found))
 
     def bench(self):
         """Data and shared parts of this directory."""
@@ -54,7 +47,30 @@ class AmtHyp(Command):
 
 
 @dataclass(frozen=True)
-class Table1(AmtHyp):
+class AmtHyp(OnBench):
+    """AMT-Hyp on Meta-World from nothing: experts, demonstrations, generators, all tables."""
+
+    ship: Path | None = None
+    """Also write a compact slice of the zoo, with demonstrations, below this directory."""
+    ship_generator: Path | None = None
+    """Also write HypLatent, compact, as this directory."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.recipes import amt_hyp_shipping as shipping
+        from hyperpolicy.recipes import amt_hyp_tables as tables
+
+        b = self.bench()
+        made = [] if self.ship is None else shipping.ship(b, self.ship)
+        if self.ship_generator is not None:
+            made += shipping.ship_generator(b, self.ship_generator)
+        for path in made:
+            console.print(f"new: {path}")
+        found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
+        self.write(console, "amt-hyp.md", tables.page(b, found))
+
+
+@dataclass(frozen=True)
+class Table1(OnBench):
     """AMT-Hyp's Table I: the eight tasks the generators were trained on."""
 
     def run(self, console: Console) -> None:
@@ -65,7 +81,7 @@ class Table1(AmtHyp):
 
 
 @dataclass(frozen=True)
-class Table2(AmtHyp):
+class Table2(OnBench):
     """AMT-Hyp's Table II: averages and the best policies, seen and unseen, strict and legacy."""
 
     def run(self, console: Console) -> None:
@@ -77,7 +93,7 @@ class Table2(AmtHyp):
 
 
 @dataclass(frozen=True)
-class Table3(AmtHyp):
+class Table3(OnBench):
     """AMT-Hyp's Table III: eight tasks nobody trained on, from one demonstration each."""
 
     def run(self, console: Console) -> None:
@@ -88,7 +104,7 @@ class Table3(AmtHyp):
 
 
 @dataclass(frozen=True)
-class Tokens(AmtHyp):
+class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
     def run(self, console: Console) -> None:
@@ -100,7 +116,7 @@ class Tokens(AmtHyp):
 
 
 @dataclass(frozen=True)
-class Latents(AmtHyp):
+class Latents(OnBench):
     """AMT-Hyp's Figure 4: principal components of written and shown latents, and distances."""
 
     def run(self, console: Console) -> None:

@@ -74,8 +74,11 @@ def contexts_of(fam, numbers: tuple[float, ...]):
     """
     size = fam.context.size
     if not numbers or len(numbers) % size:
-        names = ", ".join(fam.context.names)
-        raise BadContext(f"{len(numbers)} numbers; {fam.name} takes {size} a context: {names}")
+        pairs = zip(fam.context.names, fam.context.units, strict=True)
+        names = ", ".join(f"{name} in {unit}" for name, unit in pairs)
+        raise BadContext(
+            f"{len(numbers)} numbers in --context; {fam.name} takes {size} for each task: {names}"
+        )
     rows = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     return fam.context.check(rows)
 

@@ -10,6 +10,7 @@ Weights: Generalization or Memorization?", arXiv:2506.07998; distance in actions
 their overlap of wrong predictions.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate.tables import markdown, number
+from hyperpolicy.evaluate.tables import NONE, markdown, number
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.zoo import Zoo
 
@@ -174,6 +175,34 @@ def probe_states(zoo: Zoo, count: int = 512, seed: int = 0) -> Float[np.ndarray,
         raise BadZoo("this zoo holds no observations; give some that its policies meet")
     pool = zoo.states.reshape(-1, zoo.spec.obs)
     return np.random.default_rng(seed).permutation(pool)[:count]
+
+
+def kept(path: Path, make: Callable[[], Audit]) -> Audit:
+    """The audit in the file `path`; made and saved if there is none."""
+    if not path.exists():
+        make().save(path)
+    return Audit.from_json(files.load_json(path))
+
+
+def compared(found: Mapping[str, Audit]) -> str:
+    """Markdown: a line for each of several generators, and the controls that they share."""
+    header = ["policies", "weights", "actions", "nearer than a checkpoint, weights", "actions"]
+    rows = []
+    for name, one in found.items():
+        copies = [str(n) for n in (one.copies or {}).values()] or [NONE] * 2
+        rows.append([name, *_relative(one, GENERATED), *copies])
+    first = next(iter(found.values()))
+    for control in (CHECKPOINT, EXPERT, HELD_OUT):
+        if control in first.groups:
+            rows.append([control, *_relative(first, control), NONE, NONE])
+    text = "Median distance to the nearest training row, in units of the distance between experts:"
+    return f"{text}\n\n{markdown(header, rows)}\n"
+
+
+def _relative(audit: Audit, group: str) -> list[str]:
+    distances = audit.groups[group]
+    pairs = zip((distances.weights, distances.actions), audit.between_experts, strict=True)
+    return [number(float(np.median(values)) / unit, 3) for values, unit in pairs]
 
 
 # --- Parts --------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ class Start(NamedTuple):
     log_alpha: Float[np.ndarray, " n"]
     usual_reward: float = 0.0
     """What the critics leave out (`SacConfig.usual_reward`)."""
+    critics_from: str = ""
+    """Where the critics come from, in a word, where a run could begin with others."""
 
 
 def train(
@@ -136,8 +138,10 @@ def describe(start: str | Start | Policies, prior: Float[np.ndarray, "n j d"] | 
     with_prior = "" if prior is None else f", prior {_digest(prior)}"
     if isinstance(start, str):
         return start + with_prior
-    weights = start.weights if isinstance(start, Policies) else start.policies.weights
-    return f"given {_digest(weights)}{with_prior}"
+    if isinstance(start, Policies):
+        return f"given {_digest(start.weights)}{with_prior}"
+    critics = f", critics {start.critics_from}" if start.critics_from else ""
+    return f"given {_digest(start.policies.weights)}{critics}{with_prior}"
 
 
 def _digest(array: np.ndarray) -> str:

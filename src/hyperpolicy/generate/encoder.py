@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hyperpolicy import files
 from hyperpolicy.generate import autoencoder, pca
 from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig, ScaledCoder
 from hyperpolicy.generate.pca import Pca, PcaConfig
@@ -45,3 +46,17 @@ def blank(settings: dict, spec: PolicySpec) -> Encoder:
     if settings["encoder"] == "scaled":
         return autoencoder.blank_scaled(spec, settings["dim"])
     return pca.blank(settings["components"], spec.size)
+
+
+def save(encoder: Encoder, path: Path) -> Path:
+    """Write one encoder as one file, instead of an older one."""
+    return files.save_tree(path, encoder, settings(encoder), overwrite=True)
+
+
+def load(path: Path, spec: PolicySpec) -> Encoder:
+    """The encoder that `save` wrote, of policies of `spec`.
+
+    Raises:
+        BadFile: there is none, or it is of other policies.
+    """
+    return files.load_tree(path, blank(files.read_meta(path), spec))[0]

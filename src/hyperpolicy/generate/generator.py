@@ -2,7 +2,8 @@
 and its directory.
 
     config.json          kind, family, policy, training contexts, the model's settings
-    weights.safetensors  the model's arrays, named by where they stand in it
+    weights.safetensors  the model's arrays, named by where they stand in it; float16 is read as
+                         float32
     provenance.json      configuration, seed, zoo, library versions
 
 `config.json` is written last: a directory without it is not a generator.
@@ -12,7 +13,7 @@ import warnings
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -132,8 +133,11 @@ class Generator:
             )
         return contexts
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, compact: bool = False) -> Path:
         """Write the generator as a new directory; it appears whole or not at all.
+
+        `compact` rounds matrices to float16: half the size, and weights that differ in the third
+        digit. Vectors stay: the offset of a number that hardly varies is large.
 
         Raises:
             AlreadyExists: something is at `path`.
@@ -142,7 +146,7 @@ class Generator:
         if path.exists():
             raise AlreadyExists(f"{path} exists; choose another name or remove it first")
         with files.directory(path) as new:
-            write(self, new)
+            write(self, new, compact)
         return path
 
 
@@ -157,7 +161,7 @@ def from_zoo(zoo: Zoo, model: Model, provenance: dict) -> Generator:
     return Generator(zoo.family, zoo.spec, np.asarray(zoo.contexts, float), model, record)
 
 
-def write(generator: Generator, path: str | Path) -> None:
+def write(generator: Generator, path: str | Path, compact: bool = False) -> None:
     """Write a generator's three files into the directory `path`, `config.json` last."""
     path, model = Path(path), generator.model
     config = {
@@ -169,9 +173,18 @@ def write(generator: Generator, path: str | Path) -> None:
         "settings": model.settings(),
     }
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
+    if compact:
+        arrays = {name: _rounded(x) for name, x in arrays.items()}
     files.save_json(path / "provenance.json", generator.provenance, overwrite=True)
     files.save_arrays(path / "weights.safetensors", arrays, overwrite=True)
     files.save_json(path / "config.json", config, overwrite=True)
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    """A matrix as float16 where its numbers fit; anything else as it is."""
+    matrix = x.ndim > 1 and np.issubdtype(x.dtype, np.floating)
+    fits = matrix and np.abs(x).max(initial=0.0) <= np.finfo(np.float16).max
+    return x.astype(np.float16) if fits else x
 
 
 def load(name_or_path: str | Path) -> Generator:
@@ -195,7 +208,7 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
-def kind_of(name: str) -> type:
+def kind_of(name: str) -> type[Any]:
     """The model called `name` in a generator's directory."""
     module, _, kind = KINDS[name].partition(":")
     return getattr(import_module(f"hyperpolicy.generate.{module}"), kind)
@@ -251,7 +264,8 @@ def beyond(
 
 def _read(path: Path) -> Generator:
     config = files.load_json(path / "config.json")
-    arrays, _ = files.load_arrays(path / "weights.safetensors")
+    stored, _ = files.load_arrays(path / "weights.safetensors")
+    arrays = {k: x.astype(np.float32) if x.dtype == np.float16 else x for k, x in stored.items()}
     try:
         if config["format"] != FORMAT or config["kind"] not in KINDS:
             raise BadFile(

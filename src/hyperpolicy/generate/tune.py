@@ -74,6 +74,11 @@ class TuneConfig:
     judge_updates: int = 4_000
     """Offline updates of `fitted` critics."""
 
+    def __post_init__(self):
+        for name in ("evaluate_every", "episodes", "neighbors", "judge_updates"):
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
+
     def rounds(self, horizon_steps: int) -> RoundSchedule:
         """Rounds of 512 steps in eight worlds, after an episode that only looks; the weights of
         the last tenth are averaged.
@@ -82,9 +87,9 @@ class TuneConfig:
             BadSetting: a budget too small to learn from one round.
         """
         num_rounds = (self.steps - horizon_steps) // 512
-        if num_rounds <= self.ppo.warmup_rounds or self.evaluate_every < 1:
+        if num_rounds <= self.ppo.warmup_rounds:
             raise BadSetting(
-                f"steps={self.steps}, evaluate_every={self.evaluate_every}: PPO rests for "
+                f"steps={self.steps}: PPO looks for an episode and rests for "
                 f"{self.ppo.warmup_rounds} rounds of 512 steps; give at least "
                 f"{horizon_steps + 512 * (self.ppo.warmup_rounds + 1)} steps"
             )
@@ -104,10 +109,9 @@ class TuneConfig:
             BadSetting: a budget too small to fill one batch and learn from it.
         """
         least = max(self.fill_steps, Schedule().batch) + 1
-        if self.steps < least or self.fill_steps < Schedule().batch or self.evaluate_every < 1:
+        if self.steps < least or self.fill_steps < Schedule().batch:
             raise BadSetting(
-                f"steps={self.steps}, fill_steps={self.fill_steps}, "
-                f"evaluate_every={self.evaluate_every}: filling one batch takes "
+                f"steps={self.steps}, fill_steps={self.fill_steps}: filling one batch takes "
                 f"{Schedule().batch} steps; give more steps than fill_steps, and a fill_steps of "
                 f"at least {Schedule().batch}"
             )
@@ -165,11 +169,12 @@ def tune(
     """
     fam = family(generator.family)
     contexts = fam.context.check(contexts)
+    if zoo is not None:
+        zoo = _known(generator, zoo)
     policies = generator.generate(contexts, seed)
     train = LEARNERS[config.learner]
     tuned = train(config, fam, policies, contexts, zoo, generator, seed, out)
-    kept = tuned.contexts.shape == contexts.shape
-    if not kept:
+    if tuned.contexts.shape != contexts.shape:
         raise BadZoo("a tuned policy's numbers stopped being finite; lower the learning rates")
     before, after = (returns(p, fam, contexts, 10, REPORT_SEED) for p in (policies, tuned.finals))
     result = Tuned(tuned, policies, before, after)
@@ -187,6 +192,7 @@ def _td_sac(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, o
     start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
     if isinstance(start, Start):  # with critics that left something out
         cfg = replace(cfg, usual_reward=start.usual_reward)
+        start = start._replace(critics_from=config.critics)  # another start is another run
     origin = {"generator": generator.provenance, "critics": config.critics}
     return fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
 
@@ -225,7 +231,7 @@ def _fresh(config, cfg, policies, contexts, zoo, generator, seed) -> Policies:
 
 def _from_zoo(pick: Callable) -> Callable:
     def start(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
-        zoo = _check_zoo(config, generator, zoo)
+        zoo = _needed(config, zoo)
         picked = pick(zoo, contexts, seed)
         return Start(policies, picked, _log_alpha(zoo, contexts), zoo.usual_reward)
 
@@ -233,7 +239,7 @@ def _from_zoo(pick: Callable) -> Callable:
 
 
 def _fitted(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
-    zoo = _check_zoo(config, generator, zoo)
+    zoo = _needed(config, zoo)
     fam = family(zoo.family)
     near = critics.nearest(zoo).generate(contexts)
     start = Start(policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
@@ -257,25 +263,32 @@ START: dict[str, Callable] = {
 }
 
 
-def _check_zoo(config: TuneConfig, generator: Generator, zoo: Zoo | None) -> Zoo:
-    """The training experts, once they can give critics.
-
-    Raises:
-        BadSetting: there is no zoo.
-        BadZoo: of another family or architecture, or with experts the generator has not seen.
-    """
+def _needed(config: TuneConfig, zoo: Zoo | None) -> Zoo:
+    """The zoo; raises BadSetting where critics come from one and there is none."""
     if zoo is None:
         raise BadSetting(
             f"critics={config.critics!r} come from the experts' zoo; give the zoo the generator "
             "was fitted on, or take critics='warm-up'"
         )
+    return zoo
+
+
+def _known(generator: Generator, zoo: Zoo) -> Zoo:
+    """The zoo's experts that the generator has seen.
+
+    Raises:
+        BadZoo: none, or they are of another family or architecture.
+    """
     if (zoo.family, zoo.spec) != (generator.family, generator.spec):
         raise BadZoo(
             f"the generator writes {generator.family} policies of {generator.spec}; the zoo holds "
             f"{zoo.family} policies of {zoo.spec}"
         )
     gaps = family(zoo.family).context.distance(zoo.contexts, generator.trained_contexts)
-    return zoo.only(zoo.contexts[gaps.min(axis=1) < 1e-6])  # no expert the generator did not see
+    seen = gaps.min(axis=1) < 1e-6
+    if not seen.any():
+        raise BadZoo("the generator has seen no expert of this zoo; give the one it was fitted on")
+    return zoo.only(zoo.contexts[seen])
 
 
 def _log_alpha(zoo: Zoo, contexts) -> Float[np.ndarray, " n"]:

@@ -9,6 +9,7 @@ so only the rows of the first layer and the columns of the heads move. It is exa
 """
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.nets.mlp import Linear
@@ -20,7 +21,7 @@ def image(g: Symmetry, actor: Actor) -> Actor:
     """π_g, which returns at g's image of a task what `actor` returns at the task."""
     first = actor.hidden[0]
     parts = (
-        Linear(g.obs(first.weight.T).T, first.bias),
+        Linear(jnp.asarray(g.obs(first.weight.T)).T, first.bias),
         _said(g.action, actor.mean),
         _said(g.action.unsigned, actor.log_std),
     )
@@ -33,4 +34,4 @@ def image_weights(g: Symmetry, spec: PolicySpec, weights: Float[Array, " p"]) ->
 
 
 def _said(g: Signed, head: Linear) -> Linear:
-    return Linear(g(head.weight), g(head.bias))
+    return Linear(jnp.asarray(g(head.weight)), jnp.asarray(g(head.bias)))

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -24,19 +26,23 @@ from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.score import DEMONSTRATION, Score, score, score_demonstrated
-from hyperpolicy.generate import demonstrated, hypformer
+from hyperpolicy.generate import demonstrated, hypformer, loop
+from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.demonstrated import Lesson, Reader
+from hyperpolicy.generate.encoder import Encoder, EncoderConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hypformer import HypFormerConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.unet1d import Unet1dConfig
-from hyperpolicy.recipes import metaworld_data
-from hyperpolicy.recipes.metaworld_data import Data, DataPreset
+from hyperpolicy.recipes import metaworld_data, metaworld_presets
+from hyperpolicy.recipes.metaworld_data import Data
+from hyperpolicy.recipes.metaworld_presets import DataPreset
+from hyperpolicy.recipes.minutes import timed
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
@@ -58,6 +64,8 @@ class Preset:
         default_factory=lambda: MakeAnAgentConfig(encoder=PcaConfig(components=64))
     )
     distill: DistillConfig = field(default_factory=DistillConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    """Of the row that decodes experts by an autoencoder, beside the one by HypLatent's encoder."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Fits of each method."""
     policies: int = 100
@@ -70,11 +78,12 @@ class Preset:
 
 SMALL = Preset()
 """Sizes for two cores."""
+_AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
 PAPER = Preset(
-    data=metaworld_data.PAPER,
+    data=metaworld_presets.PAPER,
     embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
     hyplatent=HypLatentConfig(
-        encoder=AutoencoderConfig(dim=1024, steps=327_670),
+        encoder=_AUTOENCODER,
         generator_hidden=(1024, 512, 256),
         discriminator_hidden=(1024, 1024, 512),
         noise=128,
@@ -82,9 +91,8 @@ PAPER = Preset(
         steps=150_000,
     ),
     hypformer=HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000),
-    make_an_agent=MakeAnAgentConfig(
-        encoder=AutoencoderConfig(dim=1024, steps=327_670), net=Unet1dConfig(), steps=40_950
-    ),
+    make_an_agent=MakeAnAgentConfig(encoder=_AUTOENCODER, net=Unet1dConfig(), steps=40_950),
+    autoencoder=_AUTOENCODER,
 )
 """Published sizes, for a GPU; steps are about the published epochs on 4,000 rows, ending cycles."""
 PRESETS = {"small": SMALL, "paper": PAPER}
@@ -108,6 +116,11 @@ class Bench:
     data: Data
     out: Path
 
+    @property
+    def minutes(self) -> Path:
+        """Where it is written how long each stage took."""
+        return self.out / "minutes.json"
+
     def reader_of(self, told: demonstrated.Told) -> Reader:
         """A reader around the one embedding."""
         return demonstrated.fit_reader(self.embedding, told, self.data.train)
@@ -117,9 +130,10 @@ class Bench:
         """Kept in `out/embedding.safetensors`."""
         path, family = self.out / "embedding.safetensors", MetaWorld()
         if not path.exists():
-            fitted = demonstrated.fit_embedding(
-                self.preset.embedding, self.data.train, out=self.out / "fits/embedding"
-            )
+            with timed(self.minutes, "embedding"):
+                fitted = demonstrated.fit_embedding(
+                    self.preset.embedding, self.data.train, out=self.out / "fits/embedding"
+                )
             files.save_tree(path, fitted)
         sizes = {k: getattr(self.preset.embedding, k) for k in ("dim", "ending_hidden")}
         hidden = list(self.preset.embedding.opening_hidden)
@@ -135,8 +149,21 @@ class Bench:
         out = self.out / "fits" / name
         places = [out / f"seed-{seed}" for seed in self.preset.seeds]
         if not all((place / "config.json").exists() for place in places):
-            fit(out)
+            with timed(self.minutes, f"fit, {name}"):
+                fit(out)
         return [load(place) for place in places if (place / "config.json").exists()]
+
+    def encoders(self, config: EncoderConfig) -> list[Encoder]:
+        """One encoder of the zoo a seed; those of one configuration are fitted once."""
+        out, zoo = self.out / f"fits/encoder-{crc32(repr(config).encode()):08x}", self.data.zoo
+        places = [out / f"seed-{seed}.safetensors" for seed in self.preset.seeds]
+        if not all(place.exists() for place in places):
+            with timed(self.minutes, f"fit, encoder, {type(config).__name__}"):
+                fitted = encoders.fit(config, zoo, self.preset.seeds, out)
+            for n, place in enumerate(places):
+                encoders.save(jax.tree.map(lambda leaf, n=n: leaf[n], fitted), place)
+            loop.finish(out)
+        return [encoders.load(place, zoo.spec) for place in places]
 
     def of_config(self, name: str, config, told: demonstrated.Told = "both") -> list[Generator]:
         """The generators of a configuration."""
@@ -162,7 +189,8 @@ class Bench:
 def bench(preset: Preset, out: str | Path) -> Bench:
     """Data and shared parts, made where they are missing."""
     out = Path(out)
-    return Bench(preset, metaworld_data.provide(preset.data, out / "data"), out)
+    data = metaworld_data.provide(preset.data, out / "data", minutes=out / "minutes.json")
+    return Bench(preset, data, out)
 
 
 # --- Cells --------------------------------------------------------------------------------
@@ -180,19 +208,21 @@ def cell(
     """A method on the seen or the unseen tasks; None where it has no meaning there."""
     if half not in method.halves:
         return None
-    path = b.out / "cells" / f"{_plain(name)}-{half}.json"
+    path = b.out / "cells" / f"{plain(name)}-{half}.json"
     if not path.exists():
         progress(f"{name}, {half} tasks")
-        files.save_json(path, _measure(b, method, half))
+        makers = method.makers(b)  # fits have minutes of their own
+        with timed(b.minutes, f"cells, {half} tasks: {name}"):
+            files.save_json(path, _measure(b, makers, method.given, half))
     record = files.load_json(path)
     strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
     return Cell(strict, choosing, record["legacy"])
 
 
-def _measure(b: Bench, method: Method, half: str) -> dict:
-    makers, contexts = method.makers(b), contexts_of(half)
+def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
+    contexts = contexts_of(half)
     asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
-    strict, choosing = (_strict(b, makers, contexts, *how, method.given) for how in asked)
+    strict, choosing = (_strict(b, makers, contexts, *how, given) for how in asked)
     released = {}
     if hasattr(makers[0], "generate"):
         for context in contexts:
@@ -227,5 +257,6 @@ def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
     return split.train if half == "seen" else split.test
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A row's name as that of a file."""
     return "".join(c if c.isalnum() else "-" for c in name)

@@ -36,8 +36,12 @@ class DecodedExperts:
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
         """Row after row of the task's expert, decoded."""
         weights = self.zoo.weights[_rows_of(self.zoo, given)]
-        there = jax.jit(jax.vmap(lambda w: self.encoder.decode(self.encoder.encode(w))))
-        return Policies(np.asarray(there(weights)), self.zoo.spec)
+        return Policies(np.asarray(_there_and_back(self.encoder, weights)), self.zoo.spec)
+
+
+@jax.jit
+def _there_and_back(encoder: encoders.Encoder, weights: Float[np.ndarray | Array, "d p"]):
+    return jax.vmap(lambda w: encoder.decode(encoder.encode(w)))(weights)
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,7 @@ def _rows_of(zoo: Zoo, given: Demonstrations):
 
 def decoded(config: encoders.EncoderConfig, b: Bench) -> list[DecodedExperts]:
     """One encoder a seed."""
-    fitted = encoders.fit(config, b.data.zoo, b.preset.seeds, None)
-    one = [jax.tree.map(lambda leaf, n=n: leaf[n], fitted) for n in range(len(b.preset.seeds))]
-    return [DecodedExperts(encoder, b.data.zoo) for encoder in one]
+    return [DecodedExperts(encoder, b.data.zoo) for encoder in b.encoders(config)]
 
 
 def over_batches(size: int, b: Bench) -> list[OverBatch]:
@@ -138,6 +140,9 @@ METHODS: dict[str, Method] = {
     ),
     "decoded expert": Method(
         lambda b: decoded(b.preset.hyplatent.encoder, b), "the task's experts", ("seen",)
+    ),
+    "decoded expert, autoencoder": Method(
+        lambda b: decoded(b.preset.autoencoder, b), "the task's experts", ("seen",)
     ),
     "scripted policy, seen": Method(partial(scripts, "seen"), BY_HAND, ("seen",)),
     "scripted policy, unseen": Method(partial(scripts, "unseen"), BY_HAND, ("unseen",)),

@@ -4,21 +4,28 @@ Percentages of successful episodes. Published rows are marked and never mixed in
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import numpy as np
 
 from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.evaluate import memorization
+from hyperpolicy.evaluate.memorization import Audit
 from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import retrieval
-from hyperpolicy.recipes.amt_hyp import HALVES, Bench, Cell, Preset, cell, contexts_of
+from hyperpolicy.recipes import minutes
+from hyperpolicy.recipes.amt_hyp import HALVES, Bench, Cell, Preset, cell, contexts_of, plain
 from hyperpolicy.recipes.amt_hyp_rows import METHODS
 
 TOPS = (5, 10)
 """How many of a task's policies "the best" are."""
+AUDITED = ("HypFormer", "HypLatent", "Make-An-Agent")
+AUDITED_POLICIES = 10
+"""Of each seen task."""
 Cells = Mapping[str, Cell]
 
 
@@ -128,6 +135,36 @@ def embedding(b: Bench) -> str:
     return "; ".join(lines)
 
 
+# --- Are they copies? ---------------------------------------------------------------------
+def audits(b: Bench, names: Sequence[str] = AUDITED) -> dict[str, Audit]:
+    """The memorization audit of each generator, first seed, told test demonstrations of the seen
+    tasks; kept in `out/audits`."""
+    return {
+        name: memorization.kept(b.out / "audits" / f"{plain(name)}.json", partial(_audit, b, name))
+        for name in names
+    }
+
+
+def _audit(b: Bench, name: str) -> Audit:
+    maker, zoo = METHODS[name].makers(b)[0], b.data.zoo
+    with minutes.timed(b.minutes, "audits"):
+        policies = maker.generate(b.data.few(contexts_of("seen"), AUDITED_POLICIES))
+        return memorization.audit(policies, zoo, memorization.probe_states(zoo))
+
+
+def copies(b: Bench, names: Sequence[str]) -> str:
+    """The audits' table, of those of `names` that are audited."""
+    audited = [name for name in AUDITED if name in names]
+    if not audited:
+        return f"Audited are {', '.join(AUDITED)}; none of them is in these tables."
+    text = (
+        f"Policies for {AUDITED_POLICIES} test demonstrations of each seen task, first seed, "
+        f"beside the {len(b.data.zoo)} rows of the zoo. "
+    )
+    return text + memorization.compared(audits(b, audited)).strip()
+
+
+# --- The page -----------------------------------------------------------------------------
 def page(b: Bench, found: Mapping[str, Cells]) -> str:
     """Everything, as a Markdown page."""
     return f"""# AMT-Hyp on Meta-World
@@ -151,6 +188,14 @@ Test demonstrations whose most likely ending is one of their own task: {embeddin
 ## Table II: summary, and the released evaluation
 
 {summary(found)}
+
+## Are they copies?
+
+{copies(b, list(found["seen"]))}
+
+## Minutes per stage
+
+{minutes.table(b.minutes)}
 """
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from hyperpolicy import files, fleet
 from hyperpolicy.envs import Grid, Split, family
+from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
 from hyperpolicy.generate import hyplatent
@@ -97,7 +98,16 @@ class Figure6:
 
 
 def run(config: Figure6Config) -> Figure6:
-    """All curves, from disk where they are there already."""
+    """All curves, from disk where they are there already.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a family without tasks in the figure,
+            other names that are none, or no counts; before any work.
+    """
+    if config.family not in TASKS:
+        raise unknown(UnknownFamily, "tasks in Figure 6 of", "Families", config.family, TASKS)
+    if not config.counts:
+        raise BadSetting("counts are empty; give at least one number of training tasks")
     grid = config.tasks
     splits = [split_of(grid, count).name for count in config.counts]
     needed = list(dict.fromkeys(["full", *splits]))

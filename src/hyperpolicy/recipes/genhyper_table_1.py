@@ -9,14 +9,15 @@ and every trivial row is scored (`zero_shot`). Zoos and cells are saved as they 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hyperpolicy import files
 from hyperpolicy.envs import Grid, family
-from hyperpolicy.evaluate import memorization, tables
+from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
+from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.nets.policy import Policies
@@ -27,6 +28,7 @@ from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
+KINDS = ("specialized", *zero_shot.WITHOUT_BASE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Table1Config:
     """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
     preset: SpecializedPreset | None = None
     """How zoos are trained; the families' own presets by default."""
+    draws: int = 8
+    """Noise draws of a generator on each test task."""
+    rows: tuple[str, ...] | None = None
+    """Which of the generators, by the names of their rows; all by default."""
 
 
 class Cell(NamedTuple):
@@ -61,11 +67,16 @@ class Cell(NamedTuple):
 
 
 def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
-    """The cells that are done, and those time did not suffice for."""
+    """The cells that are done, and those time did not suffice for.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a name that is none, or no cell at
+            all; before any work.
+    """
     began = time.monotonic()
     done: dict[Cell, Comparison] = {}
     left: list[Cell] = []
-    for cell in cells(config):
+    for cell in _checked(config):
         table = table_config(config, cell)
         path = table.out / f"{cell.kind}-{cell.split}.json"
         if not path.exists():
@@ -75,6 +86,33 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
             provide(config, cell)
         done[cell] = zero_shot.run(table)[cell.kind, cell.split]
     return done, left
+
+
+def _checked(config: Table1Config) -> list[Cell]:
+    """Every cell; raises as `run` does."""
+    for name in config.families:
+        if name not in COUNTS:
+            raise unknown(UnknownFamily, "family of this table called", "Families", name, COUNTS)
+    for row in config.rows or ():
+        if row not in (known := config.learned | RADIANS):
+            raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
+    for kind in config.kinds:
+        if kind not in KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, KINDS)
+    found = list(cells(config))
+    for cell in found:
+        zero_shot.draws(cell.tasks, cell.split)
+    if not found:
+        raise BadSetting(
+            f"no cell for families {_list(config.families)}, grids {_list(config.grids)}, kinds "
+            f"{_list(config.kinds)}, splits {_list(config.splits or ('all',))}; specialized zoos "
+            "can be made for every split, the others not for every family"
+        )
+    return found
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "(none)"
 
 
 def cells(config: Table1Config) -> Iterator[Cell]:
@@ -101,6 +139,8 @@ def table_config(config: Table1Config, cell: Cell) -> TableConfig:
     """The zero-shot table that holds this cell."""
     place = zoos.place(cell.tasks)
     learned = config.learned | (RADIANS if cell.family == "ant-dir" else {})
+    if config.rows is not None:
+        learned = {name: one for name, one in learned.items() if name in config.rows}
     return TableConfig(
         family=cell.family,
         grid=cell.grid,
@@ -108,6 +148,7 @@ def table_config(config: Table1Config, cell: Cell) -> TableConfig:
         out=config.out / place,
         kinds=(cell.kind,),
         splits=(cell.split,),
+        draws=config.draws,
         learned=learned,
     )
 
@@ -137,40 +178,21 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     sources = zero_shot.find(table.zoos, cell.kind, split)
     train = sources[0].train
     held_out = zero_shot.experts_at(table.zoos, cell.kind, split)[0]
+
+    def make(name: str, learned: Learned) -> Audit:
+        fits = table.out / "fits" / f"{cell.kind}-{cell.split}" / zero_shot.slug(name)
+        generators = zero_shot.fit_learned(learned, sources, table.seeds, fits)
+        if len(sources) > 1:
+            generators = generators[:1]  # the others belong to other zoos
+        drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
+        policies = Policies(np.concatenate(drawn), train.spec)
+        return memorization.audit(policies, train, probe_states(train), held_out)
+
     found = {}
     for name, learned in table.learned.items():
         path = table.out / f"audit-{cell.kind}-{cell.split}-{zero_shot.slug(name)}.json"
-        if not path.exists():
-            fits = table.out / "fits" / f"{cell.kind}-{cell.split}" / zero_shot.slug(name)
-            generators = zero_shot.fit_learned(learned, sources, table.seeds, fits)
-            if len(sources) > 1:
-                generators = generators[:1]  # the others belong to other zoos
-            drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
-            policies, states = Policies(np.concatenate(drawn), train.spec), probe_states(train)
-            memorization.audit(policies, train, states, held_out).save(path)
-        found[name] = Audit.from_json(files.load_json(path))
+        found[name] = memorization.kept(path, partial(make, name, learned))
     return found
-
-
-def audit_table(found: dict[str, Audit]) -> str:
-    """Markdown: each generator's distance to the nearest training row, and the controls'."""
-    header = ["policies", "weights", "actions", "nearer than a checkpoint, weights", "actions"]
-    rows = []
-    for name, audit in found.items():
-        copies = [str(n) for n in (audit.copies or {}).values()] or [tables.NONE] * 2
-        rows.append([name, *_relative(audit, memorization.GENERATED), *copies])
-    first = next(iter(found.values()))
-    for control in (memorization.CHECKPOINT, memorization.EXPERT, memorization.HELD_OUT):
-        if control in first.groups:
-            rows.append([control, *_relative(first, control), tables.NONE, tables.NONE])
-    text = "Median distance to the nearest training row, in units of the distance between experts:"
-    return f"{text}\n\n{tables.markdown(header, rows)}\n"
-
-
-def _relative(audit: Audit, group: str) -> list[str]:
-    distances, units = audit.groups[group], audit.between_experts
-    pairs = zip((distances.weights, distances.actions), units, strict=True)
-    return [tables.number(float(np.median(values)) / unit, 3) for values, unit in pairs]
 
 
 # --- Out ----------------------------------------------------------------------------------
@@ -181,7 +203,7 @@ def markdown(config: Table1Config, done: dict[Cell, Comparison], left: list[Cell
         title = f"### {cell.family}, {cell.grid} grid, {cell.kind} zoo, split `{cell.split}`"
         parts.append(f"{title}\n\n{comparison.markdown()}\n")
         if cell.split == "full":
-            parts.append(audit_table(audits(config, cell)))
+            parts.append(memorization.compared(audits(config, cell)))
     if left:
         names = ", ".join("/".join(c) for c in left)
         parts.append(f"Not computed yet: {names}. The same command goes on with them.\n")

@@ -14,7 +14,7 @@ Every stage is saved when it is done and never computed twice; the same call goe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -27,14 +27,14 @@ from hyperpolicy.demonstrations import Demonstrations, cut
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.fleet import RoundSchedule
 from hyperpolicy.fleet.on_policy import train_on_policy
 from hyperpolicy.generate import conditioned, loop
-from hyperpolicy.generate.conditioned import DistillConfig, Shown
+from hyperpolicy.generate.conditioned import Shown
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.recipes.metaworld_presets import DataPreset
+from hyperpolicy.recipes.minutes import timed
 from hyperpolicy.rl import ppo
-from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
 BASE_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
@@ -48,67 +48,6 @@ MOST_TRIES = 5
 
 
 @dataclass(frozen=True)
-class DataPreset:
-    """How long experts train, what is kept of them, and how much is shown."""
-
-    clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
-    """One fit of the base."""
-    fits: int = 4
-    """Fits of the base; each after the first also sees states that the one before reached."""
-    ppo: PpoConfig = field(
-        default_factory=lambda: PpoConfig(width=128, activations=("elu", "relu"), warmup_rounds=6)
-    )
-    """The experts'."""
-    schedule: RoundSchedule = field(
-        default_factory=lambda: RoundSchedule(
-            num_rounds=80,
-            num_envs=8,
-            round_steps=125,
-            average_from=0.25,
-            num_checkpoints=60,
-            num_evaluations=8,
-        )
-    )
-    prior_steps: int = 1_000
-    """Of each world in which a scripted policy shows the base what to do."""
-    noise: float = 0.3
-    """Standard deviation of the noise on scripted policies' actions."""
-    gate_episodes: int = 4
-    """A checkpoint is kept if it succeeds in all of these."""
-    shown: int = 2
-    """Episodes from which a row's demonstrations are cut, for training."""
-    test: int = 100
-    """Demonstrations a task, for testing."""
-
-
-SMALL = DataPreset()
-PAPER = DataPreset(
-    schedule=replace(SMALL.schedule, num_rounds=700, average_from=0.285, num_checkpoints=500)
-)
-"""500 checkpoints a task, as the papers have."""
-SMOKE = DataPreset(
-    clone=DistillConfig(steps=5, batch=8),
-    fits=2,
-    ppo=PpoConfig(width=8, activations=("elu", "relu"), value_width=8, minibatches=2, epochs=1),
-    schedule=RoundSchedule(
-        num_rounds=2,
-        num_envs=2,
-        round_steps=4,
-        num_checkpoints=2,
-        num_evaluations=1,
-        episodes=1,
-        num_states=8,
-        average_from=0.0,
-    ),
-    prior_steps=20,
-    gate_episodes=1,
-    shown=1,
-    test=3,
-)
-"""Seconds, where episodes are short; for tests."""
-
-
-@dataclass(frozen=True)
 class Data:
     """What all generators on Meta-World are made and judged with."""
 
@@ -119,21 +58,32 @@ class Data:
     test: Demonstrations
     """Of all sixteen tasks."""
 
+    def few(self, contexts: Float[np.ndarray, "k c"], count: int) -> Demonstrations:
+        """The first `count` test demonstrations of each task."""
+        return joined([self.test.of(context)[:count] for context in contexts])
 
-def provide(preset: DataPreset, out: Path, family: MetaWorld | None = None) -> Data:
-    """All of it, from `out` where it is there already."""
-    family = family or MetaWorld()
+
+def provide(
+    preset: DataPreset, out: Path, family: MetaWorld | None = None, minutes: Path | None = None
+) -> Data:
+    """All of it, from `out` where it is there already; the file `minutes`, by default
+    `out/minutes.json`, says how long each stage took."""
+    family, minutes = family or MetaWorld(), minutes or out / "minutes.json"
     split = family.grid("amt-hyp").split("seen")
-    zoo = gated(preset, family, experts(preset, family, split.train, out), out)
-    train, rows = training_demonstrations(preset, family, zoo, out)
-    tests = [
-        _kept(out / "demonstrations-seen.safetensors", lambda: of_experts(preset, family, zoo)),
-        _kept(
-            out / "demonstrations-unseen.safetensors",
-            lambda: of_scripts(preset, family, split.test),
-        ),
-    ]
-    return Data(zoo, train, rows, joined(tests))
+    seen, unseen = (out / f"demonstrations-{half}.safetensors" for half in ("seen", "unseen"))
+    with timed(minutes, "base", out / "base.safetensors"):
+        base(preset, family, split.train, out)
+    with timed(minutes, "experts", out / "experts/zoo"):
+        trained = experts(preset, family, split.train, out)
+    with timed(minutes, "gate", out / "gate.json"):
+        zoo = gated(preset, family, trained, out)
+    with timed(minutes, "demonstrations, training", out / "demonstrations-train.json"):
+        train, rows = training_demonstrations(preset, family, zoo, out)
+    with timed(minutes, "demonstrations, seen tasks", seen):
+        by_experts = _kept(seen, lambda: of_experts(preset, family, zoo))
+    with timed(minutes, "demonstrations, unseen tasks", unseen):
+        by_scripts = _kept(unseen, lambda: of_scripts(preset, family, split.test))
+    return Data(zoo, train, rows, joined([by_experts, by_scripts]))
 
 
 # --- Base and experts ---------------------------------------------------------------------

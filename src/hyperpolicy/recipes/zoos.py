@@ -27,7 +27,13 @@ from hyperpolicy.fleet import (
 )
 from hyperpolicy.fleet.disk import SNAPSHOT
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes.presets import PRESETS, SHORTER, IndependentPreset, SpecializedPreset
+from hyperpolicy.recipes.presets import (
+    PRESETS,
+    SHORTER,
+    IndependentPreset,
+    SpecializedPreset,
+    preset_of,
+)
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
@@ -56,6 +62,9 @@ SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 ALL_SPLITS = tuple(Job(split) for split in SPLITS)
 
 REPLICAS = (Job("full", 1), Job("full", 2))
+
+UNRECORDED = {"commit": "not recorded"}
+"""Of a run that did not note its commit: its slice must not get the commit that cut it."""
 
 
 def bases(
@@ -102,8 +111,11 @@ def specialized(
 
     `full` also holds the test contexts' experts, for oracle rows only. The family's preset by
     default.
+
+    Raises:
+        UnknownFamily: none is given and the family has none.
     """
-    fam, preset = family(grid.family), preset or PRESETS[grid.family]
+    fam, preset = family(grid.family), preset or preset_of(PRESETS, grid.family)
     zoos = {}
     for job, base in bases(out, grid, jobs, preset).items():
         split = grid.split(job.split)
@@ -134,7 +146,8 @@ def provide(
     runs = out / "runs" / place(grid)
     for name in missing:
         usual = PRESETS if name == "full" else SHORTER
-        specialized(runs / "specialized", grid, (Job(name),), preset or usual[grid.family])
+        chosen = preset or preset_of(usual, grid.family)
+        specialized(runs / "specialized", grid, (Job(name),), chosen)
     ship(runs, out / "zoos" / place(grid))
 
 
@@ -200,8 +213,7 @@ def _ship_one(
     if into.exists():
         return []
     zoo = cut(Zoo.load(path), num_checkpoints)
-    # a run that did not note its commit must not get the slice's
-    origin = {"commit": "not recorded"} | zoo.provenance
+    origin = UNRECORDED | zoo.provenance
     zoo = replace(zoo, critics=zoo.critics if critics else None, provenance=origin)
     if base is None:
         zoo.save(into)
@@ -217,10 +229,15 @@ def _half(numbers):
 
 
 def cut(zoo: Zoo, num_checkpoints: int, num_states: int = 128) -> Zoo:
-    """A compact slice: evenly spaced checkpoints, the finals, critics and some states."""
-    marks = np.unique(zoo.updates[~zoo.final])
-    chosen = marks[np.linspace(0, len(marks) - 1, num_checkpoints).round().astype(int)]
-    rows = np.flatnonzero(zoo.final | np.isin(zoo.updates, chosen))
+    """A compact slice: evenly spaced checkpoints of each expert, the finals, critics and some
+    states."""
+    keep = zoo.final.copy()
+    for x in range(len(zoo.contexts)):
+        own = np.flatnonzero((zoo.expert == x) & ~zoo.final)
+        own = own[np.argsort(zoo.updates[own])]
+        count = min(num_checkpoints, len(own))
+        keep[own[np.linspace(0, len(own) - 1, count).round().astype(int)]] = True
+    rows = np.flatnonzero(keep)
     return replace(
         zoo,
         weights=zoo.weights[rows],

@@ -1,0 +1,68 @@
+"""How much of Meta-World's data there is: for two cores, as published, and for tests."""
+
+from dataclasses import dataclass, field, replace
+
+from hyperpolicy.fleet import RoundSchedule
+from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.rl.ppo import PpoConfig
+
+
+@dataclass(frozen=True)
+class DataPreset:
+    """How long experts train, what is kept of them, and how much is shown."""
+
+    clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
+    """One fit of the base."""
+    fits: int = 4
+    """Fits of the base; each after the first also sees states that the one before reached."""
+    ppo: PpoConfig = field(
+        default_factory=lambda: PpoConfig(width=128, activations=("elu", "relu"), warmup_rounds=6)
+    )
+    """The experts'."""
+    schedule: RoundSchedule = field(
+        default_factory=lambda: RoundSchedule(
+            num_rounds=80,
+            num_envs=8,
+            round_steps=125,
+            average_from=0.25,
+            num_checkpoints=60,
+            num_evaluations=8,
+        )
+    )
+    prior_steps: int = 1_000
+    """Of each world in which a scripted policy shows the base what to do."""
+    noise: float = 0.3
+    """Standard deviation of the noise on scripted policies' actions."""
+    gate_episodes: int = 4
+    """A checkpoint is kept if it succeeds in all of these."""
+    shown: int = 2
+    """Episodes from which a row's demonstrations are cut, for training."""
+    test: int = 100
+    """Demonstrations a task, for testing."""
+
+
+SMALL = DataPreset()
+PAPER = DataPreset(
+    schedule=replace(SMALL.schedule, num_rounds=700, average_from=0.285, num_checkpoints=500)
+)
+"""500 checkpoints a task, as the papers have."""
+SMOKE = DataPreset(
+    clone=DistillConfig(steps=5, batch=8),
+    fits=2,
+    ppo=PpoConfig(width=8, activations=("elu", "relu"), value_width=8, minibatches=2, epochs=1),
+    schedule=RoundSchedule(
+        num_rounds=2,
+        num_envs=2,
+        round_steps=4,
+        num_checkpoints=2,
+        num_evaluations=1,
+        episodes=1,
+        num_states=8,
+        average_from=0.0,
+    ),
+    prior_steps=20,
+    gate_episodes=1,
+    shown=1,
+    test=3,
+)
+"""Seconds, where episodes are short; for tests."""

@@ -1,0 +1,53 @@
+"""Minutes of stages add up, of those that failed too, and only of those that were computed."""
+
+import pytest
+
+from hyperpolicy.recipes import minutes
+
+
+def test_a_stage_that_failed_and_went_on_took_both_times(tmp_path):
+    path = tmp_path / "minutes.json"
+    with pytest.raises(KeyboardInterrupt), minutes.timed(path, "experts"):
+        raise KeyboardInterrupt
+    first = minutes.read(path)["experts"]
+    with minutes.timed(path, "experts"):
+        pass
+    assert minutes.read(path)["experts"] > first > 0.0
+
+
+def test_a_kill_hides_little(tmp_path, monkeypatch):
+    path = tmp_path / "minutes.json"
+    monkeypatch.setattr(minutes, "EVERY_S", 0.01)
+    with minutes.timed(path, "experts"):
+        seen = [_changed(path, None)]
+        seen.append(_changed(path, seen[0]))
+    assert seen[0] < seen[1] <= minutes.read(path)["experts"]
+
+
+def _changed(path, last):
+    while (now := minutes.read(path).get("experts")) == last:
+        pass
+    return now
+
+
+def test_reading_a_result_takes_no_time(tmp_path):
+    path, result = tmp_path / "minutes.json", tmp_path / "zoo"
+    result.touch()
+    with minutes.timed(path, "experts", result):
+        pass
+    assert minutes.read(path) == {}
+    result.unlink()
+    with minutes.timed(path, "experts", result):
+        result.touch()
+    assert list(minutes.read(path)) == ["experts"]
+
+
+def test_parts_behind_a_colon_are_one_line(tmp_path):
+    path = tmp_path / "minutes.json"
+    for stage in ("base", "cells, seen tasks: HypFormer", "cells, seen tasks: HypLatent"):
+        with minutes.timed(path, stage):
+            pass
+    table = minutes.table(path)
+    assert table.count("cells, seen tasks") == 1 and "HypFormer" not in table
+    assert len(table.splitlines()) == 2 + 3 and "| **all**" in table
+    assert len(minutes.table(tmp_path / "none.json").splitlines()) == 2 + 1
