@@ -19,7 +19,8 @@ from hyperpolicy.envs import family
 from hyperpolicy.evaluate import Score, score, tables
 from hyperpolicy.evaluate.tables import number
 from hyperpolicy.generate import align, interpolate
-from hyperpolicy.zoo import Zoo, library_versions
+from hyperpolicy.provenance import library_versions
+from hyperpolicy.zoo import Zoo
 
 WAYS = {
     "as trained": lambda zoo: zoo,
