@@ -69,6 +69,7 @@ def test_trained_zoo_is_whole(trained):
         "distill --steps 100 --batch 4",
     ],
 )
+@pytest.mark.slow
 def test_fit_then_generate(trained, tmp_path, kind, capsys):
     out = tmp_path / "generator"
     fit = f"fit {trained / 'zoo'} --split sixteenth --out {out} {kind}"

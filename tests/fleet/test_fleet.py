@@ -231,6 +231,7 @@ def test_rings_give_each_learner_its_own_rows():
     np.testing.assert_array_equal(own[1, :, 0], [1, 1, 4, 4, 7, 7, 10, 10])
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_from_given_actors(zoo):
     """The fleet runs `td_sac` for its configuration: an actor at rest stays as it was."""
     whole, _ = zoo
@@ -267,6 +268,7 @@ def test_nan_stops_one_expert_only(zoo):
     np.testing.assert_array_equal(poisoned.finals.weights, healthy.finals.weights[:2])
 
 
+@pytest.mark.slow
 def test_shared_start_is_one_network():
     from hyperpolicy.fleet.train import fresh_start
 
@@ -276,6 +278,7 @@ def test_shared_start_is_one_network():
     assert gap(shared) == 0 and gap(own) > 0
 
 
+@pytest.mark.slow
 def test_given_policies_are_the_start(zoo):
     """With actor rate zero the experts stay where they were put."""
     start = zoo[0].finals
@@ -286,6 +289,7 @@ def test_given_policies_are_the_start(zoo):
         fleet.train(SacConfig(width=16), CHEETAH, CONTEXTS, SHORT, start=start)
 
 
+@pytest.mark.slow
 def test_base_folds_into_identical_actions(tmp_path):
     pools = [CONTEXTS, CONTEXTS[:2]]
     bases = fleet.train_bases(CFG, CHEETAH, pools, SHORT, out=tmp_path / "b")

@@ -124,6 +124,7 @@ def test_a_base_that_is_not_finite_is_refused(monkeypatch):
         fleet.train_base(broken, CRITIC, ANT, POOL, SHORT)
 
 
+@pytest.mark.slow
 def test_critics_come_to_know_what_a_policy_is_worth():
     """The judged critics of a policy that stands still tell a short discount's return, the fresh
     ones do not."""
@@ -173,6 +174,7 @@ def specialize(start, out=None, cfg=CFG, contexts=POOL, seed=3):
     return fleet.train_on_policy(cfg, CRITIC, ANT, contexts, OWN, start, seed, out)
 
 
+@pytest.mark.slow
 def test_experts_go_on_from_a_base(whole, tmp_path):
     start = fleet.fold(whole, ANT, POOL)
     resting = replace(CFG, warmup_rounds=4)

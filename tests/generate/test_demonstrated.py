@@ -105,6 +105,7 @@ def test_hyplatent_writes_what_a_demonstration_shows(hyplatents, zoo):
     assert (weights[0] != weights[1]).any() and [g.provenance["seed"] for g in hyplatents] == [0, 3]
 
 
+@pytest.mark.slow
 def test_hypformer_goes_on_from_hyplatents(hyplatents, lesson, zoo):
     made = demonstrated.fit_hypformer(FORMER, hyplatents, lesson)
     for generator in made:
@@ -112,6 +113,7 @@ def test_hypformer_goes_on_from_hyplatents(hyplatents, lesson, zoo):
     assert made[1].provenance["seed"] == 3
 
 
+@pytest.mark.slow
 def test_make_an_agent_writes_what_a_demonstration_shows(lesson, zoo):
     (generator,) = demonstrated.fit(DIFFUSION, lesson)
     assert_tasks_are_told(generator, zoo)
@@ -127,6 +129,7 @@ def test_a_policy_is_distilled_that_reads_demonstrations(lesson, zoo):
     assert np.abs(acted - wanted).mean() < 0.3 * np.abs(swapped - wanted).mean()
 
 
+@pytest.mark.slow
 def test_only_the_opening_may_be_told(lesson, zoo):
     reader = demonstrated.fit_reader(lesson.reader.embedding, "opening", lesson.demonstrations)
     assert reader.size == 8 and lesson.reader.size == 16
@@ -156,6 +159,7 @@ def test_each_policy_depends_on_its_own_demonstration(hyplatents):
     np.testing.assert_array_equal(np.delete(one, 2, axis=0), np.delete(two, 2, axis=0))
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_generators_write_the_same(hyplatents, lesson, tmp_path):
     (former,) = demonstrated.fit_hypformer(replace(FORMER, steps=3), hyplatents[:1], lesson)
     (agent,) = demonstrated.fit(replace(DIFFUSION, steps=3), lesson)
@@ -168,6 +172,7 @@ def test_saved_and_loaded_generators_write_the_same(hyplatents, lesson, tmp_path
         assert again.takes_demonstrations
 
 
+@pytest.mark.slow
 def test_killed_fits_are_found_again(lesson, tmp_path):
     out = tmp_path / "fit"
     (first,) = demonstrated.fit(replace(GAN, steps=3), lesson, out=out)

@@ -166,6 +166,7 @@ def test_the_base_rests(both, base):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_seeds_alone(both, data, base):
     alone = hypformer.train(CFG, make_run(SEEDS[1:]), data, pick(base, slice(1, 2)))[0]
     keys = jax.random.split(jax.random.key(0), len(data.conditions))
@@ -174,6 +175,7 @@ def test_seeds_together_equal_seeds_alone(both, data, base):
     assert np.abs(wanted[0] - wanted[1]).max() > 0.03
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal(both, data, base, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
     log, calls = loop._log, []

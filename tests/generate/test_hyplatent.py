@@ -238,6 +238,7 @@ def test_a_seed_that_dies_is_named_and_the_others_go_on(three, zoo, monkeypatch)
         hyplatent.fit(CFG, zoo, 5)
 
 
+@pytest.mark.slow
 def test_works_on_autoencoder_latents(zoo, tmp_path):
     small = AutoencoderConfig(dim=4, steps=10)
     cfg = HypLatentConfig(**{**vars(CFG), "encoder": small, "behavior": 0.0, "steps": 5})

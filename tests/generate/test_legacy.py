@@ -89,6 +89,7 @@ def test_order_of_samples_goes_with_them(over_batch, inputs):
     )
 
 
+@pytest.mark.slow
 def test_trains_with_dropout_through_forward(net, inputs):
     """One batch, many steps; both attentions learn it, each its own way."""
     batch, tx = Batch(*inputs, jnp.ones((B, Z))), hypformer.optimizer(CFG)

@@ -208,6 +208,7 @@ def test_neighbors_are_bit_identical(pair):
     assert not np.array_equal(before[2], after[2])
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_seeds_alone(clusters):
     both = make_an_agent.train(CFG, run_of((4, 7), 40), clusters, encoders_of(clusters, 2))
     four, seven = (written(both[n], [-1.0, 0.2, 1.0]) for n in (0, 1))
@@ -217,6 +218,7 @@ def test_seeds_together_equal_seeds_alone(clusters):
         np.testing.assert_allclose(written(alone[0], [-1.0, 0.2, 1.0]), together, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal(clusters, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
     monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)

@@ -86,6 +86,7 @@ OTHERS = ("random", "interpolated", "nearest", "generated")
 @pytest.mark.parametrize(
     "kind", ["fitted", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
 )
+@pytest.mark.slow
 def test_every_start_trains(zoo, kind):
     config = replace(SHORT, critics=kind)
     tuned = quietly(config, interpolate.linear(zoo), [[0.7]], zoo)
@@ -93,6 +94,7 @@ def test_every_start_trains(zoo, kind):
     assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "warm-up"])
 def test_learners_leave_out_what_their_critics_do(zoo, kind):
     shifted = replace(zoo, provenance=zoo.provenance | {"sac": {"usual_reward": 1.0}})
@@ -105,6 +107,7 @@ def test_learners_leave_out_what_their_critics_do(zoo, kind):
         fleet.train(SacConfig(width=8), ANT, zoo.contexts, TINY, start)
 
 
+@pytest.mark.slow
 def test_ppo_tunes_within_its_budget(zoo, tmp_path):
     config = replace(SHORT, learner="ppo", steps=1_800, ppo=PpoConfig(warmup_rounds=1))
     start = interpolate.linear(zoo)
@@ -159,6 +162,7 @@ def test_counts_are_at_least_one(name):
         TuneConfig(**{name: 0})
 
 
+@pytest.mark.slow
 def test_a_run_with_other_critics_is_another_run(zoo, tmp_path):
     """Its result must not be read back under the wrong name."""
     generator, out = interpolate.linear(zoo), tmp_path / "run"

@@ -174,6 +174,7 @@ def test_plain_rows_write_what_they_say(b):
     np.testing.assert_allclose(decoded.generate(demos).weights, own, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_encoders_are_fitted_once(b, monkeypatch):
     first = amt_hyp_rows.decoded(b.preset.autoencoder, b)
     spent = minutes.read(b.minutes)
@@ -186,6 +187,7 @@ def test_encoders_are_fitted_once(b, monkeypatch):
     assert (one != other).any() and minutes.read(b.minutes) == spent
 
 
+@pytest.mark.slow
 def test_audits_are_kept(b, monkeypatch):
     found = amt_hyp_tables.audits(b, ["HypLatent"])["HypLatent"]
     assert len(found.groups["generated"].weights) == 8 * 3  # all there are, of ten
@@ -245,6 +247,7 @@ def test_the_embedding_is_fitted_once(b, monkeypatch):
     np.testing.assert_array_equal(again.maps.bilinear, first.maps.bilinear)
 
 
+@pytest.mark.slow
 def test_released_attention_looks_at_the_batch(b):
     """A policy changes with its neighbors in a batch of three, alone it does not."""
     (generator, _) = b.hypformers(amt_hyp_rows.attend_over_batch)

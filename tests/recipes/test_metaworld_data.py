@@ -32,6 +32,7 @@ def made(tmp_path_factory):
     crews.dismiss()
 
 
+@pytest.mark.slow
 def test_every_stage_leaves_what_the_next_one_needs(made):
     data, _ = made
     seen = Easy().grid("amt-hyp").split("seen").train

@@ -38,6 +38,7 @@ def shipped(tmp_path_factory):
     return out / "zoos"
 
 
+@pytest.mark.slow
 def test_slices_are_whole_zoos(shipped):
     for path in sorted(shipped.iterdir()):
         assert Zoo.verify(path) == []
@@ -46,6 +47,7 @@ def test_slices_are_whole_zoos(shipped):
     assert zoos.ship(shipped.parent / "runs", shipped) == []
 
 
+@pytest.mark.slow
 def test_a_base_sees_training_speeds_only(shipped):
     base = table.Base.load(shipped / "specialized-full" / "base.safetensors")
     assert len(base.contexts) == 35
@@ -53,6 +55,7 @@ def test_a_base_sees_training_speeds_only(shipped):
         assert not np.isclose(base.contexts, speed).any()
 
 
+@pytest.mark.slow
 def test_missing_zoos_are_trained_and_others_left_alone(shipped, tmp_path, monkeypatch):
     trained = []
 
@@ -267,6 +270,7 @@ def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
     assert "Not computed yet" in genhyper_table_1.markdown(config, {}, [cell])
 
 
+@pytest.mark.slow
 def test_table_1_audits_its_generators(shipped, tmp_path):
     config = genhyper_table_1.Table1Config(
         zoos=tmp_path / "zoos",
