@@ -54,7 +54,7 @@ def _symmetry(turn: Signed, spin: Signed, legs: Signed, scale: float, shift: flo
     return Symmetry(obs, first @ legs @ last, scale, shift)
 
 
-NONE = Symmetry(Signed.identity(27), Signed.identity(8))
+IDENTITY = Symmetry(Signed.identity(27), Signed.identity(8))
 QUARTER_TURN = _symmetry(
     Signed((1, 0, 2), (-1, 1, 1)),
     Signed((1, 0, 2), (-1, 1, 1)),
@@ -74,7 +74,7 @@ REFLECTION = _symmetry(
 
 
 def _square() -> tuple[Symmetry, ...]:
-    turns = [NONE]
+    turns = [IDENTITY]
     for _ in range(3):
         turns.append(QUARTER_TURN @ turns[-1])
     return (*turns, *(turn @ REFLECTION for turn in turns))

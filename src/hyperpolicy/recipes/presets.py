@@ -74,7 +74,7 @@ SHORTER = {
     "cheetah-vel": CHEETAH_PPO,
     "ant-dir": replace(ANT_DIR, base_schedule=replace(ANT_BASE, num_rounds=360)),
 }
-"""For tables that need many zoos: those of all their splits but `full`. Ten minutes each."""
+"""For tables that need many zoos: those of all their splits but `full`."""
 TINY = Schedule(
     num_updates=8,
     num_envs=1,
