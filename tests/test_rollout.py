@@ -7,6 +7,7 @@ import pytest
 from hyperpolicy import rollout
 from hyperpolicy.envs.ant_dir import AntDir
 from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.envs.worlds import MujocoWorlds
 from hyperpolicy.errors import BadContext, BadSetting, BadShape
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
@@ -148,9 +149,10 @@ class Counting(CheetahVel):
 
     horizon_steps = 5
     most_worlds = 4
+    enough = 0.0
 
     def success(self, outcome):
-        return np.asarray(outcome)[..., 0] > 0
+        return np.asarray(outcome)[..., 0] > self.enough
 
 
 def test_results_say_when_success_came_and_whether_it_stayed():
@@ -170,6 +172,39 @@ def test_episodes_may_end_at_their_first_success():
     np.testing.assert_array_equal(brief.success, whole.success)
     np.testing.assert_array_equal(brief.success_steps, whole.success_steps)
     assert np.isnan(brief.returns).all()
+
+
+def test_a_relay_gives_what_worlds_of_their_own_give():
+    """Twelve episodes on four worlds; the third policy's break, twice each."""
+    fam, contexts = Counting(), np.array([[1.0], [2.0], [0.5]])
+    weights = make_policies(3).weights.copy()
+    weights[2] = np.nan
+    policies = Policies(weights, make_policies(3).spec)
+    many = Counting()
+    many.most_worlds, many.enough, fam.enough = None, 0.7, 0.7
+    whole = rollout.results(policies, many, contexts, episodes=4, until_success=True)
+    found = rollout.results(policies, fam, contexts, episodes=4, until_success=True)
+    assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
+    for name in ("success", "last_success", "success_steps"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert np.isnan(found.returns).all()
+
+
+def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
+    """As when a worker process dies: what it played is lost, and no policy is the worse for it."""
+    fam, policies, whole, breaks = Counting(), make_policies(1), MujocoWorlds.step, iter([True])
+    jobs = np.zeros(6, int), np.full((6, 1), 1.0), np.arange(6)
+    expected = rollout.relay(policies, fam, *jobs)
+
+    def step(self, action):
+        found = whole(self, action)
+        broken = np.full(len(self), next(breaks, False))
+        return found._replace(broken=broken, truncated=found.truncated | broken)
+
+    monkeypatch.setattr(MujocoWorlds, "step", step)
+    for a, b in zip(rollout.relay(policies, fam, *jobs), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert expected[0].any() and next(breaks, None) is None
 
 
 def test_policies_take_turns_where_worlds_are_few():

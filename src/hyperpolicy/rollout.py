@@ -4,6 +4,7 @@ Episodes are paired: episode j starts from the same random state for every polic
 context, so that two policies differ by what they do, never by their luck.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ from hyperpolicy.replay import pack
 
 Actor = Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]
 """Observations of n policies in e worlds each, and the step's number → actions in [−1, 1]."""
+
+
+IDLE = 8
+"""Worlds that wait together for their next episodes in a `relay`."""
 
 
 class Moment(NamedTuple):
@@ -146,7 +151,8 @@ def results(
 ) -> Results:
     """As `returns`, with success. Policies of a family that bounds its worlds take turns.
 
-    With `until_success` an episode is over at its first success, and returns are NaN.
+    With `until_success` an episode is over at its first success, and returns are NaN; policies of
+    a family that bounds its worlds then take turns episode by episode, see `relay`.
 
     Raises:
         BadContext, BadShape, BadSetting: as `returns`.
@@ -155,6 +161,13 @@ def results(
     turn = len(contexts)
     if isinstance(actor, Policies):
         _fitting(actor, family, len(contexts))
+        if family.most_worlds and until_success:
+            jobs = np.repeat(np.arange(len(contexts)), episodes)
+            seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
+            success, steps = relay(actor, family, jobs, contexts[jobs], seeds)
+            none = np.full(len(jobs), np.nan)
+            found = (none, success, success, steps)
+            return Results(*(x.reshape(-1, episodes) for x in found))
         if family.most_worlds:
             turn = max(1, family.most_worlds // episodes)
     parts = []
@@ -189,6 +202,46 @@ def tally(
     if until_success:
         total, last = np.full(n, np.nan), succeeded
     return Results(*(x.reshape(-1, episodes) for x in (total, succeeded, last, first)))
+
+
+def relay(
+    policies: Policies,
+    family: Family,
+    who: Int[np.ndarray, " j"],
+    contexts: Float[np.ndarray, "j c"],
+    seeds: Int[np.ndarray, " j"],
+) -> tuple[Bool[np.ndarray, " j"], Int[np.ndarray, " j"]]:
+    """j episodes until their first success, `family.most_worlds` at a time: as soon as some are
+    over, their worlds begin the next ones. Episode j is policy `who[j]`'s in `contexts[j]`, from
+    the world's seed `seeds[j]`; one whose simulation broke is played once more.
+
+    Which succeeded, and the steps before; the horizon where there is no success.
+    """
+    assert family.most_worlds is not None
+    success, steps = np.zeros(len(who), bool), np.full(len(who), family.horizon_steps)
+    waiting, again = deque(range(len(who))), set()
+    job = np.array([waiting.popleft() for _ in range(min(len(who), family.most_worlds))], int)
+    worlds = family.worlds(contexts[job], seeds[job])
+    obs, actor = worlds.reset(), policies[who[job]]
+    busy, t = np.ones(len(job), bool), np.zeros(len(job), int)
+    while busy.any():
+        step = worlds.step(actor.act(obs))
+        obs = step.obs
+        now = family.success(step.outcome) & busy & ~step.broken
+        success[job[now]], steps[job[now]] = True, t[now]
+        for broke in job[busy & step.broken]:
+            if broke not in again:
+                again.add(broke)
+                waiting.append(broke)
+        busy &= ~(now | step.terminated | step.truncated)
+        worlds.rest(np.flatnonzero(~busy))
+        t += 1
+        idle = np.flatnonzero(~busy)[: len(waiting)]
+        if len(idle) >= min(IDLE, len(waiting), len(job)) > 0:
+            job[idle] = [waiting.popleft() for _ in idle]
+            obs = worlds.recast(idle, contexts[job[idle]], seeds[job[idle]])
+            busy[idle], t[idle], actor = True, 0, policies[who[job]]
+    return success, steps
 
 
 def trace(

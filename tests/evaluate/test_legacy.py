@@ -48,3 +48,17 @@ def test_both_configurations_are_played_whatever_the_number_of_policies(monkeypa
         np.testing.assert_allclose(a, b)
     assert whole.returns.shape == (3, 2) and (whole.returns[:, 0] != whole.returns[:, 1]).all()
     crews.dismiss()
+
+
+def test_episodes_that_end_at_success_give_the_same_successes_and_lengths(monkeypatch):
+    """Success is called a reward above the median here, so that some policies have it."""
+    monkeypatch.setattr(legacy.MetaWorld, "horizon_steps", 8)
+    spec = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
+    policies = Policies(np.random.default_rng(0).normal(size=(4, spec.size)), spec)
+    median = np.median(legacy.play(policies, "window-open").returns) / 8
+    monkeypatch.setattr(legacy.MetaWorld, "success", lambda self, x: np.asarray(x)[..., 0] > median)
+    whole, short = (legacy.play(policies, "window-open", until) for until in (False, True))
+    assert 0 < whole.success.sum() < 8
+    np.testing.assert_array_equal(short.success, whole.success)
+    np.testing.assert_array_equal(short.success_steps, whole.success_steps)
+    crews.dismiss()

@@ -66,11 +66,9 @@ class Worlds(ABC):
             BadShape: not one seed a world.
         """
         self.family = family
-        self.contexts = family.context.check(contexts)
+        self.contexts = np.array(family.context.check(contexts))
         n = len(self.contexts)
-        self.seeds = np.asarray(
-            seed if np.ndim(seed) else np.arange(n) + 1_000_003 * seed, np.int64
-        )
+        self.seeds = np.array(seed if np.ndim(seed) else np.arange(n) + 1_000_003 * seed, np.int64)
         if self.seeds.shape != (n,):
             raise BadShape(f"{self.seeds.shape} seeds for {n} worlds; give one number or [n]")
         self.num_threads = min(num_threads or num_cores(), n)
@@ -112,6 +110,23 @@ class Worlds(ABC):
         """Say that nobody looks at these worlds until their next episode: a simulator may let them
         stand still. Snapshots do not know of it."""
         self.resting[ids] = True
+
+    def recast(
+        self,
+        ids: Int[np.ndarray, " k"],
+        contexts: Float[np.ndarray, "k c"],
+        seeds: Int[np.ndarray, " k"],
+    ) -> Float[np.ndarray, "n o"]:
+        """Put worlds `ids` on other contexts and seeds, as if they were made with them, and begin
+        their first episodes; the observations of all worlds.
+
+        Raises:
+            BadContext: as on construction.
+        """
+        self.contexts[ids] = self.family.context.check(contexts)
+        self.seeds[ids], self.episode[ids] = seeds, -1
+        self._begin(ids)
+        return self.obs.copy()
 
     def _begin(self, ids: Int[np.ndarray, " k"]) -> None:
         self.episode[ids] += 1

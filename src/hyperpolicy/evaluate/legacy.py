@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.rollout import Results, tally
+from hyperpolicy.rollout import Results, relay, tally
 
 SEEDS = (720, 920)
 """Of the environments; each freezes one configuration."""
@@ -43,24 +43,34 @@ class Legacy(NamedTuple):
         return float(self.length[::-1][:k].mean())
 
 
-def evaluate(policies: Policies, task: str) -> Legacy:
-    """The protocol for p policies written for one task.
+def evaluate(policies: Policies, task: str, until_success: bool = False) -> Legacy:
+    """The protocol for p policies written for one task; with `until_success` an episode is over at
+    its first success, which changes neither successes nor lengths, and rewards are NaN.
 
     Raises:
         UnknownTask, MissingExtra, BadShape: as the family's worlds.
     """
-    return read(play(policies, task))
+    return read(play(policies, task, until_success))
 
 
-def play(policies: Policies, task: str) -> Results:
-    """p policies, one episode in each of the two configurations."""
+def play(policies: Policies, task: str, until_success: bool = False) -> Results:
+    """p policies, one episode in each of the two configurations; `until_success` as in
+    `evaluate`."""
     family = MetaWorld(frozen=True)
+    who = np.repeat(np.arange(len(policies)), len(SEEDS))
+    contexts, seeds = (
+        np.repeat(family.contexts([task]), len(who), axis=0),
+        np.tile(SEEDS, len(policies)),
+    )
+    if until_success:
+        success, steps = relay(policies, family, who, contexts, seeds)
+        none = np.full(len(who), np.nan)
+        return Results(*(x.reshape(-1, len(SEEDS)) for x in (none, success, success, steps)))
     turn, parts = family.most_worlds // len(SEEDS), []
     for start in range(0, len(policies), turn):
-        some = policies[start : start + turn]
-        contexts = np.repeat(family.contexts([task]), len(some) * len(SEEDS), axis=0)
-        worlds = family.worlds(contexts, np.tile(SEEDS, len(some)))
-        parts.append(tally(some, worlds, len(SEEDS)))
+        rows = slice(start * len(SEEDS), (start + turn) * len(SEEDS))
+        worlds = family.worlds(contexts[rows], seeds[rows])
+        parts.append(tally(policies[start : start + turn], worlds, len(SEEDS)))
     return Results(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -5,7 +5,7 @@ layers of their own and come last, μ first.
 """
 
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -159,15 +159,20 @@ class Policies:
         """
         obs = self._check(obs)
         if obs.ndim == 2:
-            return np.asarray(_act_fleet(self.spec)(self.weights, obs[:, None]))[:, 0]
-        return np.asarray(_act_fleet(self.spec)(self.weights, obs))
+            return np.asarray(_act_fleet(self.spec)(self._held, obs[:, None]))[:, 0]
+        return np.asarray(_act_fleet(self.spec)(self._held, obs))
+
+    @cached_property
+    def _held(self) -> Float[Array, "n p"]:
+        """The weights where JAX computes: an episode asks for actions hundreds of times."""
+        return jnp.asarray(self.weights)
 
     def sample(self, obs: Float[np.ndarray, "n *e o"], seed: int) -> Float[np.ndarray, "n *e a"]:
         """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs
         noise = jax.random.normal(jax.random.key(seed), (*wide.shape[:2], self.spec.action))
-        actions = np.asarray(_sample_fleet(self.spec)(self.weights, wide, noise))
+        actions = np.asarray(_sample_fleet(self.spec)(self._held, wide, noise))
         return actions[:, 0] if obs.ndim == 2 else actions
 
     def _check(self, obs) -> np.ndarray:

@@ -116,10 +116,32 @@ def test_a_death_in_a_reset_loses_nothing():
         assert_same(made.step(action)[:6], whole.step(action)[:6])
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_worlds_put_on_other_tasks_are_as_new_and_the_others_go_on(dies):
+    """Also where a worker dies while it is told so: the others' episodes are played again."""
+    four = FAMILY.contexts(FOUR)
+    made, whole = FAMILY.worlds(four, seed=2, num_threads=2), FAMILY.worlds(four, seed=2)
+    other, seeds = four[[3, 1]], np.array([7, 8])
+    new = FAMILY.worlds(other, seed=seeds, num_threads=1)
+    made.reset(), whole.reset()
+    for action in ACTIONS[:3]:
+        made.step(action), whole.step(action)
+    if dies:
+        os.kill(made._crews[0]._process.pid, signal.SIGKILL)
+    obs = made.recast(np.array([0, 1]), other, seeds)
+    np.testing.assert_array_equal(obs[:2], new.reset())
+    np.testing.assert_array_equal(obs[2:], whole.obs[2:])
+    step = made.step(ACTIONS[3])
+    np.testing.assert_array_equal(step.obs[:2], new.step(ACTIONS[3][:2]).obs)
+    np.testing.assert_array_equal(step.obs[2:], whole.step(ACTIONS[3]).obs[2:])
+    np.testing.assert_array_equal(made.contexts, four[[3, 1, 2, 3]])
+    np.testing.assert_array_equal(whole.contexts, four)
+
+
 def test_a_worker_that_keeps_dying_is_given_up(monkeypatch):
     monkeypatch.setattr(crews, "MODULE", "hyperpolicy.no_such_worker")
     worker = crews.Worker()
-    worker.open({"rows": [0]})
+    worker.open({"tasks": {"0": "window-open"}})
     with pytest.raises(WorkerDied, match=r"died 3 times: .*no_such_worker"):
         worker.wait()
     worker.stop()

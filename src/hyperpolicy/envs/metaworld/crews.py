@@ -27,6 +27,10 @@ class Local:
         self.crew = Crew()
         self.crew.open(**opening)
 
+    def hold(self, tasks: dict[str, str]) -> None:
+        """Put rows on other tasks."""
+        self.crew.hold(tasks)
+
     def tell(self, command: str) -> None:
         self.crew.do(command)
 
@@ -59,6 +63,11 @@ class Worker:
         self.opening, self.deaths = opening, 0
         self.tell({"open": opening})
 
+    def hold(self, tasks: dict[str, str]) -> None:
+        """Put rows on other tasks; `wait` for it."""
+        self.opening["tasks"] |= tasks
+        self.tell({"hold": {"tasks": tasks}})
+
     def tell(self, command) -> None:
         """Give a command, to be waited for."""
         assert self._process.stdin is not None
@@ -86,7 +95,7 @@ class Worker:
             self._start()
             self.tell({"open": self.opening})
             if self._answered():
-                return list(self.opening["rows"])
+                return [int(row) for row in self.opening["tasks"]]
         raise WorkerDied(f"a process that steps Meta-World died {self.deaths} times: {last}")
 
     def _answered(self) -> bool:

@@ -3,9 +3,10 @@
 It is told what to do by lines of JSON on its standard input, answers each with a line, and ends
 when that input does, so with its parent. Simulations it has made are kept for the next worlds.
 
-    {"open": {"path", "n", "rows", "tasks", "reward_version", "frozen"}}    hold these worlds
-    "step"      one step of the marked ones
-    "reset"     the marked ones begin their episodes
+    {"open": {"path", "n", "tasks", "reward_version", "frozen"}}    hold these worlds, row → task
+    {"hold": {"tasks"}}     put some of them on other tasks
+    "step"                  one step of the marked ones
+    "reset"                 the marked ones begin their episodes
 """
 
 import json
@@ -29,6 +30,8 @@ class Crew:
         self.idle: dict[tuple, list[Arm]] = defaultdict(list)
         self.arms: dict[int, tuple[tuple, Arm]] = {}
         self.block: Block
+        self.kind: tuple
+        """Of all arms, beside the task: the reward's version, and whether they are frozen."""
 
     def do(self, command) -> None:
         """Do what a command says."""
@@ -36,18 +39,31 @@ class Crew:
             self.step()
         elif command == "reset":
             self.reset()
+        elif "hold" in command:
+            self.hold(**command["hold"])
         else:
             self.open(**command["open"])
 
-    def open(self, path: str, n: int, rows, tasks, reward_version: str, frozen: bool) -> None:
-        """Hold `rows` of the block in `path`, on `tasks`."""
-        for key, arm in self.arms.values():
+    def open(self, path: str, n: int, tasks, reward_version: str, frozen: bool) -> None:
+        """Hold the rows of the block in `path` that `tasks` names, and no others."""
+        self._let_go(list(self.arms))
+        self.block, self.kind = attach(path, n), (reward_version, frozen)
+        self.hold(tasks)
+
+    def hold(self, tasks: dict[str, str]) -> None:
+        """Put rows on other tasks."""
+        self._let_go([int(row) for row in tasks if int(row) in self.arms])
+        for row, task in tasks.items():
+            key = (task, *self.kind)
+            self.arms[int(row)] = key, self.idle[key].pop() if self.idle[key] else Arm(*key)
+        # one task's arms follow one another, so that its code stays warm
+        self.arms = dict(sorted(self.arms.items(), key=lambda item: (item[1][0], item[0])))
+
+    def _let_go(self, rows: list[int]) -> None:
+        """Keep the arms of some rows for others."""
+        for row in rows:
+            key, arm = self.arms.pop(row)
             self.idle[key].append(arm)
-        self.arms = {}
-        self.block = attach(path, n)
-        for task, row in sorted(zip(tasks, rows, strict=True)):  # one task's code stays warm
-            key = (task, reward_version, frozen)
-            self.arms[row] = key, self.idle[key].pop() if self.idle[key] else Arm(*key)
 
     def reset(self) -> None:
         """Begin the marked worlds' episodes."""

@@ -52,11 +52,22 @@ class ArmWorlds(Worlds):
         return {
             "path": self._memory.path,
             "n": len(self),
-            "rows": rows,
-            "tasks": [TASKS[int(self.contexts[row, 0])] for row in rows],
+            "tasks": _tasks(rows, self.contexts[rows]),
             "reward_version": self.family.reward_version,
             "frozen": self.family.frozen,
         }
+
+    def recast(self, ids, contexts, seeds):
+        tasks = _tasks(ids.tolist(), self.family.context.check(contexts))
+        self._block.seed[ids] = seeds
+        for i, crew in enumerate(self._crews):
+            crew.hold(
+                {row: task for row, task in tasks.items() if int(row) % len(self._crews) == i}
+            )
+        lost = [row for crew in self._crews for row in crew.wait()]
+        if lost:
+            self._replay(np.setdiff1d(lost, ids))
+        return super().recast(ids, contexts, seeds)
 
     def _tell(self, command: str, rows) -> list[int]:
         """All crews at work at once on `rows`; the rows of crews that died."""
@@ -111,6 +122,11 @@ class ArmWorlds(Worlds):
         _, arm = crew.crew.arms[i]
         mujoco.mj_forward(arm.model, arm.data)  # a step computes positions only
         return arm.model, arm.data
+
+
+def _tasks(rows: Sequence[int], contexts) -> dict[str, str]:
+    """row → task; JSON wants keys of text."""
+    return {str(row): TASKS[int(c[0])] for row, c in zip(rows, contexts, strict=True)}
 
 
 def check_package() -> None:
