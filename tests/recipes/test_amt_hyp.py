@@ -50,6 +50,7 @@ TINY = amt_hyp.Preset(
         steps=5,
     ),
     hypformer=HypFormerConfig(width=8, heads=4, ff=8, tokens=2, batch=8, steps=5),
+    counted=HypFormerConfig(width=8, heads=4, ff=8, batch=8, steps=5),
     make_an_agent=MakeAnAgentConfig(
         encoder=PcaConfig(components=4),
         net=FilmMlpConfig(width=8, blocks=1, embedding=4),
@@ -154,6 +155,9 @@ def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
 def test_figures_are_drawn(b):
     found = amt_hyp_figures.tokens(b, counts=(1, 2), progress=[].append)
     assert {len(x) for x in found.fitted.values()} == {2} == {len(x) for x in found.given.values()}
+    one, two = (b.out / f"fits/hypformer-tokens-{count}/seed-0" for count in (1, 2))
+    assert [generators.load(x).model.writer.tokens for x in (one, two)] == [1, 2]
+    assert not (one.parent / "seed-1").exists()  # the first seed only
     path = amt_hyp_figures.draw_tokens(found, b.out / "tokens.png", (1, 2))
     panels = amt_hyp_figures.latents(b)
     assert set(panels) == set(amt_hyp_figures.SHOWN)

@@ -12,7 +12,7 @@ twice; so is each fit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +59,16 @@ class Preset:
     hyplatent: HypLatentConfig = field(
         default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=64))
     )
-    hypformer: HypFormerConfig = field(default_factory=HypFormerConfig)
+    hypformer: HypFormerConfig = field(
+        default_factory=lambda: HypFormerConfig(dropout=0.0, layer_dropout=0.0, steps=4_000)
+    )
+    """Dropout at this size keeps it from writing policies that work (docs/amt-hyp.md)."""
+    counted: HypFormerConfig = field(
+        default_factory=lambda: HypFormerConfig(
+            heads=8, dropout=0.0, layer_dropout=0.0, batch=16, steps=1_000
+        )
+    )
+    """Of the curve over numbers of tokens, up to 512, which takes a fit for each."""
     make_an_agent: MakeAnAgentConfig = field(
         default_factory=lambda: MakeAnAgentConfig(encoder=PcaConfig(components=64))
     )
@@ -79,6 +88,7 @@ class Preset:
 SMALL = Preset()
 """Sizes for two cores."""
 _AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
+_HYPFORMER = HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000)
 PAPER = Preset(
     data=metaworld_presets.PAPER,
     embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
@@ -90,7 +100,8 @@ PAPER = Preset(
         batch=128,
         steps=150_000,
     ),
-    hypformer=HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000),
+    hypformer=_HYPFORMER,
+    counted=_HYPFORMER,
     make_an_agent=MakeAnAgentConfig(encoder=_AUTOENCODER, net=Unet1dConfig(), steps=40_950),
     autoencoder=_AUTOENCODER,
 )
@@ -144,10 +155,13 @@ class Bench:
         """What a method learns from."""
         return Lesson(self.data.zoo, self.data.train, self.data.rows, self.reader_of(told))
 
-    def fitted(self, name: str, fit: Callable[[Path], Sequence[Generator]]) -> list[Generator]:
-        """A method's generators, from disk where they are there already."""
+    def fitted(
+        self, name: str, fit: Callable[[Path], Sequence[Generator]], fits: int | None = None
+    ) -> list[Generator]:
+        """A method's generators, one a seed or the first `fits` of them, from disk where they are
+        there already."""
         out = self.out / "fits" / name
-        places = [out / f"seed-{seed}" for seed in self.preset.seeds]
+        places = [out / f"seed-{seed}" for seed in self.preset.seeds[:fits]]
         if not all((place / "config.json").exists() for place in places):
             with timed(self.minutes, f"fit, {name}"):
                 fit(out)
@@ -173,17 +187,21 @@ class Bench:
     def hyplatents(self) -> list[Generator]:
         return self.of_config("hyplatent", self.preset.hyplatent)
 
-    def hypformers(
-        self, forward: Callable = hypformer.attend_within, tokens: int | None = None
+    def hypformers(self, forward: Callable = hypformer.attend_within) -> list[Generator]:
+        """HypFormers on those; `forward` may be the released attention."""
+        return self.of_hypformer(f"hypformer-{forward.__name__}", self.preset.hypformer, forward)
+
+    def of_hypformer(
+        self,
+        name: str,
+        config: HypFormerConfig,
+        forward: Callable = hypformer.attend_within,
+        fits: int | None = None,
     ) -> list[Generator]:
-        """HypFormers on those; with the released attention, or another number of tokens."""
-        config = self.preset.hypformer
-        config = config if tokens is None else replace(config, tokens=tokens)
-        name = f"hypformer-{forward.__name__}-{config.tokens}"
-        fit = partial(
-            demonstrated.fit_hypformer, config, self.hyplatents(), self.lesson(), forward=forward
-        )
-        return self.fitted(name, fit)
+        """The HypFormers of a configuration, one a seed or the first `fits` of them."""
+        bases, lesson = self.hyplatents()[:fits], self.lesson()
+        fit = partial(demonstrated.fit_hypformer, config, bases, lesson, forward=forward)
+        return self.fitted(name, fit, fits)
 
 
 def bench(preset: Preset, out: str | Path) -> Bench:
@@ -222,7 +240,7 @@ def cell(
 def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
     contexts = contexts_of(half)
     asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
-    strict, choosing = (_strict(b, makers, contexts, *how, given) for how in asked)
+    strict, choosing = (strictly(b, makers, contexts, *how, given) for how in asked)
     released = {}
     if hasattr(makers[0], "generate"):
         for context in contexts:
@@ -234,7 +252,8 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
 
 
-def _strict(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
+def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
+    """Makers, one a training seed, in `episodes` configurations."""
     family = MetaWorld()
     if not hasattr(makers[0], "generate"):
         return score(makers[0], family, contexts, 10 * episodes, seed=seed, given=given)
