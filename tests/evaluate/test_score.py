@@ -166,6 +166,15 @@ def test_success_rates_and_qualified_policies(tmp_path):
         found.successes.successes  # noqa: B018
 
 
+def test_a_score_of_successes_alone_keeps_no_returns(tmp_path):
+    success = np.array([[[[1.0, 0.0]], [[0.0, 0.0]]]])
+    found = with_success(success, np.full(success.shape, np.nan))
+    assert found.to_json()["returns"] is None
+    again = Score.load(found.save(tmp_path / "score.json"))
+    np.testing.assert_array_equal(again.success, success)
+    assert again.returns.shape == success.shape and np.isnan(again.returns).all()
+
+
 def test_the_best_draws_are_those_with_most_successes_elsewhere():
     here = with_success([[[[1, 1]], [[0, 0]], [[1, 0]]]])
     there = with_success([[[[0, 0]], [[1, 0]], [[1, 0]]]], [[[[9, 9]], [[1, 1]], [[2, 2]]]], seed=1)

@@ -51,6 +51,17 @@ TINY = amt_hyp.Preset(
     ),
     hypformer=HypFormerConfig(width=8, heads=4, ff=8, tokens=2, batch=8, steps=5),
     counted=HypFormerConfig(width=8, heads=4, ff=8, batch=8, steps=5),
+    shipped_embedding=BehaviorEmbeddingConfig(
+        dim=2, opening_hidden=(4,), ending_hidden=4, batch=8, steps=5
+    ),
+    shipped=HypLatentConfig(
+        encoder=PcaConfig(components=2),
+        generator_hidden=(4,),
+        discriminator_hidden=(4,),
+        noise=2,
+        batch=8,
+        steps=5,
+    ),
     make_an_agent=MakeAnAgentConfig(
         encoder=PcaConfig(components=4),
         net=FilmMlpConfig(width=8, blocks=1, embedding=4),
@@ -208,7 +219,7 @@ def test_a_slice_ships_with_demonstrations(b, tmp_path):
     zoo = Zoo.load(path)
     assert zoo.states.shape == (8, 64, 39) and zoo.final.sum() == 8
     first = sorted(zoo.updates[(zoo.expert == 0) & ~zoo.final])
-    assert first == [0, 2, 5, 8, 10, 12, 15, 18, 20]
+    assert first == [0, 7, 13, 20]
     assert not (~zoo.final[zoo.expert == 1]).any()  # nothing of it passed the gate
     demos = Demonstrations.load(path / "demonstrations.safetensors")
     assert len(demos) == 16 * 3 and len(np.unique(demos.contexts, axis=0)) == 16
@@ -233,12 +244,14 @@ def _longer(zoo):
 
 def test_a_compact_generator_ships(b, tmp_path):
     [path] = amt_hyp_shipping.ship_generator(b, tmp_path / "metaworld")
-    small, whole = generators.load(path), b.hyplatents()[0]
+    small, whole = generators.load(path), generators.load(b.out / "fits/hyplatent-shipped/seed-0")
     arrays, _ = files.load_arrays(path / "weights.safetensors")
     assert {x.dtype for x in arrays.values() if x.ndim > 1} == {np.dtype(np.float16)}
     made, wanted = (g.generate(b.data.test, seed=3).weights for g in (small, whole))
     np.testing.assert_allclose(made, wanted, atol=1e-2)
     assert (made != wanted).any() and small.provenance["seed"] == 0
+    measured = b.shipped().generate(b.data.test, seed=3).weights
+    np.testing.assert_array_equal(measured, made)  # the row is of what ships
     assert amt_hyp_shipping.ship_generator(b, path) == []
 
 

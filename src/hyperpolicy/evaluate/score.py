@@ -177,7 +177,9 @@ class Score:
             del record["success"]
         else:
             record["success"] = self.success.astype(int).tolist()
-        return record | {"contexts": listed(self.contexts), "returns": listed(self.returns)}
+        unknown = self.success is not None and np.isnan(self.returns).all()
+        returns = None if unknown else listed(self.returns)
+        return record | {"contexts": listed(self.contexts), "returns": returns}
 
     @classmethod
     def from_json(cls, record: dict) -> "Score":
@@ -187,7 +189,10 @@ class Score:
             BadFile: not such a record.
         """
         try:
-            contexts, returns = (np.array(record[k], float) for k in ("contexts", "returns"))
+            contexts, returns = np.array(record["contexts"], float), record["returns"]
+            if returns is None:  # only successes were looked at
+                returns = np.full(np.shape(record["success"]), np.nan)
+            returns = np.array(returns, float)
             if returns.ndim != 4 or returns.shape[2] != len(contexts):
                 raise ValueError(f"returns {returns.shape} for {len(contexts)} contexts")
             read = {"contexts": contexts, "returns": returns, "tasks": tuple(record["tasks"])}

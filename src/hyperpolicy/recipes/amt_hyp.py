@@ -29,7 +29,7 @@ from hyperpolicy.evaluate.score import DEMONSTRATION, Score, score, score_demons
 from hyperpolicy.generate import demonstrated, hypformer, loop
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.demonstrated import Lesson, Reader
 from hyperpolicy.generate.encoder import Encoder, EncoderConfig
@@ -75,6 +75,13 @@ class Preset:
     distill: DistillConfig = field(default_factory=DistillConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     """Of the row that decodes experts by an autoencoder, beside the one by HypLatent's encoder."""
+    shipped_embedding: BehaviorEmbeddingConfig = field(
+        default_factory=lambda: BehaviorEmbeddingConfig(opening_hidden=(256, 256))
+    )
+    shipped: HypLatentConfig = field(
+        default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=32))
+    )
+    """A HypLatent of its own, small enough for the package, and what it reads with."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Fits of each method."""
     policies: int = 100
@@ -132,28 +139,29 @@ class Bench:
         """Where it is written how long each stage took."""
         return self.out / "minutes.json"
 
-    def reader_of(self, told: demonstrated.Told) -> Reader:
-        """A reader around the one embedding."""
-        return demonstrated.fit_reader(self.embedding, told, self.data.train)
-
     @cached_property
-    def embedding(self):
-        """Kept in `out/embedding.safetensors`."""
-        path, family = self.out / "embedding.safetensors", MetaWorld()
-        if not path.exists():
-            with timed(self.minutes, "embedding"):
-                fitted = demonstrated.fit_embedding(
-                    self.preset.embedding, self.data.train, out=self.out / "fits/embedding"
-                )
-            files.save_tree(path, fitted)
-        sizes = {k: getattr(self.preset.embedding, k) for k in ("dim", "ending_hidden")}
-        hidden = list(self.preset.embedding.opening_hidden)
-        like = Reader.blank({"told": "both", **sizes, "opening_hidden": hidden}, family).embedding
-        return files.load_tree(path, like)[0]
+    def embedding(self) -> Embedding:
+        """That of all methods."""
+        return self.embedding_of("embedding", self.preset.embedding)
 
-    def lesson(self, told: demonstrated.Told = "both") -> Lesson:
-        """What a method learns from."""
-        return Lesson(self.data.zoo, self.data.train, self.data.rows, self.reader_of(told))
+    def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
+        """Kept in `out/NAME.safetensors`."""
+        path = self.out / f"{name}.safetensors"
+        if not path.exists():
+            with timed(self.minutes, name):
+                place = self.out / "fits" / name
+                fitted = demonstrated.fit_embedding(config, self.data.train, out=place)
+            files.save_tree(path, fitted)
+        sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
+        sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
+        return files.load_tree(path, Reader.blank(sizes, MetaWorld()).embedding)[0]
+
+    def lesson(
+        self, told: demonstrated.Told = "both", embedding: Embedding | None = None
+    ) -> Lesson:
+        """What a method learns from; read by the one embedding, if no other is given."""
+        reader = demonstrated.fit_reader(embedding or self.embedding, told, self.data.train)
+        return Lesson(self.data.zoo, self.data.train, self.data.rows, reader)
 
     def fitted(
         self, name: str, fit: Callable[[Path], Sequence[Generator]], fits: int | None = None
@@ -186,6 +194,17 @@ class Bench:
 
     def hyplatents(self) -> list[Generator]:
         return self.of_config("hyplatent", self.preset.hyplatent)
+
+    def shipped(self) -> Generator:
+        """The small one, with the numbers that its compact files keep."""
+        path = self.out / "shipped"
+        if path.exists():
+            return load(path)
+        embedding = self.embedding_of("embedding-shipped", self.preset.shipped_embedding)
+        lesson, seeds = self.lesson(embedding=embedding), self.preset.seeds[:1]
+        fit = partial(demonstrated.fit, self.preset.shipped, lesson, seeds)
+        (whole,) = self.fitted("hyplatent-shipped", fit, fits=1)
+        return load(whole.save(path, compact=True))
 
     def hypformers(self, forward: Callable = hypformer.attend_within) -> list[Generator]:
         """HypFormers on those; `forward` may be the released attention."""

@@ -132,6 +132,7 @@ METHODS: dict[str, Method] = {
     "HypLatent, told the opening only": Method(
         lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening")
     ),
+    "HypLatent, as shipped": Method(lambda b: [b.shipped()]),
     "Make-An-Agent": Method(lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
     "distilled conditional policy": Method(lambda b: b.of_config("distilled", b.preset.distill)),
     "expert of the nearest demonstration": Method(lambda b: [NearestDemonstration(b.lesson())]),

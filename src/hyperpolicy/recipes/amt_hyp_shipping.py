@@ -9,7 +9,7 @@ import numpy as np
 from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.amt_hyp import HALVES, Bench, contexts_of
 
-CHECKPOINTS, STATES = 9, 64
+CHECKPOINTS, STATES = 4, 64
 """Of each expert, beside its final row."""
 DEMONSTRATIONS = 10
 """Of each of the sixteen tasks, for testing."""
@@ -30,5 +30,5 @@ def ship(b: Bench, into: Path) -> list[Path]:
 
 
 def ship_generator(b: Bench, path: Path) -> list[Path]:
-    """HypLatent's first seed as the compact directory `path`; empty where it exists already."""
-    return [] if path.exists() else [b.hyplatents()[0].save(path, compact=True)]
+    """The small HypLatent as the compact directory `path`; empty where it exists already."""
+    return [] if path.exists() else [b.shipped().save(path, compact=True)]
