@@ -267,7 +267,7 @@ def test_the_embedding_is_fitted_once(b, monkeypatch):
 @pytest.mark.slow
 def test_released_attention_looks_at_the_batch(b):
     """A policy changes with its neighbors in a batch of three, alone it does not."""
-    (generator, _) = b.hypformers(amt_hyp_rows.attend_over_batch)
+    (generator,) = b.hypformers(amt_hyp_rows.attend_over_batch, fits=1)
     demos = b.data.test[:3]
     other = replace(demos, opening=np.concatenate([demos.opening[:1], -demos.opening[1:]]))
     for size, same in ((3, False), (1, True)):

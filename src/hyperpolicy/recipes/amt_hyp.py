@@ -65,7 +65,7 @@ class Preset:
     """Dropout at this size keeps it from writing policies that work (docs/amt-hyp.md)."""
     counted: HypFormerConfig = field(
         default_factory=lambda: HypFormerConfig(
-            heads=8, dropout=0.0, layer_dropout=0.0, batch=16, steps=1_000
+            heads=8, dropout=0.0, layer_dropout=0.0, batch=16, steps=500
         )
     )
     """Of the curve over numbers of tokens, up to 512, which takes a fit for each."""
@@ -187,10 +187,12 @@ class Bench:
             loop.finish(out)
         return [encoders.load(place, zoo.spec) for place in places]
 
-    def of_config(self, name: str, config, told: demonstrated.Told = "both") -> list[Generator]:
-        """The generators of a configuration."""
-        fit = partial(demonstrated.fit, config, self.lesson(told), self.preset.seeds)
-        return self.fitted(name, fit)
+    def of_config(
+        self, name: str, config, told: demonstrated.Told = "both", fits: int | None = None
+    ) -> list[Generator]:
+        """The generators of a configuration, one a seed or the first `fits` of them."""
+        fit = partial(demonstrated.fit, config, self.lesson(told), self.preset.seeds[:fits])
+        return self.fitted(name, fit, fits)
 
     def hyplatents(self) -> list[Generator]:
         return self.of_config("hyplatent", self.preset.hyplatent)
@@ -206,9 +208,12 @@ class Bench:
         (whole,) = self.fitted("hyplatent-shipped", fit, fits=1)
         return load(whole.save(path, compact=True))
 
-    def hypformers(self, forward: Callable = hypformer.attend_within) -> list[Generator]:
+    def hypformers(
+        self, forward: Callable = hypformer.attend_within, fits: int | None = None
+    ) -> list[Generator]:
         """HypFormers on those; `forward` may be the released attention."""
-        return self.of_hypformer(f"hypformer-{forward.__name__}", self.preset.hypformer, forward)
+        name = f"hypformer-{forward.__name__}"
+        return self.of_hypformer(name, self.preset.hypformer, forward, fits)
 
     def of_hypformer(
         self,

@@ -24,6 +24,9 @@ from hyperpolicy.recipes.amt_hyp import BY_HAND, Bench, Method, contexts_of
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 
+ASIDE = 1
+"""Fits of rows that answer a question aside."""
+
 
 # --- Plain rows ---------------------------------------------------------------------------
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def decoded(config: encoders.EncoderConfig, b: Bench) -> list[DecodedExperts]:
 
 def over_batches(size: int, b: Bench) -> list[OverBatch]:
     """The released attention in training and evaluation."""
-    return [OverBatch(generator, size) for generator in b.hypformers(attend_over_batch)]
+    return [OverBatch(generator, size) for generator in b.hypformers(attend_over_batch, ASIDE)]
 
 
 def scripts(half: str, b: Bench) -> list[rollout.Actor]:
@@ -130,7 +133,7 @@ METHODS: dict[str, Method] = {
     },
     "HypLatent": Method(Bench.hyplatents),
     "HypLatent, told the opening only": Method(
-        lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening")
+        lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening", ASIDE)
     ),
     "HypLatent, as shipped": Method(lambda b: [b.shipped()]),
     "Make-An-Agent": Method(lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),

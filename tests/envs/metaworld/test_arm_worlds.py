@@ -231,3 +231,13 @@ def successes(tasks, episodes: int) -> list[int]:
 def test_scripted_policies_solve_tasks():
     tasks = ["window-open", "handle-press", "drawer-close", "reach-wall"]
     assert successes(tasks, 2) == [2, 2, 2, 2], f"on MuJoCo {mujoco.__version__}"
+
+
+def test_a_crew_does_not_keep_arms_without_end():
+    """The four tasks in turn, two rows: of eight arms it has made, four stay beside the two."""
+    made = FAMILY.worlds(FAMILY.contexts(["reach"] * 2), num_threads=1)
+    for task in ("window-open", "door-lock", "coffee-button"):
+        made.recast(np.arange(2), FAMILY.contexts([task] * 2), np.arange(2))
+    crew = made._crews[0].crew
+    kept = {key[0]: len(arms) for key, arms in crew.idle.items() if arms}
+    assert kept == {"door-lock": 2, "window-open": 2} and len(crew.arms) == 2

@@ -12,7 +12,6 @@ when that input does, so with its parent. Simulations it has made are kept for t
 import json
 import os
 import sys
-from collections import defaultdict
 
 import numpy as np
 
@@ -21,13 +20,17 @@ from hyperpolicy.envs.metaworld.arm import Arm, silent
 from hyperpolicy.envs.metaworld.block import Block, attach
 
 OK = "ok"
+MOST_IDLE = 2
+"""Simulations kept that nobody steps, for each that is; one is some 24 MB. The tasks used last
+stay."""
 
 
 class Crew:
     """The arms of some rows of a block."""
 
     def __init__(self) -> None:
-        self.idle: dict[tuple, list[Arm]] = defaultdict(list)
+        self.idle: dict[tuple, list[Arm]] = {}
+        """By task and kind, the last one used last."""
         self.arms: dict[int, tuple[tuple, Arm]] = {}
         self.block: Block
         self.kind: tuple
@@ -55,15 +58,19 @@ class Crew:
         self._let_go([int(row) for row in tasks if int(row) in self.arms])
         for row, task in tasks.items():
             key = (task, *self.kind)
-            self.arms[int(row)] = key, self.idle[key].pop() if self.idle[key] else Arm(*key)
+            self.arms[int(row)] = key, self.idle[key].pop() if self.idle.get(key) else Arm(*key)
         # one task's arms follow one another, so that its code stays warm
         self.arms = dict(sorted(self.arms.items(), key=lambda item: (item[1][0], item[0])))
 
     def _let_go(self, rows: list[int]) -> None:
-        """Keep the arms of some rows for others."""
+        """Keep the arms of some rows for others, but not too many."""
+        most, kept = MOST_IDLE * len(self.arms), 0
         for row in rows:
             key, arm = self.arms.pop(row)
-            self.idle[key].append(arm)
+            self.idle[key] = [*self.idle.pop(key, []), arm]
+        for key in reversed(list(self.idle)):
+            self.idle[key] = self.idle[key][: most - kept]
+            kept += len(self.idle[key])
 
     def reset(self) -> None:
         """Begin the marked worlds' episodes."""
