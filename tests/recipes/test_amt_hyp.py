@@ -219,7 +219,7 @@ def test_a_slice_ships_with_demonstrations(b, tmp_path):
     zoo = Zoo.load(path)
     assert zoo.states.shape == (8, 64, 39) and zoo.final.sum() == 8
     first = sorted(zoo.updates[(zoo.expert == 0) & ~zoo.final])
-    assert first == [0, 7, 13, 20]
+    assert first == [0, 20]
     assert not (~zoo.final[zoo.expert == 1]).any()  # nothing of it passed the gate
     demos = Demonstrations.load(path / "demonstrations.safetensors")
     assert len(demos) == 16 * 3 and len(np.unique(demos.contexts, axis=0)) == 16

@@ -9,9 +9,9 @@ import numpy as np
 from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.amt_hyp import HALVES, Bench, contexts_of
 
-CHECKPOINTS, STATES = 4, 64
+CHECKPOINTS, STATES = 2, 64
 """Of each expert, beside its final row."""
-DEMONSTRATIONS = 10
+DEMONSTRATIONS = 5
 """Of each of the sixteen tasks, for testing."""
 
 
