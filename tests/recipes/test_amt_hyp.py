@@ -160,6 +160,7 @@ def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
     assert (tmp_path / "zoos/metaworld/amt-hyp/zoo.json").exists()
     assert (tmp_path / "metaworld/config.json").exists()
     assert "Minutes per stage" in (tmp_path / "amt-hyp.md").read_text()
+    assert (tmp_path / "success.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

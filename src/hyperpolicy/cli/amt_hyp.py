@@ -56,6 +56,7 @@ class AmtHyp(OnBench):
     """Also write HypLatent, compact, as this directory."""
 
     def run(self, console: Console) -> None:
+        from hyperpolicy.recipes import amt_hyp_figures as figures
         from hyperpolicy.recipes import amt_hyp_shipping as shipping
         from hyperpolicy.recipes import amt_hyp_tables as tables
 
@@ -67,6 +68,7 @@ class AmtHyp(OnBench):
             console.print(f"new: {path}")
         found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
         self.write(console, "amt-hyp.md", tables.page(b, found))
+        console.print(f"{figures.draw_success(found, self.out / 'success.png')}")
 
 
 @dataclass(frozen=True)

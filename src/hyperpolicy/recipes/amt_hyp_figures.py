@@ -1,11 +1,12 @@
-"""AMT-Hyp's figures: success by the number of HypFormer's tokens, and where latents lie.
+"""AMT-Hyp's figures: the tables, success by the number of HypFormer's tokens, where latents lie.
 
+success  strict and released evaluation, method by method, and each task's mean
 tokens   L = 8 … 512, fitted anew for each L, and fitted with the preset's and given L
 latents  two principal components of a task's own latents; what HypLatent and HypFormer write
          for its training demonstrations, and how far from the latents these show
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,9 @@ from hyperpolicy.generate.demonstrated import Demonstrated
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hypformer import HypFormer
 from hyperpolicy.generate.hyplatent import HypLatent
-from hyperpolicy.recipes.amt_hyp import HALVES, STRICT_SEED, Bench, contexts_of, strictly
+from hyperpolicy.recipes import amt_hyp_tables
+from hyperpolicy.recipes.amt_hyp import HALVES, STRICT_SEED, Bench, Cell, contexts_of, strictly
+from hyperpolicy.recipes.amt_hyp_tables import Cells
 from hyperpolicy.recipes.minutes import timed
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
@@ -37,6 +40,41 @@ POLICIES = 20
 """Of each task and number of tokens."""
 SHOWN = ("button-press", "dial-turn", "door-open")
 """Figure 4's tasks."""
+
+
+# --- The tables ---------------------------------------------------------------------------
+def draw_success(found: Mapping[str, Cells], path: Path) -> Path:
+    """A line a method, both halves side by side; published averages are crosses."""
+    names = list(dict.fromkeys(name for half in HALVES for name in found[half]))[::-1]
+    with figure_at(path, True, 2) as (figure, panels):
+        figure.set_size_inches(12.0, 1.6 + 0.36 * len(names))
+        for half, axes in zip(HALVES, panels, strict=True):
+            printed = amt_hyp_tables.printed(half)
+            for y, name in enumerate(names):
+                if name in printed:
+                    axes.plot(printed[name][half], y, "x", color=COLORS[5], label="published")
+                if name in found[half]:
+                    _draw_cell(axes, y, found[half][name])
+            axes.set_yticks(range(len(names)), names if half == HALVES[0] else [""] * len(names))
+            axes.set_xlim(-2, 102)
+            axes.set_ylim(-0.6, len(names) - 0.4)
+            axes.set_title(f"{half} tasks")
+            axes.set_xlabel("success [%]")
+        labels = dict(zip(*panels[0].get_legend_handles_labels()[::-1], strict=True))
+        figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4)
+    return path
+
+
+def _draw_cell(axes, y: int, one: Cell) -> None:
+    rate = one.strict.successes
+    tasks = 100 * rate.task_means
+    axes.plot(tasks, np.full(len(tasks), y), "|", color=COLORS[5], alpha=0.5, label="each task")
+    low, high = rate.interval
+    axes.plot([100 * low, 100 * high], [y, y], "-", lw=2.5, color=COLORS[0], alpha=0.6)
+    axes.plot(100 * rate.mean, y, "o", color=COLORS[0], label="strict, 95 % interval")
+    if one.legacy:
+        mean = np.mean([task["average"] for task in one.legacy.values()])
+        axes.plot(100 * mean, y, "D", ms=4.5, mfc="none", color=COLORS[1], label="legacy")
 
 
 # --- Tokens -------------------------------------------------------------------------------

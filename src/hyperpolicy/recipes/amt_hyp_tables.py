@@ -41,7 +41,7 @@ def per_task(found: Cells, half: str) -> str:
     names = [MetaWorld().task_name(context) for context in contexts_of(half)]
     header = ["method", "average", "95 % CI", "IQM", "qualified", *names, "given", "seeds"]
     rows = [[name, *_strict_cells(one.strict)] for name, one in found.items()]
-    for method, values in _printed(half).items():
+    for method, values in printed(half).items():
         tasks = [number(values.get(task), 0) for task in names]
         average = number(values.get(half))
         rows.append(
@@ -74,11 +74,11 @@ def summary(found: Mapping[str, Cells]) -> str:
     for name in dict.fromkeys(name for half in HALVES for name in found[half]):
         parts = [_summary_cells(found[half].get(name)) for half in HALVES]
         rows.append([name, *parts[0], *parts[1]])
-    both = {half: _printed(half) for half in HALVES}
+    both = {half: printed(half) for half in HALVES}
     for method in dict.fromkeys([*both["seen"], *both["unseen"]]):
-        printed = [number(both[half].get(method, {}).get(half)) for half in HALVES]
+        averages = [number(both[half].get(method, {}).get(half)) for half in HALVES]
         blank = [NONE] * (1 + len(TOPS))
-        shown = [[*blank, value, *[NONE] * len(TOPS)] for value in printed]
+        shown = [[*blank, value, *[NONE] * len(TOPS)] for value in averages]
         rows.append([f"{method} (published)", *shown[0], *shown[1]])
     return markdown(["method", *columns], rows)
 
@@ -216,8 +216,8 @@ def _percent(share: float) -> str:
     return number(100 * share)
 
 
-def _printed(half: str) -> dict[str, dict[str, float]]:
-    """method → task, or the half → what is printed."""
+def printed(half: str) -> dict[str, dict[str, float]]:
+    """method → task, or the half → what is published."""
     names = {MetaWorld().task_name(context) for context in contexts_of(half)} | {half}
     found: dict[str, dict[str, float]] = {}
     for row in published("metaworld"):
