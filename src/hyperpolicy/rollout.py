@@ -164,9 +164,7 @@ def results(
         if family.most_worlds and until_success:
             jobs = np.repeat(np.arange(len(contexts)), episodes)
             seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
-            success, steps = relay(actor, family, jobs, contexts[jobs], seeds)
-            none = np.full(len(jobs), np.nan)
-            found = (none, success, success, steps)
+            found = relay(actor, family, jobs, contexts[jobs], seeds)
             return Results(*(x.reshape(-1, episodes) for x in found))
         if family.most_worlds:
             turn = max(1, family.most_worlds // episodes)
@@ -210,12 +208,12 @@ def relay(
     who: Int[np.ndarray, " j"],
     contexts: Float[np.ndarray, "j c"],
     seeds: Int[np.ndarray, " j"],
-) -> tuple[Bool[np.ndarray, " j"], Int[np.ndarray, " j"]]:
+) -> Results:
     """j episodes until their first success, `family.most_worlds` at a time: as soon as some are
     over, their worlds begin the next ones. Episode j is policy `who[j]`'s in `contexts[j]`, from
     the world's seed `seeds[j]`; one whose simulation broke is played once more.
 
-    Which succeeded, and the steps before; the horizon where there is no success.
+    The results have one axis, j; returns are NaN.
     """
     assert family.most_worlds is not None
     success, steps = np.zeros(len(who), bool), np.full(len(who), family.horizon_steps)
@@ -241,7 +239,7 @@ def relay(
             job[idle] = [waiting.popleft() for _ in idle]
             obs = worlds.recast(idle, contexts[job[idle]], seeds[job[idle]])
             busy[idle], t[idle], actor = True, 0, policies[who[job]]
-    return success, steps
+    return Results(np.full(len(who), np.nan), success, success, steps)
 
 
 def trace(

@@ -63,9 +63,8 @@ def play(policies: Policies, task: str, until_success: bool = False) -> Results:
         np.tile(SEEDS, len(policies)),
     )
     if until_success:
-        success, steps = relay(policies, family, who, contexts, seeds)
-        none = np.full(len(who), np.nan)
-        return Results(*(x.reshape(-1, len(SEEDS)) for x in (none, success, success, steps)))
+        found = relay(policies, family, who, contexts, seeds)
+        return Results(*(x.reshape(-1, len(SEEDS)) for x in found))
     turn, parts = family.most_worlds // len(SEEDS), []
     for start in range(0, len(policies), turn):
         rows = slice(start * len(SEEDS), (start + turn) * len(SEEDS))
