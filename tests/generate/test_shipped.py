@@ -1,0 +1,43 @@
+"""What comes with the package works: every generator opens, and its policies do something."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hyperpolicy as hp
+from hyperpolicy import rollout
+from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import crews
+from hyperpolicy.generate import shipped
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_are_known():
+    assert shipped() == ["ant-dir", "cheetah-vel", "metaworld"]
+
+
+@pytest.mark.parametrize(
+    ("name", "contexts"), [("cheetah-vel", [[0.31], [2.17]]), ("ant-dir", None)]
+)
+def test_policies_beat_standing_still(name, contexts):
+    family = hp.family(name)
+    split = family.grid("macaw").split("full")
+    contexts = split.test[:2] if contexts is None else np.array(contexts)
+    policies = hp.load(name).generate(contexts)
+    found = rollout.returns(policies, family, contexts, episodes=2)
+    still = rollout.returns(rollout.zero(family), family, contexts, episodes=2)
+    assert (found.mean(axis=1) > still.mean(axis=1)).all()
+
+
+def test_one_demonstration_of_each_seen_task_is_enough():
+    """On configurations that neither the demonstrations nor the tables have."""
+    shown = Demonstrations.load(ROOT / "zoos/metaworld/amt-hyp/demonstrations.safetensors")
+    family = hp.family("metaworld")
+    tasks = family.grid("amt-hyp").split("seen").train
+    first = shown[[np.flatnonzero((shown.contexts == task).all(axis=1))[0] for task in tasks]]
+    policies = hp.load("metaworld").generate(first)
+    found = rollout.results(policies, family, tasks, 1, seed=7, until_success=True)
+    assert found.success.sum() >= 6
+    crews.dismiss()
