@@ -26,6 +26,7 @@ from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.recipes import (
     amt_hyp,
     amt_hyp_figures,
+    amt_hyp_presets,
     amt_hyp_rows,
     amt_hyp_shipping,
     amt_hyp_tables,
@@ -36,7 +37,7 @@ from hyperpolicy.recipes.metaworld_presets import SMOKE
 from hyperpolicy.zoo import Zoo
 
 SPEC = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
-TINY = amt_hyp.Preset(
+TINY = amt_hyp_presets.Preset(
     data=SMOKE,
     embedding=BehaviorEmbeddingConfig(
         dim=4, opening_hidden=(8,), ending_hidden=4, batch=8, steps=10
@@ -139,6 +140,7 @@ def test_every_row_is_measured_and_shown(b):
     page = amt_hyp_tables.page(b, found)
     for text in ("HypFormer (published)", "70.3", "| window-open", "chance 12.5 %", "qualified"):
         assert text in page
+    assert amt_hyp.transfer(b).shape == (8, 8) and "the best of them" in page
     for text in ("nearer than a checkpoint", "| cells, seen tasks", "| fit, make-an-agent"):
         assert text in page
     assert amt_hyp_tables.audits(b)["HypLatent"].groups["generated"].weights
@@ -293,7 +295,7 @@ def test_unknown_rows_are_suggested():
 
 
 def test_published_sizes_are_the_paper_preset():
-    paper = amt_hyp.PAPER
+    paper = amt_hyp_presets.PAPER
     assert paper.hyplatent.generator_hidden == (1024, 512, 256) and paper.hyplatent.noise == 128
     assert (paper.hypformer.width, paper.hypformer.heads, paper.hypformer.ff) == (256, 128, 2048)
     assert paper.make_an_agent.net.channels == (512, 1024, 2048)

@@ -24,9 +24,9 @@ class OnBench(Command):
 
     def bench(self):
         """Data and shared parts of this directory."""
-        from hyperpolicy.recipes import amt_hyp
+        from hyperpolicy.recipes import amt_hyp, amt_hyp_presets
 
-        return amt_hyp.bench(amt_hyp.PRESETS[self.preset], self.out)
+        return amt_hyp.bench(amt_hyp_presets.PRESETS[self.preset], self.out)
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""

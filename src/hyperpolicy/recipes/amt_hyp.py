@@ -12,7 +12,7 @@ twice; so is each fit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,98 +22,28 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import files
+from hyperpolicy import files, rollout
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.score import DEMONSTRATION, Score, score, score_demonstrated
 from hyperpolicy.generate import demonstrated, hypformer, loop
 from hyperpolicy.generate import encoder as encoders
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
-from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.demonstrated import Lesson, Reader
 from hyperpolicy.generate.encoder import Encoder, EncoderConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hypformer import HypFormerConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
-from hyperpolicy.generate.pca import PcaConfig
-from hyperpolicy.nets.unet1d import Unet1dConfig
-from hyperpolicy.recipes import metaworld_data, metaworld_presets
+from hyperpolicy.recipes import metaworld_data
+from hyperpolicy.recipes.amt_hyp_presets import Preset
 from hyperpolicy.recipes.metaworld_data import Data
-from hyperpolicy.recipes.metaworld_presets import DataPreset
 from hyperpolicy.recipes.minutes import timed
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
+EPISODES = 20
+"""Of an expert on a task it was not trained for."""
 HALVES = ("seen", "unseen")
 BY_HAND = "a program written for the task"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes and lengths of everything that is fitted."""
-
-    data: DataPreset = field(default_factory=DataPreset)
-    embedding: BehaviorEmbeddingConfig = field(default_factory=BehaviorEmbeddingConfig)
-    hyplatent: HypLatentConfig = field(
-        default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=64))
-    )
-    hypformer: HypFormerConfig = field(
-        default_factory=lambda: HypFormerConfig(dropout=0.0, layer_dropout=0.0, steps=4_000)
-    )
-    """Dropout at this size keeps it from writing policies that work (docs/amt-hyp.md)."""
-    counted: HypFormerConfig = field(
-        default_factory=lambda: HypFormerConfig(
-            heads=8, dropout=0.0, layer_dropout=0.0, batch=16, steps=500
-        )
-    )
-    """Of the curve over numbers of tokens, up to 512, which takes a fit for each."""
-    make_an_agent: MakeAnAgentConfig = field(
-        default_factory=lambda: MakeAnAgentConfig(encoder=PcaConfig(components=64))
-    )
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    """Of the row that decodes experts by an autoencoder, beside the one by HypLatent's encoder."""
-    shipped_embedding: BehaviorEmbeddingConfig = field(
-        default_factory=lambda: BehaviorEmbeddingConfig(opening_hidden=(256, 256))
-    )
-    shipped: HypLatentConfig = field(
-        default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=32))
-    )
-    """A HypLatent of its own, small enough for the package, and what it reads with."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Fits of each method."""
-    policies: int = 100
-    """Policies a task and seed, one a demonstration."""
-    configurations: int = 3
-    """In which each of them plays, until its first success."""
-    choosing: int = 1
-    """Other configurations, in which the best policies are chosen."""
-
-
-SMALL = Preset()
-"""Sizes for two cores."""
-_AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
-_HYPFORMER = HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000)
-PAPER = Preset(
-    data=metaworld_presets.PAPER,
-    embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
-    hyplatent=HypLatentConfig(
-        encoder=_AUTOENCODER,
-        generator_hidden=(1024, 512, 256),
-        discriminator_hidden=(1024, 1024, 512),
-        noise=128,
-        batch=128,
-        steps=150_000,
-    ),
-    hypformer=_HYPFORMER,
-    counted=_HYPFORMER,
-    make_an_agent=MakeAnAgentConfig(encoder=_AUTOENCODER, net=Unet1dConfig(), steps=40_950),
-    autoencoder=_AUTOENCODER,
-)
-"""Published sizes, for a GPU; steps are about the published epochs on 4,000 rows, ending cycles."""
-PRESETS = {"small": SMALL, "paper": PAPER}
 
 
 class Method(NamedTuple):
@@ -292,6 +222,23 @@ def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, giv
         given,
         until_success=True,
     )
+
+
+def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
+    """Success of each seen task's final expert (rows) on each unseen task, without any
+    demonstration; kept in `out/transfer.json`."""
+    path, zoo, unseen = b.out / "transfer.json", b.data.zoo, contexts_of("unseen")
+    if not path.exists():
+        k = len(zoo.contexts)
+        who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
+        tasks = np.tile(unseen, (k, 1))
+        with timed(b.minutes, "experts on unseen tasks"):
+            found = rollout.results(
+                who, MetaWorld(), tasks, EPISODES, STRICT_SEED, until_success=True
+            )
+        share = found.success.mean(axis=1).reshape(k, len(unseen))
+        files.save_json(path, {"success": share})
+    return np.array(files.load_json(path)["success"])
 
 
 def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:

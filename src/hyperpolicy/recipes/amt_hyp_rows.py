@@ -5,7 +5,7 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hyperpolicy import rollout
 from hyperpolicy.demonstrations import Demonstrations
@@ -66,11 +66,14 @@ class NearestDemonstration:
     lesson: Lesson
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        return Policies(self.lesson.zoo.weights[self.rows(given)], self.lesson.zoo.spec)
+
+    def rows(self, given: Demonstrations) -> Int[np.ndarray, " d"]:
+        """Which rows of the zoo these are."""
         read = jax.jit(jax.vmap(self.lesson.reader))
         known, asked = (np.asarray(read(d.rows)) for d in (self.lesson.demonstrations, given))
         gaps = np.linalg.norm(asked[:, None] - known[None], axis=2)
-        rows = np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
-        return Policies(self.lesson.zoo.weights[rows], self.lesson.zoo.spec)
+        return np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,18 @@ from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import retrieval
 from hyperpolicy.recipes import minutes
-from hyperpolicy.recipes.amt_hyp import HALVES, Bench, Cell, Preset, cell, contexts_of, plain
-from hyperpolicy.recipes.amt_hyp_rows import METHODS
+from hyperpolicy.recipes.amt_hyp import (
+    EPISODES,
+    HALVES,
+    Bench,
+    Cell,
+    cell,
+    contexts_of,
+    plain,
+    transfer,
+)
+from hyperpolicy.recipes.amt_hyp_presets import Preset
+from hyperpolicy.recipes.amt_hyp_rows import METHODS, NearestDemonstration
 
 TOPS = (5, 10)
 """How many of a task's policies "the best" are."""
@@ -135,6 +145,32 @@ def embedding(b: Bench) -> str:
     return "; ".join(lines)
 
 
+def neighbors(b: Bench) -> str:
+    """Unseen tasks, and whose demonstrations lie nearest to theirs: shares of the seen tasks."""
+    zoo, nearest = b.data.zoo, NearestDemonstration(b.lesson())
+    rows = []
+    for context in contexts_of("unseen"):
+        expert = zoo.expert[nearest.rows(b.data.test.of(context))]
+        share = np.bincount(expert, minlength=len(zoo.contexts)) / len(expert)
+        names = [MetaWorld().task_name(c) for c in zoo.contexts]
+        most = [f"{names[x]} {_percent(share[x])}" for x in np.argsort(-share) if share[x] > 0]
+        rows.append([MetaWorld().task_name(context), ", ".join(most)])
+    return markdown(["unseen task", "tasks of the nearest training demonstrations, %"], rows)
+
+
+def experts_elsewhere(b: Bench) -> str:
+    """What the seen tasks' experts do on the unseen ones, and what choosing among them can do."""
+    share = transfer(b)
+    names = [MetaWorld().task_name(context) for context in contexts_of("unseen")]
+    rows = [
+        [MetaWorld().task_name(context), _percent(own.mean()), *(number(100 * x, 0) for x in own)]
+        for context, own in zip(b.data.zoo.contexts, share, strict=True)
+    ]
+    best = share.max(axis=0)
+    rows.append(["the best of them", _percent(best.mean()), *(number(100 * x, 0) for x in best)])
+    return markdown(["expert of", "average", *names], rows)
+
+
 # --- Are they copies? ---------------------------------------------------------------------
 def audits(b: Bench, names: Sequence[str] = AUDITED) -> dict[str, Audit]:
     """The memorization audit of each generator, first seed, told test demonstrations of the seen
@@ -184,6 +220,12 @@ Test demonstrations whose most likely ending is one of their own task: {embeddin
 ## Table III: unseen tasks, strict
 
 {per_task(found["unseen"], "unseen")}
+
+{neighbors(b)}
+
+Final experts of the seen tasks on the unseen ones, {EPISODES} configurations each:
+
+{experts_elsewhere(b)}
 
 ## Table II: summary, and the released evaluation
 
