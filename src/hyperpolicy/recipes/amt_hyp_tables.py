@@ -51,7 +51,7 @@ def per_task(found: Cells, half: str) -> str:
     names = [MetaWorld().task_name(context) for context in contexts_of(half)]
     header = ["method", "average", "95 % CI", "IQM", "qualified", *names, "given", "seeds"]
     rows = [[name, *_strict_cells(one.strict)] for name, one in found.items()]
-    for method, values in printed(half).items():
+    for method, values in averages(printed(half)).items():
         tasks = [number(values.get(task), 0) for task in names]
         average = number(values.get(half))
         rows.append(
@@ -85,11 +85,13 @@ def summary(found: Mapping[str, Cells]) -> str:
         parts = [_summary_cells(found[half].get(name)) for half in HALVES]
         rows.append([name, *parts[0], *parts[1]])
     both = {half: printed(half) for half in HALVES}
-    for method in dict.fromkeys([*both["seen"], *both["unseen"]]):
-        averages = [number(both[half].get(method, {}).get(half)) for half in HALVES]
-        blank = [NONE] * (1 + len(TOPS))
-        shown = [[*blank, value, *[NONE] * len(TOPS)] for value in averages]
-        rows.append([f"{method} (published)", *shown[0], *shown[1]])
+    for method in dict.fromkeys(method for half in HALVES for method in averages(both[half])):
+        shown = [
+            number(both[half].get(name, {}).get(half))
+            for half in HALVES
+            for name in ("", "", "", method, *(f"{method}, {top}" for top in tops))
+        ]
+        rows.append([f"{method} (published)", *shown])
     return markdown(["method", *columns], rows)
 
 
@@ -266,6 +268,11 @@ def printed(half: str) -> dict[str, dict[str, float]]:
         if row.tasks in names:
             found.setdefault(row.method, {})[row.tasks] = row.value
     return found
+
+
+def averages(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Those that are no means of the best policies."""
+    return {method: values for method, values in rows.items() if ", top " not in method}
 
 
 def _given(method: str) -> str:
