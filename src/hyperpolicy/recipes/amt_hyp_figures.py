@@ -194,33 +194,32 @@ def frechet(a: Float[np.ndarray, "d z"], b: Float[np.ndarray, "e z"]) -> float:
 
 
 def draw_latents(panels: dict[str, Panel], path: Path) -> Path:
-    """Tasks and methods side by side, a task's panels in the plane of its shown latents."""
-    methods = list(next(iter(panels.values())).written)
-    with figure_at(path, True, len(panels) * len(methods)) as (_, axes):
-        places = iter(axes)
-        for task, panel in panels.items():
+    """The tasks side by side, each in the plane of its shown latents."""
+    with figure_at(path, True, len(panels)) as (figure, axes):
+        for (task, panel), here in zip(panels.items(), axes, strict=True):
             mean = panel.shown.mean(axis=0)
             plane = np.linalg.svd(panel.shown - mean, full_matrices=False)[2][:2].T
-            for method in methods:
-                here = next(places)
-                for label, rows in (("shown", panel.shown), (method, panel.written[method])):
-                    x, y = ((rows - mean) @ plane).T
-                    color = COLORS[0] if label == "shown" else COLORS[1]
-                    here.plot(x, y, "o", ms=3, alpha=0.6, color=color, label=label)
-                here.set_title(f"{task}, {method}")
-                here.legend(loc="best")
+            for i, (label, rows) in enumerate({"shown": panel.shown, **panel.written}.items()):
+                x, y = ((rows - mean) @ plane).T
+                here.plot(x, y, "o", ms=3.5, alpha=0.6, color=COLORS[i], label=label)
+            here.set_title(task)
+            here.set_xlabel("first principal component")
+        axes[0].set_ylabel("second")
+        labels = axes[0].get_legend_handles_labels()
+        figure.legend(*labels, loc="outside lower center", ncols=3)
     return path
 
 
 def table(panels: dict[str, Panel]) -> str:
     """The numbers behind the picture."""
-    rows = [
-        [task, method, *(number(x, 3) for x in gap(written, panel.shown))]
-        for task, panel in panels.items()
-        for method, written in panel.written.items()
-    ]
-    header = ["task", "method", "paired cosine", "paired squared error", "Fréchet distance"]
-    return markdown(header, rows)
+    rows = []
+    for task, panel in panels.items():
+        for method, written in panel.written.items():
+            found = gap(written, panel.shown)
+            far = number(1e4 * found.mse, 2), number(1e3 * found.frechet, 2)
+            rows.append([task, method, number(found.cosine, 2), *far])
+    far = "paired squared error, 1e-4", "Fréchet distance, 1e-3"
+    return markdown(["task", "method", "paired cosine", *far], rows)
 
 
 def save_tokens(found: Counted, path: Path) -> Path:
