@@ -1,0 +1,45 @@
+"""The command that writes policies into a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.cli.sources import contexts_of, told
+
+
+@dataclass(frozen=True)
+class Generate(Command):
+    """Write policies for contexts nobody trained on, or for demonstrations, into one safetensors
+    file."""
+
+    generator: Positional[str]
+    """A shipped generator's name, or a generator's directory."""
+    out: Path
+    """The file to write, e.g. policies.safetensors."""
+    context: tuple[float, ...] = ()
+    """One or more contexts."""
+    demo: Path | None = None
+    """Demonstrations, for a generator that reads them: one policy for each."""
+    seed: int = 0
+    """Of the generator's noise."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.envs import family
+        from hyperpolicy.generate import load
+
+        refuse(self.out)
+        generator = load(self.generator)
+        fam = family(generator.family)
+        if generator.takes_demonstrations:
+            given = told(generator, None, self.demo)
+            names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))
+        else:
+            given = contexts_of(fam, self.context)
+            names = ", ".join(fam.task_name(context) for context in given)
+        policies = generator.generate(given, seed=self.seed)
+        policies.save(self.out)
+        sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
+        print(f"{self.out}: {sizes}, {fam.name} at {names}")

@@ -1,0 +1,79 @@
+"""The command that runs policies for one episode."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from hyperpolicy.cli.command import Command, refuse, table
+from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, told, zoo_path
+
+
+@dataclass(frozen=True)
+class Play(Command):
+    """Run policies for one episode; print what they did, and record a video if asked."""
+
+    family: Positional[str]
+    """Task family, e.g. cheetah-vel; with named tasks, metaworld:window-open."""
+    context: tuple[float, ...] = ()
+    """One or more contexts, e.g. target speeds in m/s; they play side by side."""
+    policy: str = "generator"
+    """zero, random, scripted (on Meta-World), expert (the zoo's nearest), generator (the shipped
+    one), or the path of a generator, a zoo or a file of policies."""
+    demo: Path | None = None
+    """Demonstrations, for a generator that reads them: the first one of each task."""
+    video: Path | None = None
+    """Write an mp4 here; needs a rendering back end."""
+    zoo: Path | None = None
+    """Where `expert` is looked up; zoos/<family>/specialized-full by default."""
+    every: int = 4
+    """One frame of the video for so many steps."""
+    seed: int = 0
+    """Of the initial state, and of the generator's noise."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.rollout import trace
+
+        fam, contexts = tasks_of(self.family, self.context)
+        refuse(self.video)
+        if self.policy == "scripted":
+            actor = scripts_of(fam, contexts)
+        else:
+            actor = maker_of(fam, self.policy, self.zoo)
+        if hasattr(actor, "generate"):
+            actor = actor.generate(told(actor, contexts, self.demo), seed=self.seed)
+        if self.policy == "expert":
+            print(self._nearest(fam, contexts))
+        found = trace(actor, fam, contexts, seed=self.seed)
+        console.print(_outcomes(fam, contexts, found))
+        if self.video is not None:
+            from hyperpolicy.evaluate.video import record
+
+            titles = [self.policy] * len(contexts)
+            record(actor, fam, contexts, self.video, titles, every=self.every, seed=self.seed)
+            print(f"video: {self.video}")
+
+    def _nearest(self, fam, contexts) -> str:
+        from hyperpolicy.zoo import Zoo
+
+        path = zoo_path(fam, self.zoo)
+        known = Zoo.load(path).contexts
+        chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
+        names = ", ".join(fam.task_name(context) for context in chosen)
+        return f"nearest experts of {path}: {names}"
+
+
+def _outcomes(fam, contexts, found):
+    """A table of what the policies did in their episode."""
+    rows = []
+    for i, context in enumerate(contexts):
+        steps = int(found.alive[i, 0].sum())
+        mean = found.outcome[i, 0, steps // 2 : steps].mean(axis=0)
+        actual = fam.outcome_name(mean)
+        success = fam.success(found.outcome[i, 0, :steps])
+        if success is not None:
+            first = f"after {int(success.argmax()) + 1} steps" if success.any() else "never"
+            actual = f"{actual}; first success {first}"
+        rows.append([fam.task_name(context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
+    return table(["target", "return", "steps", "over the second half"], rows)
