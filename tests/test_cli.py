@@ -315,7 +315,7 @@ def reading(tmp_path_factory):
     writer = conditioned.Conditioned(rng.normal(size=spec.size).astype(np.float32), spec)
     tasks = ARM.contexts(["window-open", "door-open"])
     model = demonstrated.Demonstrated(reader, writer)
-    made = Generator("metaworld", ARM_SPEC, tasks, model, {"kind": "demonstrated"})
+    made = Generator(hp.family("metaworld"), ARM_SPEC, tasks, model, {"kind": "demonstrated"})
     shown = Demonstrations(
         "metaworld", tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
     )

@@ -28,7 +28,9 @@ def some(n: int = 3) -> Demonstrations:
     rng = np.random.default_rng(0)
     f, g = demos.widths(FAMILY)
     contexts = FAMILY.contexts(["window-open", "door-open", "window-open"][:n])
-    return Demonstrations("metaworld", contexts, rng.normal(size=(n, f)), rng.normal(size=(n, g)))
+    return Demonstrations(
+        hp.family("metaworld"), contexts, rng.normal(size=(n, f)), rng.normal(size=(n, g))
+    )
 
 
 def test_the_published_layout():
@@ -65,11 +67,11 @@ def test_saved_and_loaded(tmp_path):
 def test_what_is_no_demonstration_is_explained(tmp_path):
     made = some()
     with pytest.raises(BadShape, match=r"\[3, 1020\] and \[3, 117\]: the first 60 steps"):
-        Demonstrations("metaworld", made.contexts, made.opening[:, :900], made.ending)
+        Demonstrations(FAMILY, made.contexts, made.opening[:, :900], made.ending)
     broken = made.ending.copy()
     broken[1, 3] = np.nan
     with pytest.raises(BadShape, match="ending of demonstration 1"):
-        Demonstrations("metaworld", made.contexts, made.opening, broken)
+        Demonstrations(FAMILY, made.contexts, made.opening, broken)
     path = files.save_arrays(tmp_path / "x.safetensors", {"traj": made.opening}, {})
-    with pytest.raises(BadFile, match="holds no demonstrations"):
+    with pytest.raises(BadFile, match="DemonstrationsHeader"):
         Demonstrations.load(path)

@@ -7,7 +7,10 @@ import hyperpolicy
 
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
-    {"types", "errors", "files", "devices", "progress", "provenance", "registration", "tracking"},
+    set(
+        "types errors files headers seeds symmetry devices progress provenance registration "
+        "tracking".split()
+    ),
     {"nets", "envs", "replay"},
     {"zoo", "rollout", "rl", "demonstrations"},
     {"fleet", "evaluate", "interchange"},

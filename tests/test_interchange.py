@@ -104,7 +104,7 @@ def test_one_expert_a_task_and_one_demonstration_a_row():
     np.testing.assert_array_equal(zoo.contexts, FAMILY.contexts(["window-open", "door-open"]))
     assert zoo.expert.tolist() == [0, 0, 1, 1, 1] and zoo.updates.tolist() == [0, 1, 0, 1, 2]
     assert zoo.final_rows.tolist() == [1, 4] and np.isnan(zoo.returns).all()
-    assert zoo.family == shown.family == "metaworld"
+    assert zoo.family == shown.family == hp.family("metaworld")
     np.testing.assert_array_equal(shown.contexts, zoo.row_contexts)
     np.testing.assert_array_equal(shown.opening, np.concatenate([first.traj, second.traj]))
     np.testing.assert_array_equal(shown.ending, np.concatenate([first.task, second.task]))
@@ -159,7 +159,7 @@ def test_tasks_are_known_and_named_once():
 def test_only_the_published_policy_of_metaworld():
     zoo, shown = make_zoo({"window-open": some()})
     for other in (
-        replace(zoo, family="metaworld-v1"),
+        replace(zoo, family=hp.family("metaworld-v1")),
         replace(zoo, spec=replace(SPEC, activations=("relu", "relu"))),
     ):
         with pytest.raises(BadZoo, match="train experts with --width 128 --activations elu relu"):
@@ -168,7 +168,7 @@ def test_only_the_published_policy_of_metaworld():
 
 def test_one_demonstration_a_row_of_its_task():
     zoo, shown = make_zoo({"window-open": some(), "door-open": some()})
-    for wrong in (shown[:3], shown[[2, 3, 0, 1]], replace(shown, family="metaworld-v1")):
+    for wrong in (shown[:3], shown[[2, 3, 0, 1]], replace(shown, family=hp.family("metaworld-v1"))):
         with pytest.raises(BadShape, match="give one a row, of its task and in order"):
             make_published(zoo, wrong)
 

@@ -1,31 +1,29 @@
 """Rollouts: paired, deterministic, independent of their company, honest about early ends."""
 
+from dataclasses import dataclass
+
 import jax
 import numpy as np
 import pytest
 
-from hyperpolicy import rollout
-from hyperpolicy.envs.ant_dir import AntDir
-from hyperpolicy.envs.cheetah_vel import CheetahVel
-from hyperpolicy.envs.worlds import MujocoWorlds
+from hyperpolicy import rollout, seeds
+from hyperpolicy.envs import MujocoWorlds
+from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadShape
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
 
-class ShortCheetah(CheetahVel):
-    horizon_steps = 12
-
-
+@dataclass(frozen=True, kw_only=True)
 class FallingAnt(AntDir):
     """Ends as soon as the torso is a little below where it starts."""
 
-    horizon_steps = 30
+    horizon_steps: int = 30
 
     def terminated(self, view):
         return view["qpos"][:, 2] < 0.6
 
 
-FAMILY = ShortCheetah()
+FAMILY = CheetahVel(horizon_steps=12)
 CONTEXTS = np.array([[0.5], [1.0], [2.0]])
 
 
@@ -69,11 +67,11 @@ def test_other_seeds_are_other_episodes():
 
 
 def test_evaluation_seeds_never_meet_training_seeds_or_each_other():
-    seeds = np.concatenate([rollout.episode_seeds(seed, 50) for seed in range(40)])
-    assert len(np.unique(seeds)) == seeds.size
-    assert seeds.min() >= 2**31
-    assert seeds.max() < 2**32
-    np.testing.assert_array_equal(rollout.episode_seeds(3, 5), rollout.episode_seeds(3, 9)[:5])
+    found = np.concatenate([seeds.episodes(seed, 50) for seed in range(40)])
+    assert len(np.unique(found)) == found.size
+    assert found.min() >= 2**31
+    assert found.max() < 2**32
+    np.testing.assert_array_equal(seeds.episodes(3, 5), seeds.episodes(3, 9)[:5])
 
 
 def test_zero_action_scores_as_measured():
@@ -107,8 +105,8 @@ def test_an_episode_ends_where_its_task_ends():
     assert not trace.outcome[~trace.alive].any()
     assert not trace.reward[~trace.alive].any()
 
-    seeds = np.tile(rollout.episode_seeds(0, 3), 2)
-    worlds = family.worlds(np.repeat(contexts, 3, axis=0), seed=seeds)
+    starts = np.tile(seeds.episodes(0, 3), 2)
+    worlds = family.worlds(np.repeat(contexts, 3, axis=0), seed=starts)
     worlds.reset()
     expected, running = np.zeros(6), np.ones(6, bool)
     for _ in steps:
@@ -138,18 +136,19 @@ def test_errors_say_what_to_do():
         rollout.returns(policies, FAMILY, CONTEXTS)
     with pytest.raises(BadShape, match="ant-dir has 27 and 8"):
         rollout.returns(policies, AntDir(), CONTEXTS[:2])
-    with pytest.raises(BadSetting, match="at least 1"):
+    with pytest.raises(BadSetting, match="at least one"):
         rollout.returns(policies, FAMILY, CONTEXTS[:2], episodes=0)
     with pytest.raises(BadContext, match=r"outside \[0, 3\]"):
         rollout.returns(policies, FAMILY, CONTEXTS[:2] + 5)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Counting(CheetahVel):
     """Success is moving forward in the step."""
 
-    horizon_steps = 5
-    most_worlds = 4
-    enough = 0.0
+    horizon_steps: int = 5
+    most_worlds: int | None = 4
+    enough: float = 0.0
 
     def success(self, outcome):
         return np.asarray(outcome)[..., 0] > self.enough
@@ -180,8 +179,7 @@ def test_a_relay_gives_what_worlds_of_their_own_give():
     weights = make_policies(3).weights.copy()
     weights[2] = np.nan
     policies = Policies(weights, make_policies(3).spec)
-    many = Counting()
-    many.most_worlds, many.enough, fam.enough = None, 0.7, 0.7
+    many, fam = Counting(most_worlds=None, enough=0.7), Counting(enough=0.7)
     whole = rollout.results(policies, many, contexts, episodes=4, until_success=True)
     found = rollout.results(policies, fam, contexts, episodes=4, until_success=True)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
@@ -211,8 +209,7 @@ def test_policies_take_turns_where_worlds_are_few():
     spec = PolicySpec(20, 6, (4, 4))
     weights = np.random.default_rng(0).normal(size=(5, spec.size)).astype(np.float32)
     policies, contexts = Policies(weights, spec), np.linspace(0.5, 2.5, 5)[:, None]
-    few, many = Counting(), Counting()
-    many.most_worlds = None
+    few, many = Counting(), Counting(most_worlds=None)
     one = rollout.results(policies, few, contexts, episodes=2)
     for a, b in zip(one, rollout.results(policies, many, contexts, episodes=2), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)

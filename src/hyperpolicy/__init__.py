@@ -14,7 +14,7 @@ from hyperpolicy import devices as _devices
 from hyperpolicy import registration as _registration
 
 _devices.prepare()
-_registration.register()
+_registration.register_shipped()
 
 try:
     __version__ = version("hyperpolicy")

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hyperpolicy import files
-from hyperpolicy.envs import Family, family
-from hyperpolicy.errors import BadFile, BadShape
+from hyperpolicy import headers
+from hyperpolicy.envs import Family
+from hyperpolicy.envs import read as read_family
+from hyperpolicy.errors import BadContext, BadFile, BadShape
+from hyperpolicy.headers import DemonstrationsHeader
 
 NUM_BLOCKS, BLOCK_ACTIONS = 20, 3
 OPENING_STEPS = NUM_BLOCKS * BLOCK_ACTIONS
@@ -31,29 +33,31 @@ def widths(family: Family) -> tuple[int, int]:
 class Demonstrations:
     """d demonstrations of one family's tasks."""
 
-    family: str
+    family: Family
     contexts: Float[np.ndarray, "d c"]
     """The task each one solves; generators are not told."""
     opening: Float[np.ndarray, "d f"]
     ending: Float[np.ndarray, "d g"]
 
     def __post_init__(self):
-        wanted = widths(family(self.family))
+        wanted = widths(self.family)
         opening, ending = (np.asarray(x, np.float32) for x in (self.opening, self.ending))
         d = len(self.contexts)
         if opening.shape != (d, wanted[0]) or ending.shape != (d, wanted[1]):
             raise BadShape(
                 f"openings {opening.shape} and endings {ending.shape} of {d} demonstrations; "
-                f"{self.family} takes [{d}, {wanted[0]}] and [{d}, {wanted[1]}]: the first "
+                f"{self.family.name} takes [{d}, {wanted[0]}] and [{d}, {wanted[1]}]: the first "
                 f"{OPENING_STEPS} steps, and {ENDING_STATES} states from the first success on"
             )
         for name, rows in (("opening", opening), ("ending", ending)):
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
-                raise BadShape(f"the {name} of demonstration {bad[0]} has numbers that are not")
+                raise BadShape(
+                    f"the {name} of demonstration {bad[0]} holds numbers that are not finite"
+                )
             object.__setattr__(self, name, rows)
         if d:
-            family(self.family).context.check(self.contexts)
+            self.family.context.check(self.contexts)
 
     def __len__(self) -> int:
         return len(self.opening)
@@ -76,16 +80,21 @@ class Demonstrations:
         """Write one safetensors file, float16; an existing file is an error."""
         arrays = {"contexts": self.contexts, "opening": self.opening, "ending": self.ending}
         half = {name: x.astype(np.float16) for name, x in arrays.items()}
-        return files.save_arrays(path, half, {"family": self.family})
+        return headers.save_arrays(path, half, DemonstrationsHeader(self.family.record()))
 
     @classmethod
     def load(cls, path: str | Path) -> "Demonstrations":
-        """Raises BadFile where there are none, BadShape where they do not fit their family."""
-        arrays, meta = files.load_arrays(path)
-        if not {"contexts", "opening", "ending"} <= arrays.keys() or "family" not in meta:
-            raise BadFile(f"{path} holds no demonstrations (contexts, opening, ending and family)")
-        parts = (arrays[name].astype(np.float32) for name in ("contexts", "opening", "ending"))
-        return cls(meta["family"], *parts)
+        """The demonstrations in a file.
+
+        Raises:
+            BadFile: it holds none, is damaged, or they do not fit their family.
+        """
+        parts = "contexts", "opening", "ending"
+        arrays, header = headers.load_arrays(path, DemonstrationsHeader, parts)
+        try:
+            return cls(read_family(header.family), *(arrays[x].astype(np.float32) for x in parts))
+        except (BadShape, BadContext) as error:
+            raise BadFile(f"{path}: {error}") from None
 
 
 class Cut(NamedTuple):
@@ -93,7 +102,7 @@ class Cut(NamedTuple):
 
     demonstrations: Demonstrations
     policy: Int[np.ndarray, " d"]
-    """Whose each one is."""
+    """The row of the policy that shows each one."""
     episode: Int[np.ndarray, " d"]
 
 
@@ -117,7 +126,7 @@ def cut(
         for k, width in zip((2, 3), widths(family), strict=True)
     )
     policy, episode = (np.array([row[k] for row in found], int) for k in (0, 1))
-    made = Demonstrations(family.name, np.asarray(contexts, float)[policy], opening, ending)
+    made = Demonstrations(family, np.asarray(contexts, float)[policy], opening, ending)
     return Cut(made, policy, episode)
 
 

@@ -50,7 +50,7 @@ def append_line(path: Path, record: dict) -> None:
     Raises:
         DiskFull, BadFile: as `write`.
     """
-    text = json.dumps(_finite(record), default=_plain) + "\n"
+    text = json.dumps(_finite(record), default=plain) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as file:
@@ -77,7 +77,7 @@ def _fault(path: Path, error: Exception) -> HyperpolicyError:
 
 def save_json(path: str | Path, record, overwrite: bool = False) -> Path:
     """Write `record` as indented JSON."""
-    text = json.dumps(record, indent=1, sort_keys=False, default=_plain) + "\n"
+    text = json.dumps(record, indent=1, sort_keys=False, default=plain) + "\n"
     return write(path, lambda p: p.write_text(text), overwrite)
 
 
@@ -95,7 +95,7 @@ def save_arrays(
 ) -> Path:
     """Write named arrays and a JSON-able `meta` as one safetensors file."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    header = {"meta": json.dumps(meta or {}, default=_plain)}
+    header = {"meta": json.dumps(meta or {}, default=plain)}
     return write(path, lambda p: save_file(arrays, p, header), overwrite)
 
 
@@ -195,7 +195,8 @@ def _raw(leaf) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def _plain(value):
+def plain(value):
+    """What JSON writes for a value that it does not know: arrays as lists, paths as text."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Path):

@@ -186,7 +186,7 @@ def make_zoo(published: Mapping[str, Published]) -> tuple[Zoo, Demonstrations]:
     expert = np.repeat(np.arange(len(tables)), counts)
     zoo = Zoo(
         spec=SPEC,
-        family=FAMILY.name,
+        family=FAMILY,
         weights=param[:, places(SPEC)],
         expert=expert,
         updates=np.fromiter(chain(*map(range, counts)), int),
@@ -200,7 +200,7 @@ def make_zoo(published: Mapping[str, Published]) -> tuple[Zoo, Demonstrations]:
             "sampling": SAMPLING,
         },
     )
-    return zoo, Demonstrations(FAMILY.name, zoo.row_contexts, traj, task)
+    return zoo, Demonstrations(FAMILY, zoo.row_contexts, traj, task)
 
 
 def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
@@ -211,17 +211,18 @@ def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
         BadZoo: another family, or policies of other sizes or activations.
         BadShape: not one demonstration a row, of that row's task; or numbers beyond float16.
     """
-    if zoo.family != FAMILY.name or zoo.spec != SPEC:
+    if zoo.family.name != FAMILY.name or zoo.spec != SPEC:
         raise BadZoo(
-            f"a zoo of {zoo.family} with {zoo.spec}; the layout holds {FAMILY.name} with {SPEC}: "
+            f"a zoo of {zoo.family.name} with {zoo.spec}; the layout holds {FAMILY.name} with "
+            f"{SPEC}: "
             "train experts with --width 128 --activations elu relu"
         )
     rows, shown = zoo.row_contexts, demonstrations.contexts
-    if demonstrations.family != zoo.family or not np.array_equal(rows, shown):
+    if demonstrations.family.name != zoo.family.name or not np.array_equal(rows, shown):
         raise BadShape(
-            f"{len(shown)} demonstrations of {demonstrations.family} for {len(rows)} rows; give "
-            "one a row, of its task and in order (Zoo.load(path, rows) reads only the rows that "
-            "have one, and `demonstrations.cut` says whose each is)"
+            f"{len(shown)} demonstrations of {demonstrations.family.name} for {len(rows)} rows; "
+            "give one a row, of its task and in order (Zoo.load(path, rows) reads only the rows "
+            "that have one, and `demonstrations.cut` says whose each is)"
         )
     param = np.empty_like(zoo.weights)
     param[:, places(SPEC)] = zoo.weights

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.nets.policy import Policies
@@ -71,7 +72,7 @@ def greedy(policies: Policies) -> Actor:
 
 def exploring(policies: Policies, seed: int = 0) -> Actor:
     """Their stochastic actions, a function of seed and step."""
-    return lambda obs, t: policies.sample(obs, (1_000_003 * seed + t) % 2**31)
+    return lambda obs, t: policies.sample(obs, (1_000_003 * seeds.small(seed) + t) % 2**31)
 
 
 def zero(family: Family) -> Actor:
@@ -83,21 +84,13 @@ def uniform(family: Family, seed: int = 0) -> Actor:
     """Actions drawn from U(−1, 1), a function of seed and step."""
 
     def act(obs, t):
-        rng = np.random.default_rng([seed, t])
+        rng = np.random.default_rng([seeds.check(seed), t])
         return rng.uniform(-1.0, 1.0, (*obs.shape[:2], family.action_size)).astype(np.float32)
 
     return act
 
 
 # --- Episodes -----------------------------------------------------------------------------
-def episode_seeds(seed: int, episodes: int) -> Int[np.ndarray, " e"]:
-    """The worlds' seeds of an evaluation: 2³¹ + (1,000,003·seed + j) mod 2³¹ for episode j.
-
-    Training seeds of worlds lie below 2³¹, so no evaluation starts where a training run did.
-    """
-    return 2**31 + (1_000_003 * seed + np.arange(episodes, dtype=np.int64)) % 2**31
-
-
 def play(actor: Actor | Policies, worlds: Worlds, episodes: int = 1) -> Iterator[Moment]:
     """The steps of one episode in every world; world i·episodes + j is policy i's episode j.
 
@@ -163,8 +156,8 @@ def results(
         _fitting(actor, family, len(contexts))
         if family.most_worlds and until_success:
             jobs = np.repeat(np.arange(len(contexts)), episodes)
-            seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
-            found = relay(actor, family, jobs, contexts[jobs], seeds)
+            starts = np.tile(seeds.episodes(seed, episodes), len(contexts))
+            found = relay(actor, family, jobs, contexts[jobs], starts)
             return Results(*(x.reshape(-1, episodes) for x in found))
         if family.most_worlds:
             turn = max(1, family.most_worlds // episodes)
@@ -207,11 +200,11 @@ def relay(
     family: Family,
     who: Int[np.ndarray, " j"],
     contexts: Float[np.ndarray, "j c"],
-    seeds: Int[np.ndarray, " j"],
+    starts: Int[np.ndarray, " j"],
 ) -> Results:
     """j episodes until their first success, `family.most_worlds` at a time: as soon as some are
     over, their worlds begin the next ones. Episode j is policy `who[j]`'s in `contexts[j]`, from
-    the world's seed `seeds[j]`; one whose simulation broke is played once more.
+    the world's seed `starts[j]`; one whose simulation broke is played once more.
 
     The results have one axis, j; returns are NaN.
     """
@@ -219,7 +212,7 @@ def relay(
     success, steps = np.zeros(len(who), bool), np.full(len(who), family.horizon_steps)
     waiting, again = deque(range(len(who))), set()
     job = np.array([waiting.popleft() for _ in range(min(len(who), family.most_worlds))], int)
-    worlds = family.worlds(contexts[job], seeds[job])
+    worlds = family.worlds(contexts[job], starts[job])
     obs, actor = worlds.reset(), policies[who[job]]
     busy, t = np.ones(len(job), bool), np.zeros(len(job), int)
     while busy.any():
@@ -237,7 +230,7 @@ def relay(
         idle = np.flatnonzero(~busy)[: len(waiting)]
         if len(idle) >= min(IDLE, len(waiting), len(job)) > 0:
             job[idle] = [waiting.popleft() for _ in idle]
-            obs = worlds.recast(idle, contexts[job[idle]], seeds[job[idle]])
+            obs = worlds.recast(idle, contexts[job[idle]], starts[job[idle]])
             busy[idle], t[idle], actor = True, 0, policies[who[job]]
     return Results(np.full(len(who), np.nan), success, success, steps)
 
@@ -302,8 +295,8 @@ def experience(
         raise BadSetting(f"steps={steps}, worlds={worlds}; give at least one of each")
     contexts = family.context.check(contexts)
     n = len(_fitting(policies, family, len(contexts)))
-    seeds = (seed * 1009 + np.arange(n * worlds)) % 2**31
-    run = family.worlds(np.repeat(contexts, worlds, axis=0), seed=seeds)
+    starts = seeds.worlds_of_learners(np.array([seeds.small(seed)]), n * worlds)
+    run = family.worlds(np.repeat(contexts, worlds, axis=0), starts)
     return collect(exploring(policies, seed), run, worlds, steps)
 
 
@@ -321,13 +314,14 @@ def collect(actor: Actor, run: Worlds, worlds: int, steps: int) -> Float[np.ndar
 # --- Parts --------------------------------------------------------------------------------
 def _worlds(family: Family, contexts, episodes: int, seed: int) -> Worlds:
     contexts = _checked(family, contexts, episodes, seed)
-    seeds = np.tile(episode_seeds(seed, episodes), len(contexts))
-    return family.worlds(np.repeat(contexts, episodes, axis=0), seed=seeds)
+    starts = np.tile(seeds.episodes(seed, episodes), len(contexts))
+    return family.worlds(np.repeat(contexts, episodes, axis=0), starts)
 
 
 def _checked(family: Family, contexts, episodes: int, seed: int) -> Float[np.ndarray, "n c"]:
-    if episodes < 1 or seed < 0:
-        raise BadSetting(f"episodes={episodes}, seed={seed}; give at least 1 episode, a seed ≥ 0")
+    seeds.check(seed)
+    if episodes < 1:
+        raise BadSetting(f"episodes={episodes}; give at least one")
     return family.context.check(contexts)
 
 

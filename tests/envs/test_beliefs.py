@@ -9,21 +9,20 @@ import pytest
 from mujoco.batch import Batch
 
 import hyperpolicy as hp
-from hyperpolicy.envs import FAMILIES
+from hyperpolicy.envs import FAMILIES, MujocoFamily
 from hyperpolicy.envs.engine import compile_model
-from hyperpolicy.envs.family import MujocoFamily
 
 MUJOCO = [family for family in FAMILIES.values() if isinstance(family, MujocoFamily)]
-CHEETAH, ANT = (compile_model(hp.family(name).model_path) for name in ("cheetah-vel", "ant-dir"))
+CHEETAH, ANT = (compile_model(hp.family(name).mjcf) for name in ("cheetah-vel", "ant-dir"))
 
 
 @pytest.mark.parametrize("family", MUJOCO, ids=lambda f: f.name)
 def test_model_and_family_agree(family):
-    model = compile_model(family.model_path)
+    model = compile_model(family.mjcf)
     assert model.nu == family.action_size
     np.testing.assert_array_equal(model.actuator_ctrlrange, [[-1, 1]] * model.nu)
     assert model.opt.timestep * family.frame_skip == pytest.approx(family.dt_s)
-    assert Path(gymnasium.__file__).parent in family.model_path.parents
+    assert Path(gymnasium.__file__).parent in family.mjcf.parents
 
 
 def test_cheetah_is_the_published_model():

@@ -84,7 +84,7 @@ def test_an_episode_is_the_family_episode():
 def test_single_gives_the_true_last_observation():
     """An ant that falls: the observation shows it below or above the healthy heights."""
     env = gymnasium.make("hyperpolicy/AntDir-v0", direction=0.0)
-    env.reset(seed=0)
+    env.reset(seed=1)
     env.action_space.seed(0)
     for _ in range(200):
         obs, _, terminated, truncated, _ = env.step(env.action_space.sample())

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.evaluate import memorization, plots
@@ -38,7 +39,7 @@ def make_zoo(num_experts: int = 4, num_checkpoints: int = 2) -> Zoo:
     near = 0.05 * rng.normal(size=(len(expert), SPEC.size))
     return Zoo(
         spec=SPEC,
-        family="cheetah-vel",
+        family=hp.family("cheetah-vel"),
         weights=(centers[expert] + near).astype(np.float32),
         expert=expert,
         updates=np.tile(np.arange(k), num_experts),

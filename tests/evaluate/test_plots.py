@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 
 from hyperpolicy import rollout
-from hyperpolicy.envs.ant_dir import AntDir
-from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
 from hyperpolicy.evaluate import Score, plots
 
-
-class ShortCheetah(CheetahVel):
-    horizon_steps = 8
-
-
-FAMILY = ShortCheetah()
+FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[2.0], [0.5], [1.0]])
 
 

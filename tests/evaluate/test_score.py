@@ -9,18 +9,13 @@ import pytest
 from hyperpolicy import rollout
 from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import family
-from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import Score, score
 from hyperpolicy.evaluate.score import score_demonstrated
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
-
-class ShortCheetah(CheetahVel):
-    horizon_steps = 8
-
-
-FAMILY = ShortCheetah()
+FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[0.5], [2.0]])
 SPEC = PolicySpec(20, 6, (4,), ("tanh",))
 

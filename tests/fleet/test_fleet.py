@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import pytest
 
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
-from hyperpolicy.envs.cheetah_vel import CheetahVel
+from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.member import Clock, Member, Rings, draw_batch
@@ -249,10 +249,11 @@ def test_another_run_in_the_same_directory_is_refused(tmp_path, monkeypatch):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=4, out=tmp_path)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Poisoned(CheetahVel):
     """Cheetah-Vel whose reward is not a number above 1.2 m/s."""
 
-    name = "poisoned"
+    name: str = "poisoned"
 
     def reward(self, action, outcome, context, xp=np):
         fine = super().reward(action, outcome, context, xp)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.zoo import Zoo
 
@@ -22,7 +23,7 @@ def smooth_zoo(num_experts: int = 6, num_checkpoints: int = 2, noise: float = 0.
     jitter = noise * rng.normal(size=(len(expert), SPEC.size))
     return Zoo(
         spec=SPEC,
-        family="cheetah-vel",
+        family=hp.family("cheetah-vel"),
         weights=(finals[expert] + np.where(final[:, None], 0.0, jitter)).astype(np.float32),
         expert=expert,
         updates=np.tile(np.arange(num_checkpoints + 1) * 100, num_experts),
@@ -44,7 +45,7 @@ def round_zoo(angles) -> Zoo:
     rows = np.arange(len(angles))
     return Zoo(
         spec=spec,
-        family="ant-dir",
+        family=hp.family("ant-dir"),
         weights=weights.astype(np.float32),
         expert=rows,
         updates=rows * 0,

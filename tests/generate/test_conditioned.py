@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy import envs
 from hyperpolicy.errors import BadShape, BadZoo
 from hyperpolicy.generate import conditioned, generator
@@ -22,7 +23,7 @@ def test_folding_changes_no_action(name, context):
     plain = PolicySpec(family.obs_size, family.action_size, (8, 8))
     spec = conditioned.conditioned_spec(plain, family.context.encoded_size)
     weights = conditioned_weights(spec)
-    made = conditioned.from_weights(name, spec, weights, [[0.0], [3.0]], {})
+    made = conditioned.from_weights(hp.family(name), spec, weights, [[0.0], [3.0]], {})
     policies = made.generate([[context]])
     obs = np.random.default_rng(0).normal(size=(1, 7, family.obs_size)).astype(np.float32)
     encoded = family.context.encode(np.array([[context]]))[0]
@@ -35,7 +36,7 @@ def test_folding_changes_no_action(name, context):
 def test_save_and_load_is_identity(tmp_path):
     family = envs.family("cheetah-vel")
     spec = conditioned.conditioned_spec(PolicySpec(20, 6, (8, 8)), family.context.encoded_size)
-    made = conditioned.from_weights("cheetah-vel", spec, conditioned_weights(spec), [[0], [3]], {})
+    made = conditioned.from_weights(family, spec, conditioned_weights(spec), [[0], [3]], {})
     made.save(tmp_path / "g")
     again = generator.load(tmp_path / "g")
     np.testing.assert_array_equal(again.generate([[1.0]]).weights, made.generate([[1.0]]).weights)
@@ -44,7 +45,9 @@ def test_save_and_load_is_identity(tmp_path):
 def test_weights_of_another_shape():
     spec = PolicySpec(20, 6, (8, 8))  # without the context's input
     with pytest.raises(BadShape, match="takes 21"):
-        conditioned.from_weights("cheetah-vel", spec, conditioned_weights(spec), [[1.0]], {})
+        conditioned.from_weights(
+            hp.family("cheetah-vel"), spec, conditioned_weights(spec), [[1.0]], {}
+        )
 
 
 def test_distillation_acts_as_the_experts_do(zoo):

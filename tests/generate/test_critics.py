@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import critics, interpolate
 from hyperpolicy.generate import generator as generators
@@ -41,7 +42,7 @@ def test_save_and_load_is_identity(make, fitted, judged_zoo, tmp_path):
     made = generator.generate(v, seed=3)
     assert made.shape == (2, 2, Q.size) and made.dtype == np.float32
     np.testing.assert_array_equal(loaded.generate(v, seed=3), made)
-    assert (loaded.spec, loaded.family) == (SPEC, "cheetah-vel")
+    assert (loaded.spec, loaded.family) == (SPEC, hp.family("cheetah-vel"))
     np.testing.assert_array_equal(loaded.trained_contexts, judged_zoo.contexts)
     with pytest.raises(AlreadyExists):
         generator.save(tmp_path / "c")

@@ -53,7 +53,7 @@ def shown(task: np.ndarray, seed: int) -> Demonstrations:
     opening, ending = (places.normal(size=(len(TASKS), width)) for width in widths(FAMILY))
     rng = np.random.default_rng(seed)
     noisy = [x[task] + 0.3 * rng.normal(size=x[task].shape) for x in (opening, ending)]
-    return Demonstrations("metaworld", TASKS[task], *noisy)
+    return Demonstrations(hp.family("metaworld"), TASKS[task], *noisy)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def zoo() -> Zoo:
     expert = np.repeat(np.arange(len(TASKS)), 5)
     return Zoo(
         spec=SPEC,
-        family="metaworld",
+        family=hp.family("metaworld"),
         weights=(finals[expert] + 0.02 * rng.normal(size=(20, SPEC.size))).astype(np.float32),
         expert=expert,
         updates=np.tile(np.arange(5), len(TASKS)),

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy import envs, files
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator
 from hyperpolicy.generate import generator as generators
@@ -102,7 +103,7 @@ def test_shipped_generators_open_by_name(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(generators, "SHIPPED", tmp_path)
     fitted.save(tmp_path / "cheetah-vel")
     assert generators.shipped() == ["cheetah-vel"]
-    assert generators.load("cheetah-vel").family == "cheetah-vel"
+    assert generators.load("cheetah-vel").family.name == "cheetah-vel"
     with pytest.raises(UnknownGenerator, match="Did you mean 'cheetah-vel'"):
         generators.load("cheetah-vell")
 
@@ -143,7 +144,7 @@ def test_bad_zoos(zoo):
         narrow = replace(zoo, spec=spec, weights=np.zeros((len(zoo), spec.size), np.float32))
         interpolate.nearest(narrow)
     with pytest.raises(BadZoo, match="ant-dir"):
-        interpolate.nearest(replace(zoo, family="ant-dir"))
+        interpolate.nearest(replace(zoo, family=hp.family("ant-dir")))
     with pytest.raises(BadZoo, match="not finite"):
         interpolate.nearest(replace(zoo, weights=zoo.weights * np.nan))
     with pytest.raises(BadZoo, match="final rows"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import conditioned, interpolate, residual
 from hyperpolicy.generate.generator import load
@@ -16,7 +17,9 @@ from .conftest import SPEC, smooth_zoo
 def base():
     wide = replace(SPEC, obs=SPEC.obs + 1)
     weights = np.random.default_rng(2).normal(scale=0.3, size=wide.size).astype(np.float32)
-    return conditioned.from_weights("cheetah-vel", wide, weights, smooth_zoo().contexts, {})
+    return conditioned.from_weights(
+        hp.family("cheetah-vel"), wide, weights, smooth_zoo().contexts, {}
+    )
 
 
 def test_experts_are_met_exactly(base, zoo):
@@ -53,7 +56,7 @@ def test_save_and_load(base, zoo, tmp_path):
 def test_another_architecture_is_refused(zoo):
     wide = replace(SPEC, obs=SPEC.obs + 1, hidden=(5, 5))
     weights = np.zeros(wide.size, np.float32)
-    other = conditioned.from_weights("cheetah-vel", wide, weights, zoo.contexts, {})
+    other = conditioned.from_weights(hp.family("cheetah-vel"), wide, weights, zoo.contexts, {})
     with pytest.raises(BadZoo, match="give the base"):
         residual.fit(other, zoo)
     with pytest.raises(BadZoo, match="give the base"):

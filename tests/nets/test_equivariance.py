@@ -8,7 +8,7 @@ import pytest
 from hyperpolicy.envs import family
 from hyperpolicy.nets.equivariance import image_weights
 from hyperpolicy.nets.policy import Policies, PolicySpec
-from hyperpolicy.types import Signed
+from hyperpolicy.symmetry import Signed
 
 ANT = family("ant-dir")
 SPEC = PolicySpec(27, 8, (6, 6))

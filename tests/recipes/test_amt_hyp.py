@@ -1,11 +1,13 @@
 """AMT-Hyp's tables and figures on a made-up zoo of two seen tasks, with episodes of 70 steps."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.cli.amt_hyp import AmtHyp
 from hyperpolicy.demonstrations import Demonstrations, widths
@@ -79,8 +81,7 @@ TINY = amt_hyp_presets.Preset(
 )
 
 
-class Short(MetaWorld):
-    horizon_steps = 4
+Short = partial(MetaWorld, horizon_steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def b(tmp_path_factory):
     expert = np.tile(np.arange(8), 3)
     zoo = Zoo(
         spec=SPEC,
-        family="metaworld",
+        family=hp.family("metaworld"),
         weights=rng.normal(scale=0.3, size=(24, SPEC.size)).astype(np.float32),
         expert=expert,
         updates=np.repeat([4, 8, 8], 8),

@@ -1,6 +1,7 @@
 """Meta-World's data on a family whose every step is a success, with episodes of 70 steps."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ from hyperpolicy.recipes import metaworld_data, minutes
 from hyperpolicy.recipes.metaworld_presets import SMOKE
 
 
+@dataclass(frozen=True, kw_only=True)
 class Easy(MetaWorld):
-    horizon_steps = 70
+    horizon_steps: int = 70
 
     def success(self, outcome):
         return np.asarray(outcome)[..., 0] > -1.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hard(Easy):
     def success(self, outcome):
         return np.zeros(np.shape(outcome)[:-1], bool)

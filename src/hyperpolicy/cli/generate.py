@@ -27,12 +27,11 @@ class Generate(Command):
     """Of the generator's noise."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.envs import family
         from hyperpolicy.generate import load
 
         refuse(self.out)
         generator = load(self.generator)
-        fam = family(generator.family)
+        fam = generator.family
         if generator.takes_demonstrations:
             given = told(generator, None, self.demo)
             names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))

@@ -56,8 +56,8 @@ class Families(Command):
                 f"{name} {low:g} … {high:.4g} {unit}" for name, low, high, unit in bounds
             )
             about = [family.name, ranges, f"{family.obs_size} → {family.action_size}"]
-            for name, grid in family.grids.items():
-                rows.append([*about, name, str(len(grid.contexts)), ", ".join(grid.splits)])
+            for grid in family.grids:
+                rows.append([*about, grid.name, str(len(grid.contexts)), ", ".join(grid.splits)])
                 about = ["", "", ""]
         header = ["family", "context", "observation → action", "grid", "contexts", "splits"]
         console.print(table(header, rows))
@@ -77,7 +77,7 @@ class ZooInfo(Command):
         low, high = (end.round(4).tolist() for end in (zoo.contexts.min(0), zoo.contexts.max(0)))
         sizes = " → ".join(map(str, (zoo.spec.obs, *zoo.spec.hidden, zoo.spec.action)))
         rows = {
-            "family": zoo.family,
+            "family": zoo.family.name,
             "policy": f"{sizes}, {zoo.spec.size:,} numbers",
             "experts": f"{len(zoo.contexts)}, contexts {low} … {high}",
             "rows": f"{len(zoo)}, of which {zoo.final.sum()} final",

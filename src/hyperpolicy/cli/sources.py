@@ -120,6 +120,6 @@ def maker_of(fam, source: str, zoo: Path | None):
 
 
 def _of_family(fam, generator, source: str):
-    if generator.family != fam.name:
-        raise BadZoo(f"{source} is of family {generator.family}; give one of {fam.name}")
+    if generator.family.name != fam.name:
+        raise BadZoo(f"{source} is of family {generator.family.name}; give one of {fam.name}")
     return generator

@@ -94,13 +94,12 @@ class Fit(Command):
     """Of the fit; the regression draws nothing."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.envs import family
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, genhyper, hyplatent, regression, residual
         from hyperpolicy.zoo import Zoo
 
         zoo = Zoo.load(self.zoo)
-        zoo = zoo.only(family(zoo.family).grid(self.grid).split(self.split).train)
+        zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
         made_for = zoo.provenance.get("split", self.split)
         if zoo.provenance.get("base") and made_for != self.split:
             raise BadZoo(

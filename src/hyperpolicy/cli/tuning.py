@@ -33,7 +33,6 @@ class Tune(Command):
     config: TuneConfig = field(default_factory=TuneConfig)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.envs import family
         from hyperpolicy.evaluate import tuning
         from hyperpolicy.evaluate.tables import number
         from hyperpolicy.generate import load
@@ -41,7 +40,7 @@ class Tune(Command):
         from hyperpolicy.zoo import Zoo
 
         generator = load(self.generator)
-        fam = family(generator.family)
+        fam = generator.family
         contexts = contexts_of(fam, self.context)
         zoo = None if self.zoo is None else Zoo.load(self.zoo)
         tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)

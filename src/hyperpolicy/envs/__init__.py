@@ -1,26 +1,26 @@
-"""Environments: contexts → worlds. `family("cheetah-vel")` finds a family by name."""
+"""Environments: contexts → worlds. `family("cheetah-vel")` finds a family by name, `register` makes
+one's own known. Nothing here imports JAX."""
 
-from hyperpolicy.envs.ant_dir import AntDir, AntDirRadians
-from hyperpolicy.envs.cheetah_vel import CheetahVel
-from hyperpolicy.envs.family import ContextSpace, Family, Grid, Split
-from hyperpolicy.envs.metaworld import MetaWorld, MetaWorldV1
-from hyperpolicy.envs.worlds import Step, Worlds
-from hyperpolicy.errors import UnknownFamily, unknown
+from hyperpolicy.envs.context import ContextSpace, Coordinate, line
+from hyperpolicy.envs.family import Advance, Family, Step, Worlds
+from hyperpolicy.envs.grid import Grid, Split
+from hyperpolicy.envs.mujoco import MujocoFamily, MujocoWorlds
+from hyperpolicy.envs.registry import FAMILIES, family, read, register
 
-FAMILIES = {
-    family.name: family
-    for family in (CheetahVel(), AntDir(), AntDirRadians(), MetaWorld(), MetaWorldV1())
-}
-
-__all__ = ["FAMILIES", "ContextSpace", "Family", "Grid", "Split", "Step", "Worlds", "family"]
-
-
-def family(name: str) -> Family:
-    """The family called `name`.
-
-    Raises:
-        UnknownFamily: no such family; the message suggests one.
-    """
-    if name not in FAMILIES:
-        raise unknown(UnknownFamily, "task family", "Families", name, FAMILIES)
-    return FAMILIES[name]
+__all__ = [
+    "FAMILIES",
+    "Advance",
+    "ContextSpace",
+    "Coordinate",
+    "Family",
+    "Grid",
+    "MujocoFamily",
+    "MujocoWorlds",
+    "Split",
+    "Step",
+    "Worlds",
+    "family",
+    "line",
+    "read",
+    "register",
+]

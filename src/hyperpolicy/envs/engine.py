@@ -8,13 +8,27 @@ from pathlib import Path
 
 import mujoco
 
+from hyperpolicy.errors import BadFile
+
 
 @cache
-def compile_model(path: Path) -> mujoco.MjModel:
-    """The compiled model; MuJoCo 3.17's notice that `settotalmass` will go is kept quiet."""
+def compile_model(mjcf: Path | str) -> mujoco.MjModel:
+    """The compiled model of an XML file, or of XML text; MuJoCo 3.17's notice that `settotalmass`
+    will go is kept quiet.
+
+    Raises:
+        BadFile: MuJoCo cannot read it.
+    """
+    make = mujoco.MjModel
     with warnings.catch_warnings(), quiet_engine():
         warnings.simplefilter("ignore")
-        return mujoco.MjModel.from_xml_path(str(path))
+        try:
+            if isinstance(mjcf, Path):
+                return make.from_xml_path(str(mjcf))
+            return make.from_xml_string(mjcf)
+        except ValueError as error:
+            name = mjcf if isinstance(mjcf, Path) else "this model's XML"
+            raise BadFile(f"MuJoCo cannot read {name}: {error}") from None
 
 
 class _LogConfig(ctypes.Structure):

@@ -1,200 +1,126 @@
-"""A family: tasks that share observation and action spaces and differ in a context.
+"""A family: tasks that share observation and action spaces and differ in a context; and the worlds
+it makes, n simulations stepped together.
 
-A family knows its context space, named grids of contexts, named splits of each grid, its reward
-(as a function of context where it is one, which allows relabelling), and makes the `Worlds` that
-step it.
+A family is a frozen value. It states facts (sizes, context space, grids, splits), knows its reward
+as a function of the context, and makes `Worlds`; `record` writes it as JSON, `registry.read` reads
+it back. The facts are fields, so that `dataclasses.replace(family, horizon_steps=400)` is another
+family; what it computes (reward, observation) is its class.
 """
 
-import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Annotated, NamedTuple
 
+import msgspec
+import mujoco
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+from msgspec import Meta
 
-from hyperpolicy.errors import BadContext, BadSetting, UnknownGrid, UnknownSplit, unknown
-from hyperpolicy.types import Symmetry
+from hyperpolicy import seeds
+from hyperpolicy.devices import num_cores
+from hyperpolicy.envs.context import ContextSpace, Numbers
+from hyperpolicy.envs.grid import Grid
+from hyperpolicy.errors import BadSetting, BadShape, UnknownGrid, unknown
+from hyperpolicy.symmetry import Symmetry
 
-Numbers = Float[np.ndarray | Array, "..."]
-"""NumPy in the worlds, jax in a learner's batches."""
-
-
-@dataclass(frozen=True)
-class ContextSpace:
-    """Names, units and physical bounds of a context's c numbers."""
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    period: tuple[float | None, ...]
-    """A circular coordinate's period (angles are taken modulo it), None elsewhere."""
-
-    @property
-    def size(self) -> int:
-        return len(self.names)
-
-    def check(self, contexts) -> Float[np.ndarray, "n c"]:
-        """`contexts` as float64 [n, c], circular coordinates wrapped into their period.
-
-        Raises:
-            BadContext: wrong shape, not finite, or outside the physical bounds.
-        """
-        try:
-            array = np.asarray(contexts, np.float64)
-        except (TypeError, ValueError):
-            raise BadContext(f"contexts must be numbers, got {contexts!r}") from None
-        if array.ndim != 2 or array.shape[1] != self.size or not len(array):
-            names = ", ".join(f"{n} in {u}" for n, u in zip(self.names, self.units, strict=True))
-            raise BadContext(
-                f"contexts have shape {array.shape}; give [n, {self.size}] with n ≥ 1: "
-                f"one row a task, columns {names}"
-            )
-        if not np.isfinite(array).all():
-            raise BadContext(f"contexts must be finite, got {array[~np.isfinite(array)][0]}")
-        for i, period in enumerate(self.period):
-            if period is not None:
-                array = array.copy()
-                array[:, i] = np.mod(array[:, i], period)
-        bad = (array < self.low) | (array > self.high)
-        if bad.any():
-            row, i = np.argwhere(bad)[0]
-            raise BadContext(
-                f"{self.names[i]} = {array[row, i]:g} {self.units[i]} is outside "
-                f"[{self.low[i]:g}, {self.high[i]:g}]; physics of this family ends there"
-            )
-        return array
-
-    def encode(self, contexts: Numbers, xp=np) -> Numbers:
-        """Contexts [..., c] as network input [..., d]: each coordinate scaled from its bounds to
-        [−1, 1]; a circular one becomes its sine and cosine. `xp` is numpy or jax.numpy."""
-        columns = []
-        for i, period in enumerate(self.period):
-            x = contexts[..., i]
-            if period is None:
-                columns.append(2.0 * (x - self.low[i]) / (self.high[i] - self.low[i]) - 1.0)
-            else:
-                columns += [xp.sin(2 * np.pi * x / period), xp.cos(2 * np.pi * x / period)]
-        return xp.stack(columns, axis=-1)
-
-    @property
-    def encoded_size(self) -> int:
-        """Width of `encode`'s output."""
-        return sum(1 if period is None else 2 for period in self.period)
-
-    def distance(
-        self, a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "k c"]
-    ) -> Float[np.ndarray, "n k"]:
-        """Euclidean distance between contexts, the short way round on circles."""
-        gap = np.abs(np.asarray(a)[:, None, :] - np.asarray(b)[None, :, :])
-        for i, period in enumerate(self.period):
-            if period is not None:
-                gap[..., i] = np.minimum(gap[..., i], period - gap[..., i])
-        return np.sqrt((gap**2).sum(-1))
+Size = Annotated[int, Meta(ge=1, le=100_000)]
+Steps = Annotated[int, Meta(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Training and test contexts of a grid; the ids are rows of the grid."""
+class Step(NamedTuple):
+    """One step of n worlds. Where an episode ended, `obs` opens the next one already (same-step
+    autoreset) and `next_obs` is the last observation of the old one; elsewhere they are equal."""
 
-    family: str
-    grid: str
-    name: str
-    train: Float[np.ndarray, "n c"]
-    test: Float[np.ndarray, "k c"]
-    train_ids: Int[np.ndarray, " n"]
-    test_ids: Int[np.ndarray, " k"]
-
-
-RANDOM_SPLIT = re.compile(r"random-(\d+)-(\d+)")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Named contexts [k, c] of a family, and its splits into train and test rows."""
-
-    family: str
-    name: str
-    contexts: Float[np.ndarray, "k c"]
-    splits: dict[str, tuple[list[int], list[int]]]
-
-    def split(self, name: str) -> Split:
-        """The split called `name`.
-
-        `random-<k>-<draw>` trains on k tasks of `full`'s training tasks and has its test tasks.
-        The subsets of one draw are nested: the 10 of draw 0 are among its 15.
-
-        Raises:
-            UnknownSplit: no such split on this grid.
-        """
-        if name in self.splits:
-            train, test = (np.array(ids) for ids in self.splits[name])
-        elif (match := RANDOM_SPLIT.fullmatch(name)) and "full" in self.splits:
-            train, test = self._random(name, *map(int, match.groups()))
-        else:
-            kind = f"split of {self.family}'s grid {self.name!r} called"
-            raise unknown(UnknownSplit, kind, "Splits", name, [*self.splits, "random-10-0"])
-        return Split(
-            self.family, self.name, name, self.contexts[train], self.contexts[test], train, test
-        )
-
-    def _random(self, name: str, k: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-        train, test = (np.array(ids) for ids in self.splits["full"])
-        if not 1 <= k <= len(train):
-            raise UnknownSplit(
-                f"split {name!r} of {self.family}'s grid {self.name!r} asks for {k} training "
-                f"tasks; give 1 to {len(train)}"
-            )
-        return np.sort(np.random.default_rng(draw).permutation(train)[:k]), test
+    obs: Float[np.ndarray, "n o"]
+    reward: Float[np.ndarray, " n"]
+    terminated: Bool[np.ndarray, " n"]
+    """The task ended; its value after this step is zero."""
+    truncated: Bool[np.ndarray, " n"]
+    """The time limit, or a simulation that broke (see `broken`)."""
+    next_obs: Float[np.ndarray, "n o"]
+    outcome: Float[np.ndarray, "n m"]
+    broken: Bool[np.ndarray, " n"]
+    """The simulation was reset because its state was not finite, or lost; the transition is
+    void."""
 
 
+class Advance(NamedTuple):
+    """What one step of the simulations gives, before any episode ends."""
+
+    obs: Float[np.ndarray, "n o"]
+    reward: Float[np.ndarray, " n"]
+    outcome: Float[np.ndarray, "n m"]
+    terminated: Bool[np.ndarray, " n"]
+    broken: Bool[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family(ABC):
-    """What the worlds of one family share. Subclasses state facts; they hold no simulation."""
+    """Facts and reward of some tasks; a subclass gives the fields defaults and adds its own."""
 
-    name: ClassVar[str]
-    context: ClassVar[ContextSpace]
-    obs_size: ClassVar[int]
-    action_size: ClassVar[int]
-    outcome_size: ClassVar[int]
+    name: str
+    context: ContextSpace
+    grids: tuple[Grid, ...] = ()
+    obs_size: Size
+    action_size: Size
+    outcome_size: Size
     """Width m of a step's outcome: what the reward depends on besides action and context."""
-    horizon_steps: ClassVar[int]
-    dt_s: ClassVar[float]
+    horizon_steps: Steps
+    dt_s: Seconds
     """Seconds per environment step."""
-    relabels: ClassVar[bool] = True
-    """Whether `reward` holds for any context, so that transitions can be labeled with another."""
-    symmetries: ClassVar[tuple[Symmetry, ...]] = ()
+    symmetries: tuple[Symmetry, ...] = ()
     """The robot's, all of them, the identity first; none are known by default."""
-    most_worlds: ClassVar[int | None] = None
+    most_worlds: Size | None = None
     """Worlds held in memory at once by an evaluation; None: as many as it wants."""
-    camera: ClassVar[str] = "track"
-    """The model's camera that shows the task."""
-    camera_turned: ClassVar[bool] = False
+    camera: str = "track"
+    """The model's camera that shows the task; empty for a free one that follows the first body."""
+    camera_turned: bool = False
     """Whether it hangs upside down."""
-    grids: dict[str, Grid]
+
+    def __post_init__(self):
+        cls = type(self)
+        if "__dataclass_params__" not in vars(cls):
+            raise BadSetting(
+                f"class {cls.__name__} needs the decorator @dataclass(frozen=True, kw_only=True)"
+            )
+        for one in fields(self):
+            if one.name in vars(cls) and one.name not in cls.__annotations__:
+                raise BadSetting(
+                    f"class {cls.__name__} sets {one.name} without a type, which has no effect; "
+                    f"write '{one.name}: … = …'"
+                )
 
     @abstractmethod
-    def worlds(self, contexts, seed: int | Int[np.ndarray, " n"] = 0, num_threads: int = 0):
-        """`Worlds` of this family; arguments and errors as theirs."""
+    def worlds(
+        self, contexts, seed: int | Int[np.ndarray, " n"] = 0, num_threads: int = 0
+    ) -> "Worlds":
+        """Worlds of this family, one for each context; arguments and errors as theirs."""
 
     @abstractmethod
     def reward(self, action: Numbers, outcome: Numbers, context: Numbers, xp=np) -> Numbers:
         """Reward [b] of actions [b,a] with outcomes [b,m] under any contexts [b,c]; `xp` is
         numpy or jax.numpy."""
 
-    def task_name(self, context: Float[np.ndarray, " c"]) -> str:
-        """A context with its units: '1.2 m/s'."""
-        units = self.context.units
-        return ", ".join(f"{x:.4g} {unit}" for x, unit in zip(context, units, strict=True))
-
-    @abstractmethod
     def outcome_name(self, outcome: Float[np.ndarray, " m"]) -> str:
         """What a policy does, from the mean outcome of its last steps: '1.2 m/s'."""
+        return "outcome " + ", ".join(f"{x:.2f}" for x in outcome)
+
+    def task_name(self, context: Float[np.ndarray, " c"]) -> str:
+        """A context with its units: '1.2 m/s'."""
+        pairs = zip(context, self.context.coordinates, strict=True)
+        return ", ".join(f"{x:.4g} {coordinate.unit}".rstrip() for x, coordinate in pairs)
 
     def success(self, outcome: Float[np.ndarray, "*b m"]) -> Bool[np.ndarray, "*b"] | None:
         """Where a step's outcome is a success; None for families that only know returns."""
         return None
+
+    @property
+    def relabels(self) -> bool:
+        """Whether `reward` holds for any context, so that transitions can be labeled with another:
+        every coordinate is one of the reward."""
+        return all(x.role == "reward" for x in self.context.coordinates)
 
     def check_relabels(self, what: str) -> None:
         """Raises BadSetting where `what` needs a reward that holds for any context, and this
@@ -211,41 +137,140 @@ class Family(ABC):
         Raises:
             UnknownGrid: no such grid in this family.
         """
-        if name not in self.grids:
-            raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, self.grids)
-        return self.grids[name]
+        found = {grid.name: grid for grid in self.grids}
+        if name not in found:
+            raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, found)
+        return found[name]
+
+    def record(self) -> dict:
+        """The family as JSON: its class's name and every fact."""
+        return {"kind": type(self).__name__, **msgspec.json.decode(msgspec.json.encode(self))}
 
 
-class MujocoFamily(Family):
-    """A family whose tasks share one MuJoCo model: what `Worlds` need to step it."""
+class Worlds(ABC):
+    """n simulations, one context each, reset automatically in the step that ends an episode.
 
-    frame_skip: ClassVar[int]
-    """MuJoCo sub-steps per environment step."""
-    qpos_noise: ClassVar[float]
-    """Initial positions are qpos0 + U(±qpos_noise)."""
-    qvel_noise: ClassVar[float]
-    """Initial velocities are qvel_noise · N(0, 1)."""
-    fields: ClassVar[tuple[str, ...]]
-    """MjData fields `observe` and `outcome` read."""
+    Results do not depend on the number of threads, nor on the other worlds: the k-th reset of
+    world i is drawn from `seeds[i]` and k alone.
+    """
 
-    def worlds(self, contexts, seed: int | Int[np.ndarray, " n"] = 0, num_threads: int = 0):
-        from hyperpolicy.envs.worlds import MujocoWorlds  # which needs this page
+    def __init__(
+        self,
+        family: Family,
+        contexts: Float[np.ndarray, "n c"],
+        seed: int | Int[np.ndarray, " n"] = 0,
+        num_threads: int = 0,
+    ):
+        """`seed` is one number, or one for each world; `num_threads` 0 means all cores.
 
-        return MujocoWorlds(self, contexts, seed, num_threads)
+        Raises:
+            BadContext: wrong shape, not finite, or out of bounds.
+            BadShape: not one seed a world.
+            BadSetting: a negative seed, or number of threads.
+        """
+        self.family = family
+        self.contexts = family.context.check(contexts)
+        n = len(self.contexts)
+        each = seeds.worlds(int(seed), n) if np.ndim(seed) == 0 else seed
+        self.seeds = np.array(each, np.int64)
+        if self.seeds.shape != (n,):
+            raise BadShape(f"{self.seeds.shape} seeds for {n} worlds; give one number or [n]")
+        if self.seeds.min() < 0 or num_threads < 0:
+            raise BadSetting(
+                f"seed={self.seeds.min()}, num_threads={num_threads}; give numbers ≥ 0"
+            )
+        self.num_threads = min(num_threads or num_cores(), n)
+        self.episode = np.full(n, -1)
+        self.elapsed_steps = np.zeros(n, int)
+        self.obs = np.zeros((n, family.obs_size), np.float32)
+        self.resting = np.zeros(n, bool)
 
-    @property
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def reset(self) -> Float[np.ndarray, "n o"]:
+        """Start a new episode in every world; the observations."""
+        self._begin(np.arange(len(self)))
+        return self.obs.copy()
+
+    def step(self, action: Float[np.ndarray, "n a"]) -> Step:
+        """Advance every world by one environment step; actions are clipped to [−1, 1].
+
+        Raises:
+            BadShape: not one action of the family's width for each world.
+        """
+        n, a = len(self), self.family.action_size
+        action = np.asarray(action, np.float32)
+        if action.shape != (n, a):
+            raise BadShape(f"actions have shape {action.shape}; these worlds take [{n}, {a}]")
+        action = np.minimum(np.maximum(action, np.float32(-1)), np.float32(1))
+        next_obs, reward, outcome, terminated, broken = self._advance(action)
+        self.elapsed_steps += 1
+        truncated = ((self.elapsed_steps >= self.family.horizon_steps) & ~terminated) | broken
+        ended = (terminated | truncated).nonzero()[0]
+        self.obs = next_obs
+        if len(ended):
+            self.obs = next_obs.copy()
+            self._begin(ended)
+        return Step(self.obs.copy(), reward, terminated, truncated, next_obs, outcome, broken)
+
+    def rest(self, ids: Int[np.ndarray, " k"]) -> None:
+        """Say that nobody looks at these worlds until their next episode: a simulator may let them
+        stand still. Snapshots do not know of it."""
+        self.resting[ids] = True
+
+    def recast(
+        self,
+        ids: Int[np.ndarray, " k"],
+        contexts: Float[np.ndarray, "k c"],
+        seeds: Int[np.ndarray, " k"],
+    ) -> Float[np.ndarray, "n o"]:
+        """Put worlds `ids` on other contexts and seeds, as if they were made with them, and begin
+        their first episodes; the observations of all worlds.
+
+        Raises:
+            BadContext: as on construction.
+        """
+        self.contexts[ids] = self.family.context.check(contexts)
+        self.seeds[ids], self.episode[ids] = seeds, -1
+        self._begin(ids)
+        return self.obs.copy()
+
+    def _begin(self, ids: Int[np.ndarray, " k"]) -> None:
+        self.episode[ids] += 1
+        self.resting[ids] = False
+        self.elapsed_steps[ids] = 0
+        self.obs[ids] = self._reset(ids)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything `restore` needs to go on bit for bit."""
+        counts = {"episode": self.episode, "elapsed_steps": self.elapsed_steps, "obs": self.obs}
+        return {"state": self._state(), **{name: x.copy() for name, x in counts.items()}}
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Go on from a `snapshot` of worlds made with the same arguments."""
+        self.episode = np.array(snapshot["episode"])
+        self.elapsed_steps = np.array(snapshot["elapsed_steps"])
+        self.obs = np.array(snapshot["obs"])
+        self._set_state(snapshot["state"])
+
+    # --- What a simulator has to say ------------------------------------------------------
     @abstractmethod
-    def model_path(self) -> Path:
-        """The MuJoCo XML, inside an installed package."""
+    def _advance(self, action: Float[np.ndarray, "n a"]) -> Advance:
+        """One environment step of all simulations."""
 
     @abstractmethod
-    def observe(self, view: dict[str, np.ndarray]) -> Float[np.ndarray, "n o"]:
-        """Observations from MuJoCo's fields, each [n, …]."""
+    def _reset(self, ids: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k o"]:
+        """Put simulations at the start of their episodes `self.episode[ids]`."""
 
     @abstractmethod
-    def outcome(self, before, after: dict[str, np.ndarray]) -> Float[np.ndarray, "n m"]:
-        """What `reward` needs of a step, from the fields before and after it."""
+    def _state(self) -> np.ndarray:
+        """All simulations as numbers."""
 
-    def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"]:
-        """Where the task has ended for good; nowhere by default."""
-        return np.zeros(len(view["qpos"]), bool)
+    @abstractmethod
+    def _set_state(self, state: np.ndarray) -> None:
+        """What `_state` said; the counters are restored already."""
+
+    @abstractmethod
+    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """World i as a model and a state with current positions, for rendering."""

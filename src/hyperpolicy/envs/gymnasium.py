@@ -4,24 +4,28 @@
     envs = gymnasium.make_vec("hyperpolicy/CheetahVel-v0", num_envs=3, velocity=[0.5, 1.0, 1.5])
 
 The context is given by name or as `context=[1.7]`, and again at a reset as
-`options={"context": [1.7]}`; by default it is the middle of the bounds. Episodes end by themselves
-at the family's horizon. Both are Worlds underneath, and give what Worlds give.
+`options={"context": [1.7]}`; by default it is the middle of the bounds, or the first task. Episodes
+end by themselves at the family's horizon. Both are Worlds underneath, and give what Worlds give.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
 from gymnasium.spaces import Box
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from hyperpolicy.envs import Family, Step
-from hyperpolicy.envs import family as find
+from hyperpolicy.envs.context import ContextSpace
+from hyperpolicy.envs.family import Family, Step, Worlds
+from hyperpolicy.envs.registry import family as find
 from hyperpolicy.envs.rendering import Pictures
-from hyperpolicy.errors import BadContext
+from hyperpolicy.errors import BadContext, BadShape
 
 FRAME_PIXELS = (240, 320)
 """Height and width of a rendered frame."""
@@ -33,14 +37,14 @@ class ContextEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
 
-    def __init__(self, family: str, context=None, render_mode: str | None = None, **named):
+    def __init__(self, family: str | Family, context=None, render_mode: str | None = None, **named):
         """Raises BadContext where the context does not fit the family."""
-        self.family = find(family)
+        self.family = find(family) if isinstance(family, str) else family
         self.metadata = self.metadata | {"render_fps": round(1 / self.family.dt_s)}
         self.context = contexts_of(self.family, 1, context, named)
         self.observation_space, self.action_space = spaces_of(self.family)
         self.render_mode = render_mode
-        self._worlds = self.family.worlds(self.context, new_seed(self.np_random), 1)
+        self._worlds = self._made()
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         self._pictures = Pictures(*FRAME_PIXELS, self.family.camera, self.family.camera_turned)
 
@@ -50,7 +54,7 @@ class ContextEnv(gymnasium.Env):
         if given is not None:
             self.context = contexts_of(self.family, 1, given, {})
         if seed is not None or given is not None:
-            self._worlds = self.family.worlds(self.context, new_seed(self.np_random), 1)
+            self._worlds = self._made()
         obs = self._worlds.reset()[0]
         if self.render_mode is not None:
             self._shown = self._worlds.scene(0)
@@ -64,6 +68,10 @@ class ContextEnv(gymnasium.Env):
         info = {name: values[0] for name, values in details(self.context, step).items()}
         reward, terminated = float(step.reward[0]), bool(step.terminated[0])
         return step.next_obs[0], reward, terminated, bool(step.truncated[0]), info
+
+    def _made(self) -> Worlds:
+        """The one world, its seed drawn from the environment's generator."""
+        return self.family.worlds(self.context, np.array([new_seed(self.np_random)]), 1)
 
     def render(self) -> np.ndarray | None:
         """A frame [height, width, 3]; after an episode's last step, the one before it.
@@ -85,31 +93,63 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, num_envs: int, family: str, context=None, num_threads: int = 0, **named):
-        """`context` is [c] for all or [n, c]; a named one is a number or [n].
+    def __init__(
+        self,
+        num_envs: int,
+        family: str | Family,
+        context=None,
+        num_threads: int = 0,
+        max_episode_steps: int | None = None,
+        **named,
+    ):
+        """`context` is [c] for all or [n, c]; a named one is a number or [n]. Episodes end at the
+        family's horizon, or after fewer `max_episode_steps`.
 
         Raises:
             BadContext: the contexts do not fit the family or the number of environments.
         """
-        self.family = find(family)
+        self.family = find(family) if isinstance(family, str) else family
+        if max_episode_steps is not None and max_episode_steps < self.family.horizon_steps:
+            self.family = replace(self.family, horizon_steps=max_episode_steps)
         self.num_envs, self.num_threads = num_envs, num_threads
         self.contexts = contexts_of(self.family, num_envs, context, named)
         self.single_observation_space, self.single_action_space = spaces_of(self.family)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        seeds = new_seed(self.np_random)
-        self._worlds = self.family.worlds(self.contexts, seeds, num_threads)
+        self._worlds = self.family.worlds(self.contexts, self._seeds(None), num_threads)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        super().reset(seed=seed)
+    def reset(  # type: ignore[override]
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ):
+        """`seed` is one number, or one for each environment; environment i of seed s is the single
+        environment of seed s + i, or of the i-th number.
+
+        Raises:
+            BadContext: as on construction.
+            BadShape: not one seed an environment.
+        """
+        one_each = isinstance(seed, Sequence | np.ndarray)
+        super().reset(seed=None if one_each else seed)  # type: ignore[arg-type]
         given = (options or {}).get("context")
         if given is not None:
             self.contexts = contexts_of(self.family, self.num_envs, given, {})
         if seed is not None or given is not None:
-            seeds = new_seed(self.np_random)
+            seeds = self._seeds(seed)
             self._worlds = self.family.worlds(self.contexts, seeds, self.num_threads)
         everywhere = np.ones(self.num_envs, bool)
         return self._worlds.reset(), {"context": self.contexts.copy(), "_context": everywhere}
+
+    def _seeds(self, seed) -> Int[np.ndarray, " n"]:
+        """The worlds' seeds for a `seed` as `reset` takes it."""
+        if seed is None:
+            return self.np_random.integers(2**31, size=self.num_envs)
+        each = [seed + i for i in range(self.num_envs)] if np.ndim(seed) == 0 else list(seed)
+        if len(each) != self.num_envs:
+            raise BadShape(f"{len(each)} seeds for {self.num_envs} environments; give one each")
+        return np.array([new_seed(seeding.np_random(one)[0]) for one in each])
 
     def step(self, actions: Float[np.ndarray, "n a"]):
         step = self._worlds.step(actions)
@@ -149,11 +189,16 @@ def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarra
     if named:
         context = np.stack(np.broadcast_arrays(*(named[k] for k in space.names)), axis=-1)
     elif context is None:
-        context = (np.array(space.low) + np.array(space.high)) / 2
+        context = default_context(space)
     checked = space.check(context if np.ndim(context) == 2 else [context])
     if len(checked) not in (1, n):
         raise BadContext(f"{len(checked)} contexts for {n} environments; give one, or one each")
     return np.repeat(checked, n, axis=0) if len(checked) == 1 else checked
+
+
+def default_context(space: ContextSpace) -> Float[np.ndarray, " c"]:
+    """The middle of the bounds; the first of the choices where a coordinate is one."""
+    return np.array([0.0 if x.role == "task" else (x.low + x.high) / 2 for x in space.coordinates])
 
 
 def new_seed(rng: np.random.Generator) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hyperpolicy import files, rollout
+from hyperpolicy import files, rollout, seeds
 from hyperpolicy.envs import Family, rendering
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
 from hyperpolicy.nets.policy import Policies
@@ -80,8 +80,8 @@ def frames(
     seed: int = 0,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Pictures of all policies side by side, one every `every` steps; an ended episode's stays."""
-    seeds = np.repeat(rollout.episode_seeds(seed, 1), len(contexts))
-    worlds = family.worlds(contexts, seeds, num_threads=1)
+    starts = np.repeat(seeds.episodes(seed, 1), len(contexts))
+    worlds = family.worlds(contexts, starts, num_threads=1)
     panels = [np.zeros((*size, 3), np.uint8)] * len(contexts)
     outcomes: deque[np.ndarray] = deque(maxlen=WINDOW_STEPS)
     with closing(rendering.Pictures(*size, family.camera, family.camera_turned)) as pictures:

@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import files
+from hyperpolicy import headers
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadFile, BadZoo
+from hyperpolicy.envs import read as read_family
+from hyperpolicy.errors import BadContext, BadFile, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
+from hyperpolicy.headers import BaseHeader
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
@@ -31,7 +33,7 @@ from hyperpolicy.rollout import returns
 class Base:
     """A context-conditioned policy with its critics: inputs are [obs, encoded context]."""
 
-    family: str
+    family: Family
     contexts: Float[np.ndarray, "k c"]
     """The training contexts; nothing else was seen."""
     policy: Policies
@@ -48,25 +50,30 @@ class Base:
             "log_alpha": self.log_alpha,
             "contexts": self.contexts,
         }
-        spec = self.policy.spec.to_json()
-        meta = {"family": self.family, "spec": spec, "provenance": self.provenance}
-        return files.save_arrays(path, arrays, meta)
+        header = BaseHeader(self.family.record(), self.policy.spec.header, self.provenance)
+        return headers.save_arrays(path, arrays, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Base":
-        """Raises BadFile where `path` is not a base."""
-        arrays, meta = files.load_arrays(path)
-        if {"weights", "critics", "log_alpha", "contexts"} - set(arrays) or "spec" not in meta:
-            raise BadFile(f"{path} does not hold a context-conditioned base")
-        policy = Policies(arrays["weights"], PolicySpec.from_json(meta["spec"]))
-        return cls(
-            meta["family"],
-            arrays["contexts"],
-            policy,
-            arrays["critics"],
-            arrays["log_alpha"],
-            meta["provenance"],
-        )
+        """The base in a file.
+
+        Raises:
+            BadFile: it holds none, is damaged, or its parts do not fit each other.
+        """
+        parts = "contexts", "weights", "critics", "log_alpha"
+        arrays, header = headers.load_arrays(path, BaseHeader, parts)
+        family, spec = read_family(header.family), PolicySpec.of(header.spec)
+        try:
+            policy = Policies(arrays["weights"], spec)
+            contexts = family.context.check(arrays["contexts"])
+        except (BadShape, BadContext) as error:
+            raise BadFile(f"{path}: {error}") from None
+        width = sac.critic_spec(_width(spec), spec.obs, spec.action).size
+        inputs = family.obs_size + family.context.encoded_size
+        if spec.obs != inputs or arrays["critics"].shape != (1, 2, width) or len(policy) != 1:
+            raise BadFile(f"{path}: policy, critics and family {family.name} do not fit each other")
+        rest = arrays["critics"], arrays["log_alpha"], header.provenance
+        return cls(family, contexts, policy, *rest)
 
 
 def train_bases(
@@ -125,7 +132,7 @@ def train_bases(
     }
     return [
         Base(
-            family.name,
+            family,
             pools[i],
             Policies(trained.weights[i : i + 1], spec),
             trained.critics[i : i + 1],
@@ -158,7 +165,7 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
     found = []
     for pool, row in zip(pools, weights, strict=True):
         critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
-        base = Base(family.name, pool, Policies(row[None], spec), critics, np.zeros(1), {})
+        base = Base(family, pool, Policies(row[None], spec), critics, np.zeros(1), {})
         policies = fold(base, family, pool).policies
         found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
     return np.array(found)

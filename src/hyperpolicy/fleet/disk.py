@@ -82,7 +82,7 @@ def check_settings(
         BadFile, DiskFull: `out` cannot be written.
     """
     record = {
-        "family": family.name,
+        "family": family.record(),
         "start": start,
         learner: asdict(cfg),
         "schedule": asdict(schedule),

@@ -92,7 +92,7 @@ def judge(
     key_critics, key_fit = jax.random.split(jax.random.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
     log_alpha = np.full(1, np.log(cfg.initial_alpha), np.float32)
-    base = Base(family.name, contexts, policy, fresh, log_alpha, provenance)
+    base = Base(family, contexts, policy, fresh, log_alpha, provenance)
     folded = fold(base, family, contexts).policies
     steps = 2 * family.horizon_steps
     rows = experience(folded, family, contexts, steps, worlds, seed)

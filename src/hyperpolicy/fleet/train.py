@@ -222,7 +222,7 @@ def make_zoo(family, spec, contexts, num_updates: int, trained, provenance: dict
     found = evaluate(family, spec, contexts[alive], 10, finals)
     return Zoo(
         spec=spec,
-        family=family.name,
+        family=family,
         weights=np.concatenate([_stored(trained.checkpoints[:, alive].reshape(k * x, -1)), finals]),
         expert=np.tile(np.arange(x), k + 1),
         updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, num_updates)),

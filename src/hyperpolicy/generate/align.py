@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.nets import symmetry
 from hyperpolicy.nets.policy import Policies
@@ -80,7 +79,7 @@ def visits(zoo: Zoo) -> list[tuple[int, int]]:
     """Every expert once, with its nearest in context among those before; first the one in the
     middle, with itself. The next is always the one nearest to any visited (Prim's spanning tree).
     """
-    gaps = family(zoo.family).context.distance(zoo.contexts, zoo.contexts)
+    gaps = zoo.family.context.distance(zoo.contexts, zoo.contexts)
     middle = int(gaps.mean(axis=1).argmin())
     order = [(middle, middle)]
     while len(order) < len(gaps):

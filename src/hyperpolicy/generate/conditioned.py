@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.envs import Family, family
+from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import behavior, loop
@@ -81,31 +81,30 @@ def fold(
 
 
 def from_weights(
-    name: str,
+    tasks: Family,
     spec: PolicySpec,
     weights: Float[np.ndarray, " p_conditioned"],
     trained_contexts,
     provenance: dict,
 ) -> Generator:
-    """A generator from the weights of a conditioned policy of family `name`.
+    """A generator from the weights of a conditioned policy of a family.
 
     `spec` takes [obs, encoded context].
 
     Raises:
         BadShape: the weights or the spec do not fit the family.
     """
-    tasks = family(name)
     plain = replace(spec, obs=tasks.obs_size)
     weights = np.asarray(weights, np.float32)
     if spec != conditioned_spec(plain, tasks.context.encoded_size) or weights.shape != (spec.size,):
         wide = tasks.obs_size + tasks.context.encoded_size
         raise BadShape(
-            f"a conditioned policy of {name} takes {wide} numbers; got {spec} and weights of "
+            f"a conditioned policy of {tasks.name} takes {wide} numbers; got {spec} and weights of "
             f"shape {weights.shape}, expected [{spec.size}]"
         )
     contexts = tasks.context.check(trained_contexts)
     record = {"kind": Conditioned.kind, **provenance, "versions": library_versions()}
-    return Generator(name, plain, contexts, Conditioned(weights, spec), record)
+    return Generator(tasks, plain, contexts, Conditioned(weights, spec), record)
 
 
 def from_base(base: Base) -> Generator:

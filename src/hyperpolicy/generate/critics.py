@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.envs import Family, family
+from hyperpolicy import seeds
+from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import hyplatent, interpolate, loop, pca
@@ -64,7 +65,7 @@ class Critics(eqx.Module):
 class CriticGenerator:
     """Writes twin critics, one pair a context; kept on disk as a `Generator` is."""
 
-    family: str
+    family: Family
     spec: PolicySpec
     """Of the policies these critics judge; `critic_spec` says what the critics are."""
     trained_contexts: Float[np.ndarray, "x c"]
@@ -81,7 +82,7 @@ class CriticGenerator:
             UserWarning: a context lies outside the trained range.
         """
         contexts = Generator(**vars(self)).check(contexts)
-        vectors = self.model.vectors.write(family(self.family), contexts, seed)
+        vectors = self.model.vectors.write(self.family, contexts, seeds.small(seed))
         return vectors.reshape(len(contexts), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
@@ -125,7 +126,7 @@ def fit(
         )
     vectors, place = _vectors(zoo), None if out is None else Path(out)
     loop.claim(place)
-    encoded = family(zoo.family).context.encode(zoo.contexts)
+    encoded = zoo.family.context.encode(zoo.contexts)
     order, conditions = jnp.arange(len(vectors)), jnp.asarray(encoded, jnp.float32)
     data = Pairs(jnp.asarray(vectors), order, conditions, None, None)
     record = {"config": asdict(config)}

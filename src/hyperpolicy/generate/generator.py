@@ -1,7 +1,7 @@
 """A generator: contexts or demonstrations → Policies, whatever kind of model writes the weights;
 and its directory.
 
-    config.json          kind, family, policy, training contexts, the model's settings
+    config.json          kind, family, policy, training contexts, the model's settings, checksums
     weights.safetensors  the model's arrays, named by where they stand in it; float16 is read as
                          float32
     provenance.json      configuration, seed, zoo, library versions
@@ -19,15 +19,18 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hyperpolicy import files
+from hyperpolicy import files, headers, seeds
 from hyperpolicy.demonstrations import Demonstrations
-from hyperpolicy.envs import ContextSpace, Family, family
+from hyperpolicy.envs import ContextSpace, Family
+from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator, unknown
+from hyperpolicy.headers import GeneratorHeader
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo
 
-FORMAT = "hyperpolicy-generator-1"
+FORMAT = "hyperpolicy-generator-2"
+HEADER, WEIGHTS, PROVENANCE = "config.json", "weights.safetensors", "provenance.json"
 SHIPPED = Path(__file__).parent / "shipped"
 KINDS = {
     "regression": "regression:Regression",
@@ -70,7 +73,7 @@ class Model(Protocol):
 class Generator:
     """Writes one policy per context. `fit`, `load` and the trivial rows all return this."""
 
-    family: str
+    family: Family
     spec: PolicySpec
     trained_contexts: Float[np.ndarray, "x c"]
     model: Model
@@ -94,7 +97,7 @@ class Generator:
             rows = self.check_demonstrations(given).rows
         else:
             rows = self.check(given)
-        return Policies(self.model.write(family(self.family), rows, seed), self.spec)
+        return Policies(self.model.write(self.family, rows, seeds.small(seed)), self.spec)
 
     @property
     def takes_demonstrations(self) -> bool:
@@ -114,15 +117,16 @@ class Generator:
                 "this generator reads demonstrations; give hp.Demonstrations, for example "
                 "Demonstrations.load(file)"
             )
-        if given.family != self.family:
-            raise BadContext(f"demonstrations of {given.family} for a generator of {self.family}")
+        if given.family.name != self.family.name:
+            raise BadContext(
+                f"demonstrations of {given.family.name} for a generator of {self.family.name}"
+            )
         return given
 
     def check(self, contexts) -> Float[np.ndarray, "n c"]:
         """The contexts as an array; raises and warns as `generate` does."""
-        tasks = family(self.family)
-        contexts = tasks.context.check(contexts)
-        outside = beyond(tasks.context, self.trained_contexts, contexts)
+        contexts = self.family.context.check(contexts)
+        outside = beyond(self.family.context, self.trained_contexts, contexts)
         if outside.any():
             low, high = self.trained_contexts.min(axis=0), self.trained_contexts.max(axis=0)
             warnings.warn(
@@ -164,20 +168,21 @@ def from_zoo(zoo: Zoo, model: Model, provenance: dict) -> Generator:
 def write(generator: Generator, path: str | Path, compact: bool = False) -> None:
     """Write a generator's three files into the directory `path`, `config.json` last."""
     path, model = Path(path), generator.model
-    config = {
-        "format": FORMAT,
-        "kind": model.kind,
-        "family": generator.family,
-        "policy": generator.spec.to_json(),
-        "trained_contexts": generator.trained_contexts,
-        "settings": model.settings(),
-    }
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     if compact:
         arrays = {name: _rounded(x) for name, x in arrays.items()}
-    files.save_json(path / "provenance.json", generator.provenance, overwrite=True)
-    files.save_arrays(path / "weights.safetensors", arrays, overwrite=True)
-    files.save_json(path / "config.json", config, overwrite=True)
+    files.save_json(path / PROVENANCE, generator.provenance, overwrite=True)
+    files.save_arrays(path / WEIGHTS, arrays, overwrite=True)
+    header = GeneratorHeader(
+        format=FORMAT,
+        kind=model.kind,
+        family=generator.family.record(),
+        policy=generator.spec.header,
+        trained_contexts=tuple(map(tuple, generator.trained_contexts.tolist())),
+        settings=model.settings(),
+        checksums={name: files.checksum(path / name) for name in (PROVENANCE, WEIGHTS)},
+    )
+    headers.write(path / HEADER, header)
 
 
 def _rounded(x: np.ndarray) -> np.ndarray:
@@ -196,9 +201,9 @@ def load(name_or_path: str | Path) -> Generator:
     """
     known = shipped()
     path = SHIPPED / name_or_path if str(name_or_path) in known else Path(name_or_path)
-    if not (path / "config.json").is_file():
+    if not (path / HEADER).is_file():
         if path.exists():
-            raise UnknownGenerator(f"{path} is not a generator: it has no config.json")
+            raise UnknownGenerator(f"{path} is not a generator: it has no {HEADER}")
         raise unknown(UnknownGenerator, "generator", "Shipped", str(name_or_path), known)
     return _read(path)
 
@@ -221,16 +226,16 @@ def check_zoo(zoo: Zoo) -> Family:
         BadZoo: its policies do not fit its family, an expert has no final row, or weights are not
             finite.
     """
-    tasks = family(zoo.family)
+    tasks = zoo.family
     if (zoo.spec.obs, zoo.spec.action) != (tasks.obs_size, tasks.action_size):
         raise BadZoo(
             f"this zoo's policies take {zoo.spec.obs} observations and give {zoo.spec.action} "
             f"actions; {tasks.name} has {tasks.obs_size} and {tasks.action_size}"
         )
-    if zoo.contexts.shape[1] != tasks.context.size or len(zoo.final_rows) != len(zoo.contexts):
+    if len(zoo.final_rows) != len(zoo.contexts):
         raise BadZoo(
-            f"this zoo has {len(zoo.final_rows)} final rows for contexts {zoo.contexts.shape}; "
-            f"{tasks.name} needs one a context, [x, {tasks.context.size}]"
+            f"this zoo has {len(zoo.final_rows)} final rows for {len(zoo.contexts)} experts; one "
+            "each is needed"
         )
     if not np.isfinite(zoo.weights).all():
         raise BadZoo(
@@ -263,32 +268,35 @@ def beyond(
 
 
 def _read(path: Path) -> Generator:
-    config = files.load_json(path / "config.json")
-    stored, _ = files.load_arrays(path / "weights.safetensors")
+    header = headers.read(path / HEADER, GeneratorHeader, FORMAT)
+    if header.kind not in KINDS:
+        kind = header.kind
+        raise BadFile(f"{path} holds a {kind!r}; this version reads: {', '.join(KINDS)}")
+    headers.check_sums(path, header.checksums, (WEIGHTS, PROVENANCE))
+    stored, _ = files.load_arrays(path / WEIGHTS)
+    headers.check_finite(stored, path / WEIGHTS)
     arrays = {k: x.astype(np.float32) if x.dtype == np.float16 else x for k, x in stored.items()}
+    tasks, spec = read_family(header.family), PolicySpec.of(header.policy)
+    contexts = np.array(header.trained_contexts, float, ndmin=2)
     try:
-        if config["format"] != FORMAT or config["kind"] not in KINDS:
-            raise BadFile(
-                f"{path} holds a {config['kind']!r} of format {config['format']!r}; this version "
-                f"reads {FORMAT!r}: {', '.join(KINDS)}"
-            )
-        tasks, spec = family(config["family"]), PolicySpec.from_json(config["policy"])
-        like = kind_of(config["kind"]).skeleton(config["settings"], tasks, spec)
-        contexts = np.asarray(config["trained_contexts"], float)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadFile(f"{path}/config.json is damaged ({error!r})") from None
+        tasks.context.check(contexts)
+        like = kind_of(header.kind).skeleton(header.settings, tasks, spec)
+        wanted = {name: leaf.shape for name, leaf in _named(like).items()}
+    except _DAMAGES as error:
+        raise BadFile(f"{path / HEADER} is damaged ({error!r})") from None
     found = {name: array.shape for name, array in arrays.items()}
-    wanted = {name: leaf.shape for name, leaf in _named(like).items()}
     if found != wanted:
         name = next(n for n in wanted | found if found.get(n) != wanted.get(n))
         raise BadFile(
-            f"{path}/weights.safetensors does not fit its config.json: {name} has shape "
-            f"{found.get(name)}, expected {wanted.get(name)}"
+            f"{path / WEIGHTS} does not fit its {HEADER}: {name} has shape {found.get(name)}, "
+            f"expected {wanted.get(name)}"
         )
     model = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
-    return Generator(
-        config["family"], spec, contexts, model, files.load_json(path / "provenance.json")
-    )
+    return Generator(tasks, spec, contexts, model, files.load_json(path / PROVENANCE))
+
+
+_DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, BadContext)
+"""What a model's `skeleton` raises where settings are not its own."""
 
 
 def _named(model: Model) -> dict:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.envs import family
 from hyperpolicy.generate import behavior
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
@@ -43,7 +42,7 @@ def pairs(zoo: Zoo, with_behavior: bool) -> Pairs:
     Raises:
         BadZoo: behavior is asked for and the zoo holds no observations.
     """
-    encoded = family(zoo.family).context.encode(zoo.contexts)
+    encoded = zoo.family.context.encode(zoo.contexts)
     states, actions = behavior.probe(zoo) if with_behavior else (None, None)
     return Pairs(
         jnp.asarray(zoo.weights),

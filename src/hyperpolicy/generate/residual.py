@@ -54,8 +54,8 @@ def fit(base: Generator, zoo: Zoo) -> Generator:
         zoo.spec,
     ):
         raise BadZoo(
-            f"the base is a {base.model.kind} of {base.family} for {base.spec}; the zoo holds "
-            f"{zoo.family} policies of {zoo.spec}: give the base these experts started from"
+            f"the base is a {base.model.kind} of {base.family.name} for {base.spec}; the zoo holds "
+            f"{zoo.family.name} policies of {zoo.spec}: give the base these experts started from"
         )
     seen = zoo_contexts_missing(base, zoo)
     if len(seen):

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hyperpolicy.envs import Family, family
+from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.generator import Generator, Model, kind_of
 from hyperpolicy.nets.equivariance import image_weights
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.types import Symmetry
+from hyperpolicy.symmetry import Symmetry
 
 
 class Symmetric(eqx.Module):
@@ -63,10 +63,10 @@ def symmetric(generator: Generator) -> Generator:
     Raises:
         BadSetting: its family knows no symmetries, or it reads demonstrations.
     """
-    tasks = family(generator.family)
+    tasks = generator.family
     if not tasks.symmetries or generator.takes_demonstrations:
         raise BadSetting(
-            f"{generator.model.kind} of {generator.family}: symmetries are known of ant-dir, and "
+            f"{generator.model.kind} of {tasks.name}: symmetries are known of ant-dir, and "
             "generators that read contexts can use them"
         )
     known = generator.trained_contexts

@@ -27,7 +27,6 @@ from jaxtyping import Float
 from tyro.conf import Suppress
 
 from hyperpolicy import fleet
-from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import RoundSchedule, Schedule, Start
 from hyperpolicy.fleet.judging import fit_critics
@@ -167,7 +166,7 @@ def tune(
     Warns:
         UserWarning: a tuned policy is worse than its start; both are in the result.
     """
-    fam = family(generator.family)
+    fam = generator.family
     contexts = fam.context.check(contexts)
     if zoo is not None:
         zoo = _known(generator, zoo)
@@ -240,7 +239,7 @@ def _from_zoo(pick: Callable) -> Callable:
 
 def _fitted(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
     zoo = _needed(config, zoo)
-    fam = family(zoo.family)
+    fam = zoo.family
     near = critics.nearest(zoo).generate(contexts)
     start = Start(policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
     cfg = replace(cfg, usual_reward=zoo.usual_reward)
@@ -281,10 +280,10 @@ def _known(generator: Generator, zoo: Zoo) -> Zoo:
     """
     if (zoo.family, zoo.spec) != (generator.family, generator.spec):
         raise BadZoo(
-            f"the generator writes {generator.family} policies of {generator.spec}; the zoo holds "
-            f"{zoo.family} policies of {zoo.spec}"
+            f"the generator writes {generator.family.name} policies of {generator.spec}; the zoo "
+            f"holds {zoo.family.name} policies of {zoo.spec}"
         )
-    gaps = family(zoo.family).context.distance(zoo.contexts, generator.trained_contexts)
+    gaps = zoo.family.context.distance(zoo.contexts, generator.trained_contexts)
     seen = gaps.min(axis=1) < 1e-6
     if not seen.any():
         raise BadZoo("the generator has seen no expert of this zoo; give the one it was fitted on")
@@ -293,7 +292,7 @@ def _known(generator: Generator, zoo: Zoo) -> Zoo:
 
 def _log_alpha(zoo: Zoo, contexts) -> Float[np.ndarray, " n"]:
     """The temperature of each context's nearest expert."""
-    nearest = family(zoo.family).context.distance(contexts, zoo.contexts).argmin(axis=1)
+    nearest = zoo.family.context.distance(contexts, zoo.contexts).argmin(axis=1)
     if zoo.log_alpha is None:
         return np.full(len(nearest), np.log(0.05), np.float32)
     return zoo.log_alpha[nearest]

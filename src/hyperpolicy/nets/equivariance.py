@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.nets.policy import Actor, PolicySpec
-from hyperpolicy.types import Signed, Symmetry
+from hyperpolicy.symmetry import Signed, Symmetry
 
 
 def image(g: Symmetry, actor: Actor) -> Actor:

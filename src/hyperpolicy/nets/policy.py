@@ -4,7 +4,7 @@ Flat order: layer by layer, weight (row-major, [in, out]) then bias; the heads Î
 layers of their own and come last, Î¼ first.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hyperpolicy import files
+from hyperpolicy import headers, seeds
 from hyperpolicy.errors import BadFile, BadShape
+from hyperpolicy.headers import PoliciesHeader, PolicyHeader
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key, Scalar
 
@@ -99,13 +100,15 @@ class PolicySpec:
             start = end
         return Actor(layers[:-2], layers[-2], layers[-1], self.activations)
 
-    def to_json(self) -> dict:
-        return asdict(self)
+    @property
+    def header(self) -> PolicyHeader:
+        """As it stands in a file's header."""
+        return PolicyHeader(self.obs, self.action, self.hidden, self.activations)  # type: ignore[arg-type]
 
     @classmethod
-    def from_json(cls, record: dict) -> "PolicySpec":
-        record = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        return cls(**record)
+    def of(cls, header: PolicyHeader) -> "PolicySpec":
+        """What a file's header says."""
+        return cls(header.obs, header.action, header.hidden, header.activations)
 
 
 @cache
@@ -171,7 +174,7 @@ class Policies:
         """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs
-        noise = jax.random.normal(jax.random.key(seed), (*wide.shape[:2], self.spec.action))
+        noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
         actions = np.asarray(_sample_fleet(self.spec)(self._held, wide, noise))
         return actions[:, 0] if obs.ndim == 2 else actions
 
@@ -186,14 +189,18 @@ class Policies:
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file; an existing file is an error."""
-        return files.save_arrays(path, {"weights": self.weights}, {"spec": self.spec.to_json()})
+        header = PoliciesHeader(self.spec.header)
+        return headers.save_arrays(path, {"weights": self.weights}, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Policies":
-        arrays, meta = files.load_arrays(path)
-        if "weights" not in arrays or "spec" not in meta:
-            raise BadFile(f"{path} holds no policies (no 'weights' or no 'spec' in it)")
+        """The policies in a file.
+
+        Raises:
+            BadFile: it holds none, is damaged, or holds numbers that are not finite.
+        """
+        arrays, header = headers.load_arrays(path, PoliciesHeader, ("weights",))
         try:
-            return cls(arrays["weights"], PolicySpec.from_json(meta["spec"]))
-        except (TypeError, AttributeError) as error:
-            raise BadFile(f"{path} holds policies of a kind unknown here ({error})") from None
+            return cls(arrays["weights"], PolicySpec.of(header.spec))
+        except BadShape as error:
+            raise BadFile(f"{path}: {error}") from None

@@ -296,7 +296,10 @@ def fit_learned(
 ) -> list[Generator]:
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
     method = genhyper if isinstance(learned.config, GenHyperConfig) else hyplatent
-    zoos = [replace(s.train, family=learned.family or s.train.family) for s in sources]
+    zoos = [
+        replace(s.train, family=family(learned.family) if learned.family else s.train.family)
+        for s in sources
+    ]
     if len(zoos) > 1:
         return [
             fit_once(out / f"zoo-{i}", partial(method.fit, learned.config, zoo, i))

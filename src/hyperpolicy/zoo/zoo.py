@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hyperpolicy import files
-from hyperpolicy.envs import family
-from hyperpolicy.errors import AlreadyExists, BadZoo, HyperpolicyError
+from hyperpolicy import files, headers
+from hyperpolicy.envs import Family
+from hyperpolicy.envs import read as read_family
+from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, HyperpolicyError
+from hyperpolicy.headers import IndexRow
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import disk
@@ -25,7 +27,7 @@ class Zoo:
     """Rows r are checkpoints of experts x; one row of each expert is final (averaged weights)."""
 
     spec: PolicySpec
-    family: str
+    family: Family
     weights: Float[np.ndarray, "r p"]
     expert: Int[np.ndarray, " r"]
     updates: Int[np.ndarray, " r"]
@@ -52,6 +54,13 @@ class Zoo:
                 f"rows do not fit: weights {self.weights.shape}, a policy has {self.spec.size} "
                 "numbers"
             )
+        if self.contexts.shape[1] != self.family.context.size:
+            raise BadZoo(
+                f"contexts {self.contexts.shape} do not fit {self.family.name}, whose contexts are "
+                f"{self.family.context.label}"
+            )
+        if self.expert.min() < 0 or self.expert.max() >= experts:
+            raise BadZoo(f"rows of expert {self.expert.max()}; this zoo has {experts}")
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -89,7 +98,7 @@ class Zoo:
             BadZoo: no expert stands at one of the contexts.
         """
         contexts = np.asarray(contexts, np.float64)
-        gaps = family(self.family).context.distance(contexts, self.contexts)
+        gaps = self.family.context.distance(contexts, self.contexts)
         chosen = gaps.argmin(axis=1)
         missing = gaps.min(axis=1) > 1e-6
         if missing.any():
@@ -115,17 +124,18 @@ class Zoo:
             log_alpha=None if self.log_alpha is None else self.log_alpha[chosen],
         )
 
-    def _index(self, shard: int) -> list[dict]:
+    def _index(self, shard: int) -> list[IndexRow]:
         """What the index says of each row."""
+        known = np.isfinite(self.returns)
         return [
-            {
-                "shard": shard,
-                "expert": int(self.expert[i]),
-                "context": self.row_contexts[i].tolist(),
-                "updates": int(self.updates[i]),
-                "final": bool(self.final[i]),
-                "return": None if np.isnan(self.returns[i]) else round(float(self.returns[i]), 4),
-            }
+            IndexRow(
+                shard=shard,
+                expert=int(self.expert[i]),
+                context=tuple(self.row_contexts[i].tolist()),
+                updates=int(self.updates[i]),
+                final=bool(self.final[i]),
+                mean_return=round(float(self.returns[i]), 4) if known[i] else None,
+            )
             for i in range(len(self))
         ]
 
@@ -154,9 +164,8 @@ class Zoo:
             disk.write_shard(new, 0, self.weights, self._index(shard=0))
             if beside is not None:
                 beside(new)
-            disk.write_manifest(
-                new, self.spec, self.family, library_versions() | self.provenance, 1
-            )
+            provenance = library_versions() | self.provenance
+            disk.write_header(new, self.spec, self.family, provenance, 1)
         return path
 
     def append(self, path: str | Path) -> Path:
@@ -168,18 +177,19 @@ class Zoo:
         if self.final.any():
             raise BadZoo("only checkpoints can be appended; every expert has its final row already")
         path = Path(path)
-        manifest, index = disk.read_manifest(path)
-        there = disk.read_experts(path)
-        same = manifest["family"] == self.family
-        same = same and PolicySpec.from_json(manifest["policy"]) == self.spec
-        if not same or not np.array_equal(there["contexts"], self.contexts):
+        header, index = disk.read_header(path)
+        there = disk.read_experts(path, header)["contexts"]
+        family, spec = header.family, PolicySpec.of(header.policy)
+        if (family, spec) != (self.family.record(), self.spec) or not np.array_equal(
+            there, self.contexts
+        ):
             raise BadZoo(
-                f"{path} holds {manifest['family']} policies {manifest['policy']}; only rows of "
-                "the same family, policy and experts can be appended"
+                f"{path} holds policies of {family.get('name')} and {spec}; only rows of the same "
+                "family, policy and experts can be appended"
             )
-        number = len(manifest["shards"])
+        number = len(header.shards)
         disk.write_shard(path, number, self.weights, [*index, *self._index(shard=number)])
-        disk.write_manifest(path, self.spec, self.family, manifest["provenance"], number + 1)
+        disk.write_header(path, self.spec, self.family, header.provenance, number + 1)
         return path
 
     @classmethod
@@ -192,8 +202,8 @@ class Zoo:
             BadZoo: not a zoo, half written, or its files do not fit each other.
         """
         path = Path(path)
-        manifest, index = disk.read_manifest(path)
-        made_with, here = manifest["provenance"].get("mujoco"), version("mujoco")
+        header, index = disk.read_header(path)
+        made_with, here = header.provenance.get("mujoco"), version("mujoco")
         if made_with not in (None, here):
             warnings.warn(
                 f"zoo {path} was made with MuJoCo {made_with}, this is {here}: physics, and so "
@@ -203,44 +213,54 @@ class Zoo:
         rows = np.arange(len(index)) if rows is None else np.asarray(rows, int)
         if len(rows) and (rows.min() < -len(index) or rows.max() >= len(index)):
             raise BadZoo(f"{path} has rows 0 … {len(index) - 1}, asked for {rows.tolist()[:8]}")
-        chosen = [index[i] for i in rows]
-        experts = disk.read_experts(path)
-        wide = {k: v.astype(np.float32) for k, v in experts.items() if k != "contexts"}
+        chosen, experts = [index[i] for i in rows], disk.read_experts(path, header)
+        returns = [np.nan if row.mean_return is None else row.mean_return for row in chosen]
         return cls(
-            spec=PolicySpec.from_json(manifest["policy"]),
-            family=manifest["family"],
-            weights=disk.read_rows(path, manifest, rows % max(len(index), 1)),
-            expert=np.array([row["expert"] for row in chosen], int),
-            updates=np.array([row["updates"] for row in chosen], int),
-            final=np.array([row["final"] for row in chosen], bool),
-            returns=np.array([_number(row["return"]) for row in chosen], np.float32),
-            contexts=experts["contexts"],
-            critics=wide.get("critics"),
-            states=wide.get("states"),
-            log_alpha=wide.get("log_alpha"),
-            provenance=manifest["provenance"],
+            spec=PolicySpec.of(header.policy),
+            family=_family(path, header.family, experts["contexts"]),
+            weights=disk.read_rows(path, header, rows % max(len(index), 1)),
+            expert=np.array([row.expert for row in chosen], int),
+            updates=np.array([row.updates for row in chosen], int),
+            final=np.array([row.final for row in chosen], bool),
+            returns=np.array(returns, np.float32),
+            provenance=header.provenance,
+            **experts,
         )
 
     @staticmethod
     def verify(path: str | Path) -> list[str]:
-        """Every fault found in the zoo at `path`: checksums, sizes, numbers that are not finite."""
+        """Every fault found in the zoo at `path`: headers, checksums, sizes, numbers that are not
+        finite, an index that does not fit the experts."""
         path = Path(path)
         try:
-            manifest, index = disk.read_manifest(path)
+            header, index = disk.read_header(path)
         except HyperpolicyError as error:
             return [str(error)]
         faults = []
-        for name, digest in manifest["checksums"].items():
-            if not (path / name).exists():
-                faults.append(f"{name} is missing")
-            elif files.checksum(path / name) != digest:
-                faults.append(f"{name} does not match its checksum")
-        if not faults:
+        for name in header.checksums:
+            try:
+                headers.check_sums(path, header.checksums, [name])
+            except BadFile as error:
+                faults.append(str(error))
+        if faults:
+            return faults
+        try:
             zoo = Zoo.load(path)
-            bad = np.flatnonzero(~np.isfinite(zoo.weights).all(axis=1))
-            faults += [f"row {i} ({index[i]}) holds numbers that are not finite" for i in bad]
+        except HyperpolicyError as error:
+            return [str(error)]
+        told = np.array([row.context for row in index], float).reshape(len(index), -1)
+        if not np.array_equal(told, zoo.row_contexts):
+            faults.append("index.jsonl names other contexts than experts.safetensors")
+        if len(zoo.final_rows) != len(zoo.contexts):
+            faults.append(f"{len(zoo.final_rows)} final rows for {len(zoo.contexts)} experts")
         return faults
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
+def _family(path: Path, record: dict, contexts: Float[np.ndarray, "x c"]) -> Family:
+    """A zoo's family, once its contexts fit it."""
+    try:
+        found = read_family(record)
+        found.context.check(contexts)
+    except (BadFile, BadContext) as error:
+        raise BadZoo(f"{path}: {error}") from None
+    return found

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hyperpolicy.envs.metaworld.arm import Arm, package
-from hyperpolicy.envs.metaworld.family import SEEN, TASKS, UNSEEN
 from hyperpolicy.envs.metaworld.scripted import Script
+from hyperpolicy.envs.metaworld.tasks import SEEN, TASKS, UNSEEN
 
 FAST = ["window-open", "basketball", "door-lock", "button-press"]
 """Goals that are views of the state, physics inside a reset, and plain ones."""

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from functools import partial
 
 import mujoco
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import rollout
-from hyperpolicy.envs.metaworld import crews, worlds
-from hyperpolicy.envs.metaworld.family import SEEN, TASKS, UNSEEN, MetaWorld
+from hyperpolicy.envs.metaworld import MetaWorld, crews, worlds
 from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.envs.metaworld.tasks import SEEN, TASKS, UNSEEN
 from hyperpolicy.errors import BadContext, BadSetting, MissingExtra, UnknownTask, WorkerDied
 
 FAMILY = hp.family("metaworld")
@@ -18,10 +19,7 @@ FOUR = ["window-open", "door-lock", "coffee-button", "window-open"]
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (30, 4, 4)).astype(np.float32)
 
 
-class Short(MetaWorld):
-    """Episodes of ten steps."""
-
-    horizon_steps = 10
+Short = partial(MetaWorld, horizon_steps=10)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,19 +80,49 @@ def test_a_snapshot_goes_on_bit_for_bit():
         assert_same(again.step(action)[:6], step)
 
 
-def test_a_dead_workers_tasks_start_again_and_the_others_go_on():
+def test_a_worker_that_dies_loses_nothing():
+    """Its episodes are played again, so that every number of every step is as if it had lived."""
     contexts = FAMILY.contexts(FOUR)
     made = FAMILY.worlds(contexts, seed=2, num_threads=2)
     whole = FAMILY.worlds(contexts, seed=2, num_threads=1)
     made.reset(), whole.reset()
-    os.kill(made._crews[0]._process.pid, signal.SIGKILL)
-    step, expected = made.step(ACTIONS[0]), whole.step(ACTIONS[0])
-    assert step.broken.tolist() == [True, False, True, False]
-    assert step.truncated.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(step.obs[1::2], expected.obs[1::2])
-    after, expected = made.step(ACTIONS[1]), whole.step(ACTIONS[1])
-    np.testing.assert_array_equal(after.obs[1::2], expected.obs[1::2])
-    assert not after.broken.any() and made.episode.tolist() == [1, 0, 1, 0]
+    for t, action in enumerate(ACTIONS[:6]):
+        if t in (0, 4):
+            os.kill(made._crews[0]._process.pid, signal.SIGKILL)
+        assert_same(made.step(action), whole.step(action))
+    assert made.episode.tolist() == [0, 0, 0, 0]
+
+
+def test_a_worker_that_dies_in_an_evaluation_costs_no_success():
+    """The first world's crew is killed at step 1; every episode still succeeds."""
+    tasks, pids = ["drawer-close", "reach"], []
+    script = scripted(tasks)
+    worlds = FAMILY.worlds(np.repeat(FAMILY.contexts(tasks), 2, axis=0), seed=5, num_threads=2)
+
+    def act(obs, t):
+        if t == 1 and not pids:
+            pids.append(worlds._crews[0]._process.pid)
+            os.kill(pids[0], signal.SIGKILL)
+        return script(obs, t)
+
+    found = rollout.tally(act, worlds, episodes=2)
+    assert pids and found.success.all()
+    assert np.isfinite(found.returns).all()
+
+
+def test_a_step_that_kills_every_worker_is_given_up():
+    made = FAMILY.worlds(FAMILY.contexts(FOUR), seed=2, num_threads=2)
+    made.reset()
+    tell = made._tell
+
+    def kill_then_tell(command, rows):
+        if command == "step":
+            os.kill(made._crews[0]._process.pid, signal.SIGKILL)
+        return tell(command, rows)
+
+    made._tell = kill_then_tell
+    with pytest.raises(WorkerDied, match="3 times at the same steps"):
+        made.step(ACTIONS[0])
 
 
 def test_a_death_in_a_reset_loses_nothing():

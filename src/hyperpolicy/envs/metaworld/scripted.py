@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs.metaworld.arm import package
-from hyperpolicy.envs.metaworld.family import TASKS, numbers
+from hyperpolicy.envs.metaworld.tasks import TASKS, numbers
 
 
 class Script:

@@ -13,11 +13,11 @@ import mujoco
 import numpy as np
 from jaxtyping import Int
 
+from hyperpolicy.envs.family import Advance, Family, Worlds
 from hyperpolicy.envs.metaworld import crews
 from hyperpolicy.envs.metaworld.block import Memory
-from hyperpolicy.envs.metaworld.family import TASKS, MetaWorld
-from hyperpolicy.envs.worlds import Advance, Worlds
-from hyperpolicy.errors import BadSetting, MissingExtra
+from hyperpolicy.envs.metaworld.tasks import TASKS
+from hyperpolicy.errors import BadSetting, MissingExtra, WorkerDied
 
 VERSION = "3.0.0"
 """Later ones ask for a MuJoCo that is older than ours."""
@@ -26,12 +26,21 @@ VERSION = "3.0.0"
 class ArmWorlds(Worlds):
     """n arms, each on the task of its context."""
 
-    family: MetaWorld
+    def __init__(
+        self,
+        family: Family,
+        kind: tuple[str, bool],
+        contexts,
+        seed: int | Int[np.ndarray, " n"] = 0,
+        num_threads: int = 0,
+    ):
+        """`kind` is the reward's version, and whether configurations are frozen.
 
-    def __init__(self, family: MetaWorld, contexts, seed=0, num_threads: int = 0):
-        """Raises MissingExtra without the package metaworld, and as `Worlds`."""
+        Raises MissingExtra without the package metaworld, and as `Worlds`.
+        """
         check_package()
         super().__init__(family, contexts, seed, num_threads)
+        self.kind = kind
         n, k = len(self), self.num_threads
         self._actions = np.zeros((n, family.horizon_steps, family.action_size), np.float32)
         self._memory = Memory(n)
@@ -53,8 +62,8 @@ class ArmWorlds(Worlds):
             "path": self._memory.path,
             "n": len(self),
             "tasks": _tasks(rows, self.contexts[rows]),
-            "reward_version": self.family.reward_version,
-            "frozen": self.family.frozen,
+            "reward_version": self.kind[0],
+            "frozen": self.kind[1],
         }
 
     def recast(self, ids, contexts, seeds):
@@ -66,7 +75,7 @@ class ArmWorlds(Worlds):
             )
         lost = [row for crew in self._crews for row in crew.wait()]
         if lost:
-            self._replay(np.setdiff1d(lost, ids))
+            self._replay(np.setdiff1d(lost, ids), self.elapsed_steps)
         return super().recast(ids, contexts, seeds)
 
     def _tell(self, command: str, rows) -> list[int]:
@@ -84,8 +93,9 @@ class ArmWorlds(Worlds):
         self._actions[np.arange(len(self)), self.elapsed_steps] = block.action
         awake = ~self.resting
         lost = self._tell("step", awake)
+        if lost:
+            self._replay(np.array(lost), self.elapsed_steps + awake)
         broken = ((block.broken != 0) | ~finite) & awake
-        broken[lost] = True  # these tasks start again
         obs, outcome = block.obs.copy(), block.outcome.copy()
         obs[broken], outcome[broken | ~awake] = self.obs[broken], 0.0
         return Advance(obs, outcome[:, 0].copy(), outcome, np.zeros(len(self), bool), broken)
@@ -94,26 +104,39 @@ class ArmWorlds(Worlds):
         self._block.episode[:] = self.episode
         lost = self._tell("reset", ids)
         if lost:
-            self._replay(np.union1d(lost, ids))
+            self._replay(np.union1d(lost, ids), self.elapsed_steps)
         return self._block.obs[ids].copy()
 
-    def _replay(self, ids: Int[np.ndarray, " k"]) -> None:
-        """Bring worlds to where their counters say, by playing their episodes again."""
-        ids = ids[self.episode[ids] >= 0]
-        self._block.episode[:] = self.episode
-        lost = self._tell("reset", ids)
-        for t in range(self.elapsed_steps[ids].max(initial=0)):
-            self._block.action[:] = self._actions[:, t]
-            lost += self._tell("step", ids[self.elapsed_steps[ids] > t])
-        if lost:
-            self._replay(np.union1d(lost, ids))
+    def _replay(self, ids: Int[np.ndarray, " k"], steps: Int[np.ndarray, " n"]) -> None:
+        """Bring worlds to where they were, or would be, after so many `steps` of their episodes, by
+        playing these again: what a worker that died took with it comes back bit for bit.
+
+        Raises:
+            WorkerDied: workers die again and again at it.
+        """
+        for _ in range(crews.MOST_DEATHS):
+            ids = ids[self.episode[ids] >= 0]
+            self._block.episode[:] = self.episode
+            lost = self._tell("reset", ids)
+            for t in range(steps[ids].max(initial=0)):
+                if lost:
+                    break
+                self._block.action[:] = self._actions[:, t]
+                lost = self._tell("step", ids[steps[ids] > t])
+            if not lost:
+                return
+            ids = np.union1d(lost, ids)
+        raise WorkerDied(
+            f"processes that step Meta-World died {crews.MOST_DEATHS} times at the same steps; "
+            "is memory running out?"
+        )
 
     def _state(self):
         return self._actions.copy()
 
     def _set_state(self, state):
         self._actions = np.array(state)
-        self._replay(np.arange(len(self)))
+        self._replay(np.arange(len(self)), self.elapsed_steps)
 
     def scene(self, i: int):
         crew = self._crews[0]

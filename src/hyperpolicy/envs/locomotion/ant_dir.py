@@ -5,14 +5,17 @@ contact cost being zero as in the software of record. The task ends where the to
 [0.2, 1.0] or the state is not finite. 200 steps.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import gymnasium
 import numpy as np
 
-from hyperpolicy.envs.family import ContextSpace, Grid, MujocoFamily
-from hyperpolicy.types import Signed, Symmetry
+from hyperpolicy.envs.context import ContextSpace, line
+from hyperpolicy.envs.family import Seconds, Size, Steps
+from hyperpolicy.envs.grid import Grid
+from hyperpolicy.envs.mujoco import MujocoFamily, Noise, Skip
+from hyperpolicy.symmetry import Signed, Symmetry
 
 TEST = [6, 17, 23, 30, 41]
 TRAIN = [i for i in range(50) if i not in TEST]
@@ -35,7 +38,7 @@ def _grid(family: str, name: str, angles: np.ndarray) -> Grid:
         "sixteenth": ([i for i in range(0, 50, 16) if i not in TEST], TEST),
         "extrapolation": (sorted(order[:33]), sorted(order[33:])),
     }
-    return Grid(family, name, angles, splits)
+    return Grid.of(family, name, angles, splits)
 
 
 # --- The eight symmetries of a square -----------------------------------------------------
@@ -80,23 +83,28 @@ def _square() -> tuple[Symmetry, ...]:
     return (*turns, *(turn @ REFLECTION for turn in turns))
 
 
-class AntDir(MujocoFamily):
-    name = "ant-dir"
-    context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (2 * np.pi,))
-    obs_size, action_size, outcome_size = 27, 8, 2
-    horizon_steps, frame_skip, dt_s = 200, 5, 0.05
-    qpos_noise, qvel_noise = 0.1, 0.1
-    fields = ("qpos", "qvel")
-    symmetries: ClassVar[tuple[Symmetry, ...]] = _square()
+def _grids(family: str) -> tuple[Grid, ...]:
+    around = np.linspace(0.0, 2 * np.pi, 50)[:, None]
+    return _grid(family, "macaw", _macaw_directions()), _grid(family, "authors", around)
 
-    def __init__(self):
-        self.grids = {
-            "macaw": _grid(self.name, "macaw", _macaw_directions()),
-            "authors": _grid(self.name, "authors", np.linspace(0.0, 2 * np.pi, 50)[:, None]),
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class AntDir(MujocoFamily):
+    name: str = "ant-dir"
+    context: ContextSpace = line("direction", "rad", 0.0, 2 * np.pi, period=2 * np.pi)
+    grids: tuple[Grid, ...] = _grids("ant-dir")
+    obs_size: Size = 27
+    action_size: Size = 8
+    outcome_size: Size = 2
+    horizon_steps: Steps = 200
+    frame_skip: Skip = 5
+    dt_s: Seconds = 0.05
+    qpos_noise: Noise = 0.1
+    qvel_noise: Noise = 0.1
+    symmetries: tuple[Symmetry, ...] = _square()
 
     @property
-    def model_path(self) -> Path:
+    def mjcf(self) -> Path:
         return Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml"
 
     def observe(self, view):
@@ -121,10 +129,11 @@ class AntDir(MujocoFamily):
         return ~(healthy & np.isfinite(view["qvel"]).all(axis=1))
 
 
-class AntDirRadians(AntDir):
-    """The same tasks with the direction as a plain number, as GenHyper gives it to its generator:
-    0 and 2π are its two ends."""
-
-    name = "ant-dir-radians"
-    symmetries = ()  # they do not map its range to itself
-    context = ContextSpace(("direction",), ("rad",), (0.0,), (2 * np.pi,), (None,))
+ANT_DIR_RADIANS = AntDir(
+    name="ant-dir-radians",
+    context=line("direction", "rad", 0.0, 2 * np.pi),
+    grids=_grids("ant-dir-radians"),
+    symmetries=(),  # they do not map its range to itself
+)
+"""The same tasks with the direction as a plain number, as GenHyper gives it to its generator: 0 and
+2π are its two ends."""

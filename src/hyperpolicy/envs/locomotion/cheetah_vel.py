@@ -4,12 +4,16 @@ Observation (20): qpos[1:9], qvel[0:9], torso xpos (3). The torso position is on
 MuJoCo leaves it after `mj_step`. Reward: −|Δx/0.05 s − v*| − 0.05 Σa². 200 steps, no termination.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
-from hyperpolicy.envs.family import ContextSpace, Grid, MujocoFamily
+from hyperpolicy.envs.context import ContextSpace, line
+from hyperpolicy.envs.family import Seconds, Size, Steps
+from hyperpolicy.envs.grid import Grid
+from hyperpolicy.envs.mujoco import MujocoFamily, Noise, Skip
 
 TEST = [2, 7, 15, 23, 26]
 
@@ -32,20 +36,27 @@ def _splits() -> dict[str, tuple[list[int], list[int]]]:
     }
 
 
+def _grid(name: str, slowest: float) -> Grid:
+    return Grid.of("cheetah-vel", name, np.linspace(slowest, 3.0, 40)[:, None], _splits())
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheetahVel(MujocoFamily):
-    name = "cheetah-vel"
-    context = ContextSpace(("velocity",), ("m/s",), (0.0,), (3.0,), (None,))
-    obs_size, action_size, outcome_size = 20, 6, 1
-    horizon_steps, frame_skip, dt_s = 200, 5, 0.05
-    qpos_noise, qvel_noise = 0.1, 0.1
-    fields = ("qpos", "qvel", "xpos")
-    grids = {
-        "macaw": Grid(name, "macaw", np.linspace(0.075, 3.0, 40)[:, None], _splits()),
-        "authors": Grid(name, "authors", np.linspace(0.0, 3.0, 40)[:, None], _splits()),
-    }
+    name: str = "cheetah-vel"
+    context: ContextSpace = line("velocity", "m/s", 0.0, 3.0)
+    grids: tuple[Grid, ...] = (_grid("macaw", 0.075), _grid("authors", 0.0))
+    obs_size: Size = 20
+    action_size: Size = 6
+    outcome_size: Size = 1
+    horizon_steps: Steps = 200
+    frame_skip: Skip = 5
+    dt_s: Seconds = 0.05
+    qpos_noise: Noise = 0.1
+    qvel_noise: Noise = 0.1
+    fields: tuple[str, ...] = ("qpos", "qvel", "xpos")
 
     @property
-    def model_path(self) -> Path:
+    def mjcf(self) -> Path:
         return Path(gymnasium.__file__).parent / "envs/mujoco/assets/half_cheetah.xml"
 
     def observe(self, view):

@@ -1,0 +1,115 @@
+"""Families whose tasks share one MuJoCo model, and their worlds on MuJoCo's native threads.
+
+A user's own robot is thirty lines: a model, what is observed, what the reward depends on, the
+reward.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float
+from msgspec import Meta
+from mujoco.batch import Batch as Simulations
+
+from hyperpolicy import seeds
+from hyperpolicy.envs.engine import compile_model, quiet_engine
+from hyperpolicy.envs.family import Advance, Family, Worlds
+
+Noise = Annotated[float, Meta(ge=0, le=1e6)]
+Skip = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MujocoFamily(Family):
+    """Tasks on one MuJoCo model."""
+
+    frame_skip: Skip
+    """MuJoCo sub-steps per environment step."""
+    qpos_noise: Noise = 0.0
+    """Initial positions are qpos0 + U(±qpos_noise)."""
+    qvel_noise: Noise = 0.0
+    """Initial velocities are qvel_noise · N(0, 1)."""
+    fields: tuple[str, ...] = ("qpos", "qvel")
+    """MjData fields that `observe`, `outcome` and `terminated` read."""
+
+    def worlds(self, contexts, seed=0, num_threads: int = 0) -> "MujocoWorlds":
+        return MujocoWorlds(self, contexts, seed, num_threads)
+
+    @property
+    @abstractmethod
+    def mjcf(self) -> Path | str:
+        """The MuJoCo model: an XML file, or its text."""
+
+    @abstractmethod
+    def observe(self, view: dict[str, np.ndarray]) -> Float[np.ndarray, "n o"]:
+        """Observations from MuJoCo's fields, each [n, …]."""
+
+    @abstractmethod
+    def outcome(self, before, after: dict[str, np.ndarray]) -> Float[np.ndarray, "n m"]:
+        """What `reward` needs of a step, from the fields before (qpos alone) and after it."""
+
+    def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"] | None:
+        """Where the task has ended for good; None where it never does."""
+        return None
+
+
+class MujocoWorlds(Worlds):
+    """Worlds of one MuJoCo model, on native threads."""
+
+    family: MujocoFamily
+
+    def __init__(self, family: MujocoFamily, contexts, seed=0, num_threads: int = 0):
+        """Raises as `Worlds`."""
+        super().__init__(family, contexts, seed, num_threads)
+        self.model = compile_model(family.mjcf)
+        self._sims = Simulations(self.model, nsim=len(self), nthread=self.num_threads)
+        self._view = {name: self._sims.bind(name) for name in {"qpos", "qvel", *family.fields}}
+        self._ctrl, self._warning = self._sims.bind("ctrl"), self._sims.warning
+
+    def _advance(self, action):
+        family = self.family
+        before = {"qpos": self._view["qpos"].copy()}
+        warned = self._warning.copy()
+        self._ctrl[:] = action
+        with quiet_engine():
+            self._sims.step(nstep=family.frame_skip)
+        outcome = family.outcome(before, self._view).astype(np.float32)
+        next_obs = family.observe(self._view).astype(np.float32)
+        terminated = family.terminated(self._view)
+        if terminated is None:
+            terminated = np.zeros(len(self), bool)
+        broken = np.zeros(len(self), bool)
+        sound = np.isfinite(next_obs).all() and np.isfinite(action).all()
+        if not sound or not np.array_equal(warned, self._warning):
+            broken = (self._warning != warned).any(axis=(1, 2))
+            broken |= ~(np.isfinite(next_obs).all(axis=1) & np.isfinite(action).all(axis=1))
+            outcome[broken], next_obs[broken] = 0.0, self.obs[broken]
+            action = np.where(broken[:, None], np.float32(0), action)
+            terminated = terminated & ~broken
+        reward = np.asarray(family.reward(action, outcome, self.contexts), np.float32)
+        return Advance(next_obs, reward, outcome, terminated, broken)
+
+    def _reset(self, ids):
+        family, model = self.family, self.model
+        self._sims.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        for i in ids:
+            draw = seeds.reset_noise(int(self.seeds[i]), int(self.episode[i]), model.nq, model.nv)
+            self._view["qpos"][i] += family.qpos_noise * draw[0]
+            self._view["qvel"][i] = family.qvel_noise * draw[1]
+        self._sims.forward(ids)
+        return family.observe(self._view)[ids]
+
+    def _state(self):
+        return self._sims.state.copy()
+
+    def _set_state(self, state):
+        self._sims.state[:] = state
+
+    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        data = self._sims.get_data(i)
+        mujoco.mj_forward(self.model, data)  # positions of bodies are one sub-step old
+        return self.model, data
