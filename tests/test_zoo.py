@@ -148,7 +148,7 @@ def test_foreign_and_empty_directories_are_refused(tmp_path):
         Zoo.load(tmp_path)
     for text, says in (
         ({"format": "something else"}, "something else"),
-        ({"format": FORMAT, "shards": []}, "missing required field `family`"),
+        ({"format": FORMAT, "family": {}}, "missing required field `policy`"),
         ('{"format": ', "damaged"),
     ):
         (tmp_path / "zoo.json").write_text(text if isinstance(text, str) else json.dumps(text))

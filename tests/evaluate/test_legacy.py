@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from hyperpolicy.envs.metaworld import crews
+from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.evaluate import legacy
 from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.rollout import Results
@@ -40,7 +40,7 @@ def test_lengths_and_the_scripts_wrong_order():
 
 def test_both_configurations_are_played_whatever_the_number_of_policies(monkeypatch):
     """Turns of two policies give what one turn of three does."""
-    monkeypatch.setattr(legacy.MetaWorld, "horizon_steps", 5)
+    monkeypatch.setattr(legacy, "MetaWorld", partial(legacy.MetaWorld, horizon_steps=5))
     spec = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
     weights = np.random.default_rng(0).normal(size=(3, spec.size))
     policies = Policies(weights, spec)
@@ -55,11 +55,11 @@ def test_both_configurations_are_played_whatever_the_number_of_policies(monkeypa
 
 def test_episodes_that_end_at_success_give_the_same_successes_and_lengths(monkeypatch):
     """Success is called a reward above the median here, so that some policies have it."""
-    monkeypatch.setattr(legacy.MetaWorld, "horizon_steps", 8)
+    monkeypatch.setattr(legacy, "MetaWorld", partial(legacy.MetaWorld, horizon_steps=8))
     spec = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
     policies = Policies(np.random.default_rng(0).normal(size=(4, spec.size)), spec)
     median = np.median(legacy.play(policies, "window-open").returns) / 8
-    monkeypatch.setattr(legacy.MetaWorld, "success", lambda self, x: np.asarray(x)[..., 0] > median)
+    monkeypatch.setattr(MetaWorld, "success", lambda self, x: np.asarray(x)[..., 0] > median)
     whole, short = (legacy.play(policies, "window-open", until) for until in (False, True))
     assert 0 < whole.success.sum() < 8
     np.testing.assert_array_equal(short.success, whole.success)
