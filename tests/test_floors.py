@@ -1,4 +1,4 @@
-"""Imports point down only (design §3), siblings only in one package, names that say something."""
+"""Imports point down only, siblings only in one package, names that say something."""
 
 import ast
 from pathlib import Path
@@ -47,6 +47,67 @@ def test_imports_point_down():
         if FLOOR[there] >= max(FLOOR[here], 1)  # the ground floor is one package
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def module_of(page: Path) -> str:
+    parts = page.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(page: Path, known: set[str]) -> set[str]:
+    """Modules of hyperpolicy that a page imports, at its top or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(page.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found |= {name if name in known else node.module} & known
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of imports; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph[name]):
+            if found := walk(other, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+def test_no_imports_go_in_a_circle():
+    """Inside functions neither. A package's own `__init__` only hands out what its pages make."""
+    pages = [page for page in PAGES if page.name != "__init__.py"]
+    known = {module_of(page) for page in pages}
+    found = circle({module_of(page): imported_modules(page, known) for page in pages})
+    assert not found, " → ".join(found)
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_worlds_know_no_jax():
+    for page in (ROOT / "envs").rglob("*.py"):
+        text = page.read_text()
+        assert "import jax" not in text.replace("import jaxtyping", ""), page
+        assert "Array" not in [
+            w
+            for line in text.splitlines()
+            if "jaxtyping import" in line
+            for w in line.replace(",", " ").split()
+        ], page
 
 
 def test_every_page_has_a_floor():

@@ -179,7 +179,7 @@ def test_a_relay_gives_what_worlds_of_their_own_give():
     weights = make_policies(3).weights.copy()
     weights[2] = np.nan
     policies = Policies(weights, make_policies(3).spec)
-    many, fam = Counting(most_worlds=None, enough=0.5), Counting(enough=0.5)
+    many, fam = Counting(most_worlds=None, enough=0.9), Counting(enough=0.9)
     whole = rollout.results(policies, many, contexts, episodes=4, until_success=True)
     found = rollout.results(policies, fam, contexts, episodes=4, until_success=True)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()

@@ -18,6 +18,7 @@ from mujoco.batch import Batch as Simulations
 from hyperpolicy import seeds
 from hyperpolicy.envs.engine import compile_model, quiet_engine
 from hyperpolicy.envs.family import Advance, Family, Worlds
+from hyperpolicy.errors import BadSetting
 
 Noise = Annotated[float, Meta(ge=0, le=1e6)]
 Skip = Annotated[int, Meta(ge=1, le=10_000)]
@@ -63,12 +64,14 @@ class MujocoWorlds(Worlds):
     family: MujocoFamily
 
     def __init__(self, family: MujocoFamily, contexts, seed=0, num_threads: int = 0):
-        """Raises as `Worlds`."""
+        """Raises BadSetting where family and model do not fit each other, and as `Worlds`."""
         super().__init__(family, contexts, seed, num_threads)
         self.model = compile_model(family.mjcf)
+        _check(family, self.model)
         self._sims = Simulations(self.model, nsim=len(self), nthread=self.num_threads)
         self._view = {name: self._sims.bind(name) for name in {"qpos", "qvel", *family.fields}}
         self._ctrl, self._warning = self._sims.bind("ctrl"), self._sims.warning
+        _check_widths(family, self._view, len(self))
 
     def _advance(self, action):
         family = self.family
@@ -113,3 +116,35 @@ class MujocoWorlds(Worlds):
         data = self._sims.get_data(i)
         mujoco.mj_forward(self.model, data)  # positions of bodies are one sub-step old
         return self.model, data
+
+
+def _check(family: MujocoFamily, model: mujoco.MjModel) -> None:
+    """Raises BadSetting where a family states other facts than its model."""
+    dt_s = model.opt.timestep * family.frame_skip
+    limits = model.actuator_ctrlrange
+    if model.nu != family.action_size:
+        fault = f"has {model.nu} motors, the family an action_size of {family.action_size}"
+    elif not (model.actuator_ctrllimited.all() and (limits == [-1, 1]).all()):
+        fault = 'takes controls in other ranges than [-1, 1]; give each motor ctrlrange="-1 1"'
+    elif not np.isclose(dt_s, family.dt_s):
+        fault = (
+            f"takes {family.frame_skip} sub-steps of {model.opt.timestep:g} s, so dt_s is "
+            f"{dt_s:g} and not {family.dt_s:g}"
+        )
+    else:
+        return
+    raise BadSetting(f"the model of family {family.name} {fault}")
+
+
+def _check_widths(family: MujocoFamily, view: dict[str, np.ndarray], n: int) -> None:
+    """Raises BadSetting where observations or outcomes have another shape than the family says."""
+    made = {
+        "observe": (np.shape(family.observe(view)), (n, family.obs_size)),
+        "outcome": (np.shape(family.outcome(view, view)), (n, family.outcome_size)),
+    }
+    for name, (found, wanted) in made.items():
+        if found != wanted:
+            raise BadSetting(
+                f"{name} of family {family.name} gives {list(found)} for {n} worlds; its facts say "
+                f"{list(wanted)}"
+            )
