@@ -157,11 +157,11 @@ class Worlds(ABC):
     def __init__(
         self,
         family: Family,
-        contexts: Float[np.ndarray, "n c"],
+        contexts,
         seed: int | Int[np.ndarray, " n"] = 0,
         num_threads: int = 0,
     ):
-        """`seed` is one number, or one for each world; `num_threads` 0 means all cores.
+        """`contexts` are [n, c]; `seed` is one number, or one for each world; `num_threads` 0 means all cores.
 
         Raises:
             BadContext: wrong shape, not finite, or out of bounds.
