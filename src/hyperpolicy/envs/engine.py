@@ -2,7 +2,6 @@
 
 import ctypes
 import warnings
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +41,9 @@ class _LogConfig(ctypes.Structure):
     ]
 
 
+_QUIET = _LogConfig(False, False, b"", 0)
+
+
 @cache
 def _library() -> ctypes.CDLL | None:
     """The engine this process already runs on; None where its file has another name."""
@@ -55,19 +57,19 @@ def _library() -> ctypes.CDLL | None:
     return None
 
 
-@contextmanager
-def quiet_engine():
+class quiet_engine:
     """Within it, MuJoCo neither prints warnings nor writes MUJOCO_LOG.TXT where the user stands.
 
-    Worlds read the warning counters instead.
+    Worlds read the warning counters instead. A class, as it is entered at every step.
     """
-    library = _library()
-    if library is None:
-        yield
-        return
-    config = library.mju_getLogConfig()
-    library.mju_setLogConfig(_LogConfig(False, False, config.logfile, config.topics))
-    try:
-        yield
-    finally:
-        library.mju_setLogConfig(config)
+
+    def __enter__(self) -> None:
+        library = _library()
+        self.theirs = None if library is None else library.mju_getLogConfig()
+        if library is not None:
+            library.mju_setLogConfig(_QUIET)
+
+    def __exit__(self, *_) -> None:
+        library = _library()
+        if library is not None:
+            library.mju_setLogConfig(self.theirs)

@@ -29,6 +29,10 @@ Steps = Annotated[int, Meta(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
+LEAST, MOST = np.float32(-1), np.float32(1)
+"""Of an action's numbers."""
+
+
 class Step(NamedTuple):
     """One step of n worlds. Where an episode ended, `obs` opens the next one already (same-step
     autoreset) and `next_obs` is the last observation of the old one; elsewhere they are equal."""
@@ -199,19 +203,20 @@ class Worlds(ABC):
         Raises:
             BadShape: not one action of the family's width for each world.
         """
-        n, a = len(self), self.family.action_size
+        shape = len(self.contexts), self.family.action_size
         action = np.asarray(action, np.float32)
-        if action.shape != (n, a):
-            raise BadShape(f"actions have shape {action.shape}; these worlds take [{n}, {a}]")
-        action = np.minimum(np.maximum(action, np.float32(-1)), np.float32(1))
+        if action.shape != shape:
+            raise BadShape(f"actions have shape {action.shape}; these worlds take {list(shape)}")
+        action = np.minimum(np.maximum(action, LEAST), MOST)
         next_obs, reward, outcome, terminated, broken = self._advance(action)
         self.elapsed_steps += 1
-        truncated = ((self.elapsed_steps >= self.family.horizon_steps) & ~terminated) | broken
-        ended = (terminated | truncated).nonzero()[0]
+        late = self.elapsed_steps >= self.family.horizon_steps
+        truncated = (late > terminated) | broken  # late, and not ended by itself
+        ended = terminated | truncated
         self.obs = next_obs
-        if len(ended):
+        if np.count_nonzero(ended):
             self.obs = next_obs.copy()
-            self._begin(ended)
+            self._begin(np.flatnonzero(ended))
         return Step(self.obs.copy(), reward, terminated, truncated, next_obs, outcome, broken)
 
     def rest(self, ids: Int[np.ndarray, " k"]) -> None:

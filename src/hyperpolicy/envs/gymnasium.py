@@ -22,7 +22,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Float, Int
 
 from hyperpolicy.envs.context import ContextSpace
-from hyperpolicy.envs.family import Family, Step, Worlds
+from hyperpolicy.envs.family import Family, Step
 from hyperpolicy.envs.registry import family as find
 from hyperpolicy.envs.rendering import Pictures
 from hyperpolicy.errors import BadContext, BadShape
@@ -44,7 +44,8 @@ class ContextEnv(gymnasium.Env):
         self.context = contexts_of(self.family, 1, context, named)
         self.observation_space, self.action_space = spaces_of(self.family)
         self.render_mode = render_mode
-        self._worlds = self._made()
+        start = np.array([new_seed(self.np_random)])
+        self._worlds = self.family.worlds(self.context, start, num_threads=1)
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         self._pictures = Pictures(*FRAME_PIXELS, self.family.camera, self.family.camera_turned)
 
@@ -54,24 +55,25 @@ class ContextEnv(gymnasium.Env):
         if given is not None:
             self.context = contexts_of(self.family, 1, given, {})
         if seed is not None or given is not None:
-            self._worlds = self._made()
-        obs = self._worlds.reset()[0]
+            start = np.array([new_seed(self.np_random)])
+            obs = self._worlds.recast(np.array([0]), self.context, start)[0]
+        else:
+            obs = self._worlds.reset()[0]
         if self.render_mode is not None:
             self._shown = self._worlds.scene(0)
         return obs, {"context": self.context[0].copy()}
 
     def step(self, action: Float[np.ndarray, " a"]):
         step = self._worlds.step(np.asarray(action)[None])
-        ended = bool(step.terminated[0] or step.truncated[0])
-        if self.render_mode is not None and not ended:  # an ended world has been reset already
-            self._shown = self._worlds.scene(0)
-        info = {name: values[0] for name, values in details(self.context, step).items()}
-        reward, terminated = float(step.reward[0]), bool(step.terminated[0])
-        return step.next_obs[0], reward, terminated, bool(step.truncated[0]), info
-
-    def _made(self) -> Worlds:
-        """The one world, its seed drawn from the environment's generator."""
-        return self.family.worlds(self.context, np.array([new_seed(self.np_random)]), 1)
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        if self.render_mode is not None and not (terminated or truncated):
+            self._shown = self._worlds.scene(0)  # an ended world has been reset already
+        info = {
+            "context": self.context[0].copy(),
+            "outcome": step.outcome[0],
+            "broken": bool(step.broken[0]),
+        }
+        return step.next_obs[0], float(step.reward[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         """A frame [height, width, 3]; after an episode's last step, the one before it.
@@ -111,7 +113,7 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         self.family = find(family) if isinstance(family, str) else family
         if max_episode_steps is not None and max_episode_steps < self.family.horizon_steps:
             self.family = replace(self.family, horizon_steps=max_episode_steps)
-        self.num_envs, self.num_threads = num_envs, num_threads
+        self.num_envs = num_envs
         self.contexts = contexts_of(self.family, num_envs, context, named)
         self.single_observation_space, self.single_action_space = spaces_of(self.family)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -137,10 +139,12 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         if given is not None:
             self.contexts = contexts_of(self.family, self.num_envs, given, {})
         if seed is not None or given is not None:
-            seeds = self._seeds(seed)
-            self._worlds = self.family.worlds(self.contexts, seeds, self.num_threads)
+            rows = np.arange(self.num_envs)
+            obs = self._worlds.recast(rows, self.contexts, self._seeds(seed))
+        else:
+            obs = self._worlds.reset()
         everywhere = np.ones(self.num_envs, bool)
-        return self._worlds.reset(), {"context": self.contexts.copy(), "_context": everywhere}
+        return obs, {"context": self.contexts.copy(), "_context": everywhere}
 
     def _seeds(self, seed) -> Int[np.ndarray, " n"]:
         """The worlds' seeds for a `seed` as `reset` takes it."""

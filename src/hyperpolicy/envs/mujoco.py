@@ -4,6 +4,7 @@ A user's own robot is thirty lines: a model, what is observed, what the reward d
 reward.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,21 +75,20 @@ class MujocoWorlds(Worlds):
         _check_widths(family, self._view, len(self))
 
     def _advance(self, action):
-        family = self.family
-        before = {"qpos": self._view["qpos"].copy()}
-        warned = self._warning.copy()
+        family, view = self.family, self._view
+        before, warned = {"qpos": view["qpos"].copy()}, self._warning.tobytes()
         self._ctrl[:] = action
         with quiet_engine():
             self._sims.step(nstep=family.frame_skip)
-        outcome = family.outcome(before, self._view).astype(np.float32)
-        next_obs = family.observe(self._view).astype(np.float32)
-        terminated = family.terminated(self._view)
+        outcome = family.outcome(before, view).astype(np.float32)
+        next_obs = family.observe(view).astype(np.float32, copy=False)
+        terminated = family.terminated(view)
         if terminated is None:
-            terminated = np.zeros(len(self), bool)
-        broken = np.zeros(len(self), bool)
-        sound = np.isfinite(next_obs).all() and np.isfinite(action).all()
-        if not sound or not np.array_equal(warned, self._warning):
-            broken = (self._warning != warned).any(axis=(1, 2))
+            terminated = np.zeros(len(outcome), bool)
+        broken = np.zeros(len(outcome), bool)
+        if warned != self._warning.tobytes() or not (_finite(next_obs) and _finite(action)):
+            before_warned = np.frombuffer(warned, self._warning.dtype).reshape(self._warning.shape)
+            broken |= (self._warning != before_warned).any(axis=(1, 2))
             broken |= ~(np.isfinite(next_obs).all(axis=1) & np.isfinite(action).all(axis=1))
             outcome[broken], next_obs[broken] = 0.0, self.obs[broken]
             action = np.where(broken[:, None], np.float32(0), action)
@@ -116,6 +116,12 @@ class MujocoWorlds(Worlds):
         data = self._sims.get_data(i)
         mujoco.mj_forward(self.model, data)  # positions of bodies are one sub-step old
         return self.model, data
+
+
+def _finite(x: Float[np.ndarray, "n d"]) -> bool:
+    """Whether all numbers are finite, and small enough that their squares are: one pass."""
+    flat = x.ravel()
+    return math.isfinite(flat.dot(flat))
 
 
 def _check(family: MujocoFamily, model: mujoco.MjModel) -> None:

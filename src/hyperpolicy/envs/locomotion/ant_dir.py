@@ -108,7 +108,7 @@ class AntDir(MujocoFamily):
         return Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml"
 
     def observe(self, view):
-        return np.concatenate([view["qpos"][:, 2:], view["qvel"]], axis=1)
+        return np.concatenate([view["qpos"][:, 2:], view["qvel"]], axis=1, dtype=np.float32)
 
     def outcome(self, before, after):
         """The mean horizontal velocity of the step, m/s."""
@@ -121,7 +121,7 @@ class AntDir(MujocoFamily):
     def reward(self, action, outcome, context, xp=np):
         angle = context[..., 0]
         forward = outcome[..., 0] * xp.cos(angle) + outcome[..., 1] * xp.sin(angle)
-        return forward - 0.5 * xp.sum(action**2, axis=-1) + 1.0
+        return forward - 0.5 * (action**2).sum(axis=-1) + 1.0
 
     def terminated(self, view):
         height = view["qpos"][:, 2]

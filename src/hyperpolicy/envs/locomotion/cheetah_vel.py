@@ -60,7 +60,8 @@ class CheetahVel(MujocoFamily):
         return Path(gymnasium.__file__).parent / "envs/mujoco/assets/half_cheetah.xml"
 
     def observe(self, view):
-        return np.concatenate([view["qpos"][:, 1:], view["qvel"], view["xpos"][:, 1]], axis=1)
+        parts = view["qpos"][:, 1:], view["qvel"], view["xpos"][:, 1]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def outcome(self, before, after):
         """The mean forward speed of the step, m/s."""
@@ -70,5 +71,5 @@ class CheetahVel(MujocoFamily):
         return f"{outcome[0]:.2f} m/s"
 
     def reward(self, action, outcome, context, xp=np):
-        gap = xp.abs(outcome[..., 0] - context[..., 0])
-        return -gap - 0.05 * xp.sum(action**2, axis=-1)
+        gap = abs(outcome[..., 0] - context[..., 0])
+        return -gap - 0.05 * (action**2).sum(axis=-1)
