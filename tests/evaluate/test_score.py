@@ -12,7 +12,7 @@ from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import Score, score
-from hyperpolicy.evaluate.score import score_demonstrated
+from hyperpolicy.evaluate.scoring import score_demonstrated
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
 FAMILY = CheetahVel(horizon_steps=8)

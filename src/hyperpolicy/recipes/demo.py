@@ -20,7 +20,7 @@ from hyperpolicy.evaluate.compare import (
 )
 from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.score import Maker, score
+from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load

@@ -32,7 +32,8 @@ from hyperpolicy.evaluate.compare import (
     standard_rows,
 )
 from hyperpolicy.evaluate.published import Published, published
-from hyperpolicy.evaluate.score import Maker, Score, score
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (

@@ -1,0 +1,181 @@
+"""Results of several files side by side: rows of one protocol in one table, others in tables of
+their own, with what they differ in.
+
+Rows that are told nothing of the test task, or everything (its own expert), are references: they
+stand in every table of their tasks, horizon, reward and rule of success.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hyperpolicy.errors import BadSetting, unknown
+from hyperpolicy.evaluate import records, tables
+from hyperpolicy.evaluate.compare import GIVEN, Comparison, compare, scaled, stem
+from hyperpolicy.evaluate.protocol import NOT_RECORDED, Protocol, grid_by_name
+from hyperpolicy.evaluate.published import Published
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.tables import NONE, interval_text, number
+
+REFERENCES = frozenset(GIVEN.values())
+"""What reference rows are given."""
+MOST_NAMED = 5
+"""Tasks that a reason names."""
+
+
+@dataclass
+class Group:
+    """Rows of one protocol; `why` says what keeps them from the first table."""
+
+    head: Score
+    why: list[str]
+    rows: dict[str, Score] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
+
+    @property
+    def comparison(self) -> Comparison:
+        return compare(self.rows, self.published)
+
+
+def load(paths: Sequence[str | Path]) -> tuple[dict[str, Score], tuple[Published, ...]]:
+    """The rows of all files, and what they quote; a name that several files use has its file's name
+    before it.
+
+    Raises:
+        BadFile: a file without scores.
+        BadSetting: no file, or one file twice.
+    """
+    if not paths:
+        raise BadSetting("nothing to compare; give files of results")
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise BadSetting("one file twice; give every file once")
+    found = [records.read(path) for path in paths]
+    names = [name for one in found for name in one.rows]
+    labels = _labels([Path(path) for path in paths])
+    rows = {
+        name if names.count(name) == 1 else f"{label}: {name}": replace_grid(row)
+        for label, one in zip(labels, found, strict=True)
+        for name, row in one.rows.items()
+    }
+    quoted = dict.fromkeys(p for one in found for p in one.published)
+    return rows, tuple(quoted)
+
+
+def _labels(paths: list[Path]) -> list[str]:
+    """As little of each path as tells it from the others."""
+    for parts in range(1, 1 + max(len(path.parts) for path in paths)):
+        labels = ["/".join(path.with_suffix("").parts[-parts:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def replace_grid(row: Score) -> Score:
+    """The row with what can be known of a protocol that was not recorded: family and grid."""
+    if row.protocol is not None:
+        return row
+    return replace(row, protocol=Protocol(row.family, grid_by_name(row.family, row.contexts)))
+
+
+def groups(rows: dict[str, Score], published: tuple[Published, ...] = ()) -> list[Group]:
+    """The rows in tables of one protocol each, in their order."""
+    found: list[Group] = []
+    for name, row in rows.items():
+        if row.given in REFERENCES:
+            continue
+        for group in found:
+            if not unlike(row, group.head):
+                break
+        else:
+            group = Group(row, unlike(row, found[0].head) if found else [])
+            found.append(group)
+        group.rows[name] = row
+    for name, row in rows.items():
+        if row.given not in REFERENCES:
+            continue
+        homes = [group for group in found if not unlike(row, group.head, reference=True)]
+        if not homes:
+            homes = [Group(row, unlike(row, found[0].head, reference=True) if found else [])]
+            found += homes
+        for group in homes:
+            group.rows[name] = row
+    for group in found:
+        order = {name: group.rows[name] for name in rows if name in group.rows}
+        group.rows = order
+        group.published = tuple(p for p in published if p.family == group.head.family)
+    return found
+
+
+def unlike(row: Score, other: Score, reference: bool = False) -> list[str]:
+    """In words what keeps two rows from one table; of a reference, what it is given, its actions
+    and whether starts are shared do not count."""
+    a, b = row.card, other.card
+    if reference:
+        a = replace(a, action=b.action, starts=b.starts)
+    found = a.unlike(b)
+    if row.tasks != other.tasks:
+        found.append(f"test tasks {_named(row.tasks)}, not {_named(other.tasks)}")
+    if not reference and row.given != other.given:
+        found.append(f"given at test time: {row.given}, not {other.given}")
+    return found
+
+
+def _named(tasks: tuple[str, ...]) -> str:
+    more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
+    return f"{', '.join(tasks[:MOST_NAMED])}{more}"
+
+
+# --- Out ----------------------------------------------------------------------------------
+def markdown(found: list[Group]) -> str:
+    """Every table with its protocol, and why it is one of its own."""
+    parts = []
+    for number_, group in enumerate(found, start=1):
+        parts.append(f"## Table {number_}: {title(group)}")
+        parts += [f"Apart from table 1: {'; '.join(group.why)}."] if group.why else []
+        parts += [card(group), group.comparison.markdown()]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(group: Group) -> str:
+    return f"{group.head.family}, {len(group.head.tasks)} test tasks, given {group.head.given}"
+
+
+def card(group: Group) -> str:
+    """The protocol in a line."""
+    lines = [f"{what} {value}" for what, value in group.head.card.lines()]
+    if group.head.card.horizon_steps is None:
+        known = [line for line in lines if NOT_RECORDED not in line]
+        lines = [*known, f"the rest {NOT_RECORDED}"]
+    return f"Protocol: {', '.join(lines)}."
+
+
+def differences(
+    found: list[Group], against: str, origin: dict[str, str] | None = None
+) -> list[tuple[str, list[list[str]]]]:
+    """For every table that has the row `against`: what the others are ahead of it.
+
+    Rows of one file are paired (`origin`: name → file), and those of several where both recorded
+    their protocol.
+
+    Raises:
+        BadSetting: no table has that row.
+    """
+    names = [name for group in found for name in group.rows]
+    if against not in names:
+        raise unknown(BadSetting, "row called", "Rows", against, set(names))
+    out = []
+    for number_, group in enumerate(found, start=1):
+        if against not in group.rows:
+            continue
+        shown = group.comparison.shown
+        base, rows = shown[against], []
+        for name, row in shown.items():
+            if name == against:
+                continue
+            together = origin is not None and origin[name] == origin[against]
+            scale = 100.0 if row.rates else 1.0
+            ends = scaled(row.minus(base, paired=together), scale)
+            gap = number(scale * (row.mean - base.mean))
+            rows.append([name, gap, interval_text(ends)])
+        out.append((f"Table {number_}, less {against!r}", rows))
+    return out
