@@ -36,6 +36,10 @@ GIVEN = {
 OF_EXPERTS = (NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, DISTILLED)
 """Trivial rows out of the same data as the generators', turned or not."""
 CEILINGS = (DECODED, ORACLE)
+STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)
+"""Rows that `standard_rows` names."""
+TOLD_SYMMETRIES = f"{CONTEXT}, the robot's symmetries"
+"""What turned rows are given."""
 
 MOST_TASKS = 8
 """Tables show a column a task up to this many; JSON always has them all."""

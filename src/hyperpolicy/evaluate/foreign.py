@@ -11,10 +11,11 @@ and may set NAME (of the row; the file's name by default), GIVEN (what it gets o
 episodes. Files of one NAME are pipelines of one method.
 """
 
-import runpy
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rollout import Actor
 
 CONTRACT = "generate(contexts, seed) -> hyperpolicy.Policies or act(obs, contexts) -> actions"
+ACTIONS = ("deterministic", "sampled")
 NAMES = {"NAME": str, "GIVEN": str, "ENV_STEPS": int, "ACTION": str}
 
 
@@ -60,7 +62,7 @@ def load(path: str | Path) -> Own:
     path = Path(path)
     if not path.is_file():
         raise BadMethod(f"{path} is no file; give a Python file that defines {CONTRACT}")
-    found = _guarded(path, runpy.run_path, str(path))
+    found = _guarded(path, _run, path)
     functions = [name for name in ("generate", "act") if callable(found.get(name))]
     if len(functions) != 1:
         raise BadMethod(f"{path} defines {' and '.join(functions) or 'neither'}; define {CONTRACT}")
@@ -76,7 +78,15 @@ def load(path: str | Path) -> Own:
     return Own(path, found[functions[0]], writes, facts.get("NAME", path.stem), **named)
 
 
-ACTIONS = ("deterministic", "sampled")
+def _run(path: Path) -> dict:
+    """What the file defines, as a module whose neighbors can be imported."""
+    module = ModuleType(f"hyperpolicy_method_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    if (place := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(place)
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module.__dict__
 
 
 def methods(paths: Sequence[str | Path], family: Family, contexts, draws: int = 1):

@@ -1,5 +1,4 @@
-"""The protocol card of a score: how its numbers were measured, and when two may stand in one table.
-"""
+"""Protocol cards: how a score was measured, and whether two may stand in one table."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -8,6 +7,8 @@ from jaxtyping import Float
 
 from hyperpolicy.envs import Family
 
+NEAR = 1e-3
+"""Distance below which a context is one of a grid: results are rounded."""
 NOT_RECORDED = "not recorded"
 SAME_STARTS = "the same for every policy"
 OWN_STARTS = "drawn anew for each policy"
@@ -102,8 +103,7 @@ def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
         known = np.asarray(grid.contexts, float)
         if known.shape[1] != contexts.shape[1]:
             continue
-        gaps = np.abs(contexts[:, None] - known[None]).max(axis=2).min(axis=1)
-        if (gaps < 1e-6).all():
+        if (family.context.distance(contexts, known).min(axis=1) < NEAR).all():
             return name
     return "none"
 

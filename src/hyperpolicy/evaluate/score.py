@@ -41,7 +41,7 @@ class Score:
     success: Float[np.ndarray, "s d k e"] | None = None
     """1 where an episode had a success at any step; None in families without."""
     pipelines: tuple[int, ...] | None = None
-    """The training pipeline (base, experts, generator) that each of the s runs came out of; () where
+    """The training pipeline (base, experts, generator) that each of the s runs came out of; () if
     nothing was trained, None where it was not recorded."""
     protocol: Protocol | None = None
     """How it was measured; None where it was not recorded."""
@@ -56,7 +56,7 @@ class Score:
 
     @property
     def num_pipelines(self) -> int | None:
-        """Pipelines behind the runs, 0 where nothing was trained; None where it was not recorded."""
+        """Pipelines behind the runs, 0 if nothing was trained; None where it was not recorded."""
         if self.pipelines is None:
             return 1 if self.num_seeds == 1 and self.given != NOTHING else None
         return len(set(self.pipelines))

@@ -168,8 +168,8 @@ def _own_starts(
             rows = slice(start * episodes, (start + turn) * episodes)
             worlds = family.worlds(tasks[rows], own[rows])
             found.append(tally(who[start : start + turn], worlds, episodes, until_success))
-    parts = ((one.returns, one.success.astype(float)) for one in found)
-    returns, success = (np.concatenate([x.ravel() for x in part]) for part in zip(*parts, strict=True))
+    returns = np.concatenate([one.returns.ravel() for one in found])
+    success = np.concatenate([one.success.ravel() for one in found]).astype(float)
     return returns.reshape(n, episodes), success.reshape(n, episodes)
 
 

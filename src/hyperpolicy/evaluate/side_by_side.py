@@ -8,14 +8,15 @@ stand in every table of their tasks, horizon, reward and rule of success.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate import records, tables
-from hyperpolicy.evaluate.compare import GIVEN, Comparison, compare, scaled, stem
+from hyperpolicy.evaluate import records
+from hyperpolicy.evaluate.compare import GIVEN, Comparison, compare, scaled
 from hyperpolicy.evaluate.protocol import NOT_RECORDED, Protocol, grid_by_name
 from hyperpolicy.evaluate.published import Published
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.tables import NONE, interval_text, number
+from hyperpolicy.evaluate.tables import interval_text, number
 
 REFERENCES = frozenset(GIVEN.values())
 """What reference rows are given."""
@@ -37,7 +38,14 @@ class Group:
         return compare(self.rows, self.published)
 
 
-def load(paths: Sequence[str | Path]) -> tuple[dict[str, Score], tuple[Published, ...]]:
+class Loaded(NamedTuple):
+    rows: dict[str, Score]
+    published: tuple[Published, ...]
+    origin: dict[str, Path]
+    """The file of each row."""
+
+
+def load(paths: Sequence[str | Path]) -> Loaded:
     """The rows of all files, and what they quote; a name that several files use has its file's name
     before it.
 
@@ -52,13 +60,12 @@ def load(paths: Sequence[str | Path]) -> tuple[dict[str, Score], tuple[Published
     found = [records.read(path) for path in paths]
     names = [name for one in found for name in one.rows]
     labels = _labels([Path(path) for path in paths])
-    rows = {
-        name if names.count(name) == 1 else f"{label}: {name}": replace_grid(row)
-        for label, one in zip(labels, found, strict=True)
-        for name, row in one.rows.items()
-    }
-    quoted = dict.fromkeys(p for one in found for p in one.published)
-    return rows, tuple(quoted)
+    rows, origin = {}, {}
+    for path, label, one in zip(paths, labels, found, strict=True):
+        for name, row in one.rows.items():
+            key = name if names.count(name) == 1 else f"{label}: {name}"
+            rows[key], origin[key] = with_card(row), Path(path)
+    return Loaded(rows, tuple(dict.fromkeys(p for one in found for p in one.published)), origin)
 
 
 def _labels(paths: list[Path]) -> list[str]:
@@ -70,7 +77,7 @@ def _labels(paths: list[Path]) -> list[str]:
     return labels
 
 
-def replace_grid(row: Score) -> Score:
+def with_card(row: Score) -> Score:
     """The row with what can be known of a protocol that was not recorded: family and grid."""
     if row.protocol is not None:
         return row
@@ -129,53 +136,54 @@ def _named(tasks: tuple[str, ...]) -> str:
 def markdown(found: list[Group]) -> str:
     """Every table with its protocol, and why it is one of its own."""
     parts = []
-    for number_, group in enumerate(found, start=1):
-        parts.append(f"## Table {number_}: {title(group)}")
-        parts += [f"Apart from table 1: {'; '.join(group.why)}."] if group.why else []
-        parts += [card(group), group.comparison.markdown()]
+    for place, group in enumerate(found, start=1):
+        parts += [f"## Table {place}: {title(group)}", *notes(group), group.comparison.markdown()]
     return "\n\n".join(parts) + "\n"
 
 
 def title(group: Group) -> str:
+    """What a table is about."""
     return f"{group.head.family}, {len(group.head.tasks)} test tasks, given {group.head.given}"
 
 
-def card(group: Group) -> str:
-    """The protocol in a line."""
-    lines = [f"{what} {value}" for what, value in group.head.card.lines()]
-    if group.head.card.horizon_steps is None:
-        known = [line for line in lines if NOT_RECORDED not in line]
-        lines = [*known, f"the rest {NOT_RECORDED}"]
-    return f"Protocol: {', '.join(lines)}."
+def notes(group: Group) -> list[str]:
+    """The protocol in a line, and why the table stands apart."""
+    known = [f"{what} {value}" for what, value in group.head.card.lines() if value != NOT_RECORDED]
+    rest = "" if len(known) == len(group.head.card.lines()) else f"; the rest {NOT_RECORDED}"
+    apart = [f"Apart from table 1: {'; '.join(group.why)}."] if group.why else []
+    return [*apart, f"Protocol: {', '.join(known)}{rest}."]
 
 
 def differences(
-    found: list[Group], against: str, origin: dict[str, str] | None = None
+    found: list[Group], against: str, origin: dict[str, Path]
 ) -> list[tuple[str, list[list[str]]]]:
-    """For every table that has the row `against`: what the others are ahead of it.
+    """For every table that has the row `against`: what the others are ahead of it, with the
+    interval.
 
-    Rows of one file are paired (`origin`: name → file), and those of several where both recorded
-    their protocol.
+    A row is put beside the one of its own file (`origin`) where that has it, and then paired: they
+    played the same starts.
 
     Raises:
         BadSetting: no table has that row.
     """
-    names = [name for group in found for name in group.rows]
-    if against not in names:
-        raise unknown(BadSetting, "row called", "Rows", against, set(names))
+    names = dict.fromkeys(name for group in found for name in group.rows)
+    bases = [name for name in names if name == against or name.endswith(f": {against}")]
+    if not bases:
+        plain = {name.partition(": ")[2] or name for name in names}
+        raise unknown(BadSetting, "row called", "Rows", against, plain)
     out = []
-    for number_, group in enumerate(found, start=1):
-        if against not in group.rows:
-            continue
-        shown = group.comparison.shown
-        base, rows = shown[against], []
+    for place, group in enumerate(found, start=1):
+        here = [name for name in bases if name in group.rows]
+        shown, rows = group.comparison.shown, []
         for name, row in shown.items():
-            if name == against:
+            if name in here or not here:
                 continue
-            together = origin is not None and origin[name] == origin[against]
+            own = [base for base in here if origin[base] == origin[name]]
+            base = shown[(own or here)[0]]
             scale = 100.0 if row.rates else 1.0
-            ends = scaled(row.minus(base, paired=together), scale)
+            ends = scaled(row.minus(base, paired=bool(own)), scale)
             gap = number(scale * (row.mean - base.mean))
-            rows.append([name, gap, interval_text(ends)])
-        out.append((f"Table {number_}, less {against!r}", rows))
+            rows.append([name, gap, interval_text(ends), row.over])
+        if rows:
+            out.append((f"Table {place}, ahead of {against!r}", rows))
     return out

@@ -26,7 +26,7 @@ def number(value: float | None, digits: int = 1) -> str:
 
 
 def interval_text(ends: tuple[float, float], digits: int = 1) -> str:
-    """'[−17.0, −15.8]'; '–' where it is not known or has no width. A narrow one gets more digits."""
+    """'[−17.0, −15.8]', with more digits if narrow; '–' where it is not known or has no width."""
     low, high = ends
     for shown in range(digits, digits + MORE_DIGITS):
         if number(low, shown) != number(high, shown) and high > low:
