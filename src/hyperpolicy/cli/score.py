@@ -1,5 +1,6 @@
 """The command that scores policies beside trivial and published rows."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,10 +62,10 @@ class Score(Command):
         shown = self._demonstrations(fam, split, readers)
         trivial = {} if named else self._zoo_rows(fam, split)
         methods |= _turned(trivial, methods)
-        scores = standard_rows(
-            fam, split.test, methods, **trivial, episodes=episodes, seed=self.seed
-        )
+        how = {"episodes": episodes, "seed": self.seed, "progress": _say}
+        scores = standard_rows(fam, split.test, methods, **trivial, **how)
         for name, maker in readers.items():
+            _say(name)
             scores[name] = self._read(maker, fam, split, shown, episodes)
         others = () if named or split.name != "full" else published(fam.name, split.grid)
         comparison = compare(scores, others)
@@ -224,6 +225,11 @@ class Score(Command):
             rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
         fitted = regression.fit(regression.RegressionConfig(), train)
         return rows | {"regression": Method([fitted], steps or None)}
+
+
+def _say(name: str) -> None:
+    """Who plays now: a hundred starts take a while."""
+    print(f"playing: {name}", file=sys.stderr)
 
 
 def _turned(trivial: dict, methods: dict) -> dict:

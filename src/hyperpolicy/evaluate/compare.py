@@ -1,6 +1,6 @@
 """Comparisons: scores side by side, and the rows every table of ours must have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -252,10 +252,12 @@ def standard_rows(
     oracle: Method | None = None,
     episodes: int | None = None,
     seed: int = 0,
+    progress: Callable[[str], object] | None = None,
 ) -> dict[str, Score]:
     """The rows of an honest table on the test `contexts`, trivial ones first and oracle last.
 
     Zero action and random are made here; a row that is not given is missing from the table.
+    `progress` is told each row's name before it plays.
 
     Raises:
         BadContext, BadShape, BadSetting: as `score`.
@@ -271,11 +273,13 @@ def standard_rows(
         DECODED: decoded,
         ORACLE: oracle,
     }
-    return {
-        name: score_row(name, m, family, contexts, episodes, seed)
-        for name, m in methods.items()
-        if m is not None
-    }
+    found = {}
+    for name, m in methods.items():
+        if m is not None:
+            if progress is not None:
+                progress(name)
+            found[name] = score_row(name, m, family, contexts, episodes, seed)
+    return found
 
 
 def score_row(

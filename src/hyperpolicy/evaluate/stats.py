@@ -209,7 +209,10 @@ def prediction(
 
 
 def difference(
-    a: Returns, b: Returns, pipelines: tuple[Pipelines, Pipelines], paired: bool
+    a: Float[np.ndarray, "s d k e"],
+    b: Float[np.ndarray, "s2 d2 k e2"],
+    pipelines: tuple[Pipelines, Pipelines],
+    paired: bool,
 ) -> tuple[float, float]:
     """The interval of mean(a) − mean(b) on the same tasks.
 
