@@ -130,7 +130,7 @@ class Score(Command):
                 given = TOLD_SYMMETRIES
             rows[name] = Method([maker], draws=self.draws, given=given)
         own = foreign.methods(self.method, fam, split.test, self.draws)
-        foreign.check_names(own, [*rows, *readers, *STANDARD])
+        foreign.check_names(list(own), [*rows, *readers, *STANDARD])
         rows |= own
         writers = [row for row in rows.values() if hasattr(row.makers[0], "generate")]
         if self.draws > 1 and not writers and not readers:

@@ -12,6 +12,8 @@ from hyperpolicy.evaluate.published import Published
 from hyperpolicy.evaluate.score import CONTEXT, NOTHING, UNTRAINED, Score
 
 MOST_BYTES = 256 * 2**20
+LARGEST = 1e12
+"""No return or context is larger."""
 Text = Annotated[str, msgspec.Meta(max_length=1_000)]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Four = list[list[list[list[float | None]]]]
@@ -103,8 +105,8 @@ def _check(r: ScoreRecord, contexts, returns, success) -> None:
         success.shape != returns.shape or not np.isin(success, (0.0, 1.0)).all()
     ):
         raise ValueError(f"successes {success.shape} that are not 0 or 1, or not as the returns")
-    if np.isinf(returns).any():
-        raise ValueError("returns that are infinite")
+    if (np.abs(returns) > LARGEST).any() or (np.abs(contexts) > LARGEST).any():
+        raise ValueError(f"numbers beyond {LARGEST:g}")
     if r.pipelines is not None and len(r.pipelines) not in (0, len(returns)):
         raise ValueError(f"{len(r.pipelines)} pipelines for {len(returns)} runs")
 
