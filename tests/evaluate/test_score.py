@@ -188,7 +188,7 @@ def test_foreign_records_are_refused():
 def test_nothing_to_score_is_an_error():
     with pytest.raises(BadSetting, match="at least one"):
         score([], FAMILY, CONTEXTS)
-    with pytest.raises(BadSetting, match="at least one"):
+    with pytest.raises(BadSetting, match="draws=0; give 1 to 1,000"):
         score(Noisy(0), FAMILY, CONTEXTS, draws=0)
 
 

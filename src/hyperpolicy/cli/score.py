@@ -85,14 +85,16 @@ class Score(Command):
             UnknownFamily, UnknownGrid, UnknownSplit, UnknownTask, BadContext: as they say.
             BadSetting: named tasks and a grid or a split.
         """
+        import numpy as np
+
         from hyperpolicy.envs import Split, family
 
         if ":" in self.family:
             fam, contexts = tasks_of(self.family, ())
             if self.grid or self.split:
                 raise BadSetting(f"{self.family} names its tasks; leave --grid and --split out")
-            none = contexts[:0]
-            return fam, Split(fam.name, "none", "none", none, contexts, none, none), True
+            none, ids = contexts[:0], np.arange(0)
+            return fam, Split(fam.name, "none", "none", none, contexts, ids, ids), True
         fam = family(self.family)
         names = _names(fam.grids)
         grid = fam.grid(self.grid or ("macaw" if "macaw" in names else names[0]))
