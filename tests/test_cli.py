@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -343,7 +343,7 @@ def test_policies_are_written_for_demonstrations(reading, tmp_path, capsys):
 
 def test_a_demonstration_is_played(reading, monkeypatch, capsys):
     generator, demos = reading
-    monkeypatch.setattr(type(ARM), "horizon_steps", 3)
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
     assert run("play", "metaworld:door-open", "--policy", generator, "--demo", demos) == 0
     assert "door-open" in capsys.readouterr().out
     assert run("play", "metaworld:door-open", "--policy", generator) == 2
@@ -422,7 +422,7 @@ def test_a_method_of_ones_own_enters_the_table(monkeypatch, tmp_path, capsys):
 
 def test_demonstrations_are_scored(reading, monkeypatch, tmp_path, capsys):
     generator, demos = reading
-    monkeypatch.setattr(type(ARM), "horizon_steps", 3)
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
     asked = ("score", "metaworld:door-open", "--policy", generator, "--episodes", 2)
     assert run(*asked, "--demo", demos, "--out", tmp_path / "r.json") == 0
     assert "success" in capsys.readouterr().out
@@ -436,7 +436,7 @@ def test_demonstrations_are_scored(reading, monkeypatch, tmp_path, capsys):
 
 
 def test_scripted_policies_are_scored(monkeypatch, capsys):
-    monkeypatch.setattr(type(ARM), "horizon_steps", 3)
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
     asked = ("score", "metaworld:door-open", "--policy", "scripted", "--episodes", 1)
     assert run(*asked) == 0
     out = capsys.readouterr().out

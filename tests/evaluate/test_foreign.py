@@ -31,10 +31,9 @@ def act(obs, contexts):
 
 
 @pytest.fixture
-def short(monkeypatch):
+def short():
     """The family with episodes of four steps."""
-    monkeypatch.setattr(type(FAMILY), "horizon_steps", 4, raising=False)
-    return FAMILY
+    return replace(FAMILY, horizon_steps=4)
 
 
 def written(path: Path, text: str) -> Path:
@@ -115,7 +114,7 @@ def test_wrong_answers_are_one_line(as_user, short, tmp_path, body, says):
 
 
 def test_too_few_policies_and_policies_that_do_not_fit_are_told(as_user, short, tmp_path):
-    fewer = WRITER.replace("SPEC)\n", "SPEC)[:1]\n").replace("rows.astype", "rows.astype")
+    fewer = WRITER.replace("SPEC)\n", "SPEC)[:1]\n")
     path = written(tmp_path / "mine.py", fewer)
     (method,) = foreign.methods([path], short, CONTEXTS).values()
     with pytest.raises(BadMethod, match="1 policies for 2 contexts"):
@@ -131,4 +130,3 @@ def test_the_example_of_the_docs_runs(short, tmp_path):
     for method in rows.values():
         found = score(method.makers, short, CONTEXTS, 2, given=method.given)
         assert np.isfinite(found.returns).all()
-    assert replace(method).given

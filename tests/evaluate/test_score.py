@@ -1,7 +1,7 @@
 """Scores are data: what is printed is computed from the returns, and survives a round trip."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -243,22 +243,20 @@ def test_draws_of_a_task_are_its_demonstrations():
             marks = given.opening[:, :1] * self.scale
             return Policies(np.repeat(marks, arm_spec.size, axis=1), arm_spec)
 
-    class Short(type(arm)):
-        horizon_steps = 3
-
+    short = replace(arm, horizon_steps=3)
     tasks = arm.contexts(["window-open", "door-open"])
     contexts = np.repeat(tasks, [4, 3], axis=0)
     opening = np.zeros((7, 1020), np.float32)
     opening[:, 0] = np.arange(7) / 10
     demos = Demonstrations("metaworld", contexts, opening, np.zeros((7, 117)))
-    found = score_demonstrated([Maker(1.0), Maker(-1.0)], Short(), tasks, demos, 3, 2)
+    found = score_demonstrated([Maker(1.0), Maker(-1.0)], short, tasks, demos, 3, 2)
     assert found.returns.shape == found.success.shape == (2, 3, 2, 2)
     assert found.tasks == ("window-open", "door-open") and found.given.startswith("one dem")
     assert found.protocol.starts.startswith("drawn anew") and found.num_pipelines == 1
     alone = Maker(-1.0).generate(demos[5:6])  # door-open's second: the fifth policy of all
     own = seeds.episodes(0, 6 * 2).reshape(6, 2)
-    worlds = Short().worlds(np.repeat(tasks[1:], 2, axis=0), own[4])
+    worlds = short.worlds(np.repeat(tasks[1:], 2, axis=0), own[4])
     want = rollout.tally(alone, worlds, 2).returns[0]
     np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
     with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
-        score_demonstrated([Maker(1.0)], Short(), tasks, demos, 4)
+        score_demonstrated([Maker(1.0)], short, tasks, demos, 4)

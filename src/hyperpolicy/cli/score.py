@@ -62,8 +62,9 @@ class Score(Command):
         shown = self._demonstrations(fam, split, readers)
         trivial = {} if named else self._zoo_rows(fam, split)
         methods |= _turned(trivial, methods)
-        how = {"episodes": episodes, "seed": self.seed, "progress": _say}
-        scores = standard_rows(fam, split.test, methods, **trivial, **how)
+        scores = standard_rows(
+            fam, split.test, methods, **trivial, episodes=episodes, seed=self.seed, progress=_say
+        )
         for name, maker in readers.items():
             _say(name)
             scores[name] = self._read(maker, fam, split, shown, episodes)
@@ -93,12 +94,12 @@ class Score(Command):
             fam, contexts = tasks_of(self.family, ())
             if self.grid or self.split:
                 raise BadSetting(f"{self.family} names its tasks; leave --grid and --split out")
-            none, ids = contexts[:0], np.arange(0)
-            return fam, Split(fam.name, "none", "none", none, contexts, ids, ids), True
+            none, ids = np.arange(0), np.arange(len(contexts))
+            return fam, Split(fam.name, "none", "none", contexts[:0], contexts, none, ids), True
         fam = family(self.family)
-        names = _names(fam.grids)
+        names = [grid.name for grid in fam.grids]
         grid = fam.grid(self.grid or ("macaw" if "macaw" in names else names[0]))
-        splits = _names(grid.splits)
+        splits = list(grid.splits)
         if not splits and self.split is None:
             raise BadSetting(f"grid {grid.name} of {fam.name} has no splits; name tasks instead")
         return fam, grid.split(self.split or ("full" if "full" in splits else splits[0])), False
@@ -236,29 +237,31 @@ def _say(name: str) -> None:
 
 def _turned(trivial: dict, methods: dict) -> dict:
     """The zoo's rows turned, where a generator is told the robot's symmetries."""
-    from hyperpolicy.evaluate import compare as rows
+    from hyperpolicy.evaluate.compare import (
+        CONDITIONED,
+        INTERPOLATED,
+        NEAREST,
+        REGRESSION,
+        TOLD_SYMMETRIES,
+        TURNED,
+    )
     from hyperpolicy.generate import symmetric
 
     told = [getattr(m, "model", None) for method in methods.values() for m in method.makers]
     if not any(getattr(model, "kind", "") == "symmetric" for model in told):
         return {}
     names = {
-        "nearest": rows.NEAREST,
-        "interpolated": rows.INTERPOLATED,
-        "conditioned": rows.CONDITIONED,
-        "regression": rows.REGRESSION,
+        "nearest": NEAREST,
+        "interpolated": INTERPOLATED,
+        "conditioned": CONDITIONED,
+        "regression": REGRESSION,
     }
     return {
-        f"{name}, {rows.TURNED}": replace(
+        f"{name}, {TURNED}": replace(
             trivial[key],
             makers=[symmetric.symmetric(maker) for maker in trivial[key].makers],
-            given=rows.TOLD_SYMMETRIES,
+            given=TOLD_SYMMETRIES,
         )
         for key, name in names.items()
         if key in trivial
     }
-
-
-def _names(named) -> list[str]:
-    """The names of a family's grids, or of a grid's splits."""
-    return [getattr(one, "name", one) for one in named]

@@ -160,8 +160,8 @@ class Comparison:
         if others := self._here(False):
             header = ["published, of another grid", self._what, "given at test time"]
             found = [self._published_cells(p) for p in others]
-            found = [[c["method"], c[self._what], c["given at test time"]] for c in found]
-            parts.append(tables.markdown(header, found))
+            lines = [[c["method"], c[self._what], c["given at test time"]] for c in found]
+            parts.append(tables.markdown(header, lines))
         return "\n\n".join(parts)
 
     def notes(self) -> list[str]:
@@ -287,5 +287,15 @@ def score_row(
 ) -> Score:
     """The score of one row; errors as `score`."""
     given = m.given or GIVEN.get(name, CONTEXT)
-    more = {"pipelines": m.pipelines, "action": m.action}
-    return score(m.makers, family, contexts, episodes, m.draws, seed, given, m.env_steps, **more)
+    return score(
+        m.makers,
+        family,
+        contexts,
+        episodes,
+        m.draws,
+        seed,
+        given,
+        m.env_steps,
+        m.pipelines,
+        m.action,
+    )

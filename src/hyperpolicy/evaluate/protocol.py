@@ -99,12 +99,12 @@ def of(
 
 def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
     """The first grid of the family that holds all these contexts, or "none"."""
-    for name, grid in family.grids.items():
-        known = np.asarray(grid.contexts, float)
+    for grid in family.grids:
+        known = grid.contexts
         if known.shape[1] != contexts.shape[1]:
             continue
         if (family.context.distance(contexts, known).min(axis=1) < NEAR).all():
-            return name
+            return grid.name
     return "none"
 
 

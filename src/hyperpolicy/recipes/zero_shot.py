@@ -245,7 +245,7 @@ def turned(methods: dict[str, Method]) -> dict[str, Method]:
     found = {}
     for name, method in methods.items():
         makers = [m for m in method.makers if isinstance(m, Generator)]
-        if makers and family(makers[0].family).symmetries:
+        if makers and makers[0].family.symmetries:
             images = [symmetric.symmetric(maker) for maker in makers]
             found[f"{name}, {TURNED}"] = replace(method, makers=images, given=TOLD_SYMMETRIES)
     return found
