@@ -248,7 +248,7 @@ def test_draws_of_a_task_are_its_demonstrations():
     contexts = np.repeat(tasks, [4, 3], axis=0)
     opening = np.zeros((7, 1020), np.float32)
     opening[:, 0] = np.arange(7) / 10
-    demos = Demonstrations("metaworld", contexts, opening, np.zeros((7, 117)))
+    demos = Demonstrations(arm, contexts, opening, np.zeros((7, 117)))
     found = score_demonstrated([Maker(1.0), Maker(-1.0)], short, tasks, demos, 3, 2)
     assert found.returns.shape == found.success.shape == (2, 3, 2, 2)
     assert found.tasks == ("window-open", "door-open") and found.given.startswith("one dem")

@@ -70,14 +70,15 @@ def read_score(record: Any) -> Score:
         r = msgspec.convert(record, ScoreRecord)
         contexts = np.array(r.contexts, float)
         success = None if r.success is None else np.array(r.success, float)
-        if r.returns is None:  # only successes were looked at
-            returns = np.full(np.shape(r.success), np.nan)
-        else:
+        if r.returns is not None:
             returns = np.array(r.returns, float)
+        elif success is not None:  # only these were looked at
+            returns = np.full(success.shape, np.nan)
+        else:
+            raise ValueError("neither returns nor successes")
         _check(r, contexts, returns, success)
     except (msgspec.ValidationError, ValueError, TypeError, RecursionError) as error:
         raise BadFile(f"this is no score: {_line(error)}") from None
-    given = {"given": r.given, "env_steps": r.env_steps, "seed": r.seed, "rates": r.rates}
     numbers = None if r.pipelines is None else tuple(r.pipelines)
     if r.pipelines is None and r.given == NOTHING:
         numbers = UNTRAINED
@@ -86,10 +87,13 @@ def read_score(record: Any) -> Score:
         contexts,
         tuple(r.tasks),
         returns,
-        success=success,
-        pipelines=numbers,
-        protocol=r.protocol,
-        **given,
+        r.given,
+        r.env_steps,
+        r.seed,
+        success,
+        numbers,
+        r.protocol,
+        r.rates,
     )
 
 

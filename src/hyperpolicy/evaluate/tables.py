@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -73,8 +74,8 @@ def rich_table(
     for i, name in enumerate(header):
         right = _numeric([row[i] for row in rows])
         least = LEAST_NAME if i == 0 else None  # a row without its name says nothing
-        side = "right" if right else "left"
-        table.add_column(name, justify=side, no_wrap=right, min_width=least)
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(name, justify=justify, no_wrap=right, min_width=least)
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     return table
