@@ -60,7 +60,7 @@ class Score(Command):
         check_counts(episodes, self.draws, self.seed)
         methods, readers = self._methods(fam, split)
         shown = self._demonstrations(fam, split, readers)
-        trivial = {} if named else self._zoo_rows(fam, split)
+        trivial, missing = ({}, "") if named else self._zoo_rows(fam, split)
         methods |= _turned(trivial, methods)
         scores = standard_rows(
             fam, split.test, methods, **trivial, episodes=episodes, seed=self.seed, progress=_say
@@ -72,6 +72,8 @@ class Score(Command):
         comparison = compare(scores, others)
         if self.out is not None:
             comparison.save(self.out)  # before anything is printed
+        if missing:
+            print(missing)
         tasks = "the named tasks" if named else f"grid {split.grid}, split {split.name}"
         what = f"{len(split.test)} test contexts, {episodes} episodes each"
         console.print(comparison.rich(f"{fam.name}, {tasks}: {what}"))
@@ -201,7 +203,8 @@ class Score(Command):
             )
         return maker
 
-    def _zoo_rows(self, fam, split) -> dict:
+    def _zoo_rows(self, fam, split) -> tuple[dict, str]:
+        """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
         from hyperpolicy.evaluate import Method
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, interpolate, regression
@@ -214,8 +217,7 @@ class Score(Command):
         except BadZoo as error:
             if self.zoo is not None:
                 raise
-            print(f"without rows of experts: {error}")
-            return {}
+            return {}, f"without rows of experts: {error}"
         steps = len(train.contexts) * train.provenance.get("env_steps_per_expert", 0)
         rows = {"oracle": Method([oracles.finals])}
         if (path / "base.safetensors").exists():
@@ -227,7 +229,7 @@ class Score(Command):
         if fam.context.size == 1:
             rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
         fitted = regression.fit(regression.RegressionConfig(), train)
-        return rows | {"regression": Method([fitted], steps or None)}
+        return rows | {"regression": Method([fitted], steps or None)}, ""
 
 
 def _say(name: str) -> None:
