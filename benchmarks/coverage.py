@@ -26,7 +26,7 @@ TASKS, POLICIES, CONFIGURATIONS, FITS = 8, 100, 3, 3
 POLICY_LOGIT, CONFIGURATION_LOGIT, FIT_LOGIT, LEVEL_LOGIT = 1.0, 1.0, 0.3, 2.0
 
 
-def main(quick: bool = False, trials: int = 2000, seed: int = 0) -> None:
+def main(quick: bool = False, trials: int = 1000, seed: int = 0) -> None:
     """Simulate, print a table, and write results/coverage.json.
 
     Args:
@@ -36,7 +36,7 @@ def main(quick: bool = False, trials: int = 2000, seed: int = 0) -> None:
     """
     trials = 50 if quick else trials
     rng = np.random.default_rng(seed)
-    found = {f"{n} pipelines": of_returns(rng, n, trials) for n in PIPELINES}
+    found = {f"{n} pipeline{'s' * (n > 1)}": of_returns(rng, n, trials) for n in PIPELINES}
     found["success rates, one pipeline, 3 fits"] = of_rates(rng, trials)
     table = Table("simulated", "before", "now", "width before", "now", "a new pipeline")
     for name, one in found.items():
