@@ -20,7 +20,7 @@ from hyperpolicy.evaluate import (
     published,
     standard_rows,
 )
-from hyperpolicy.evaluate.compare import DECODED, NEAREST, ORACLE, RANDOM, REGRESSION, ZERO
+from hyperpolicy.evaluate.rows import DECODED, NEAREST, ORACLE, RANDOM, REGRESSION, ZERO
 from hyperpolicy.evaluate.tables import amount, interval_text, markdown, number
 
 FAMILY = CheetahVel(horizon_steps=8)

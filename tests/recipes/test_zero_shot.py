@@ -3,13 +3,13 @@
 import numpy as np
 
 import hyperpolicy as hp
-from hyperpolicy.evaluate.compare import (
+from hyperpolicy.evaluate.compare import Method
+from hyperpolicy.evaluate.rows import (
     CONDITIONED,
     INTERPOLATED,
     NEAREST,
     REGRESSION,
     TOLD_SYMMETRIES,
-    Method,
     is_trivial,
 )
 from hyperpolicy.generate import interpolate, regression, symmetric

@@ -115,7 +115,7 @@ class Score(Command):
             BadMethod: as `foreign.methods`.
         """
         from hyperpolicy.evaluate import Method, foreign
-        from hyperpolicy.evaluate.compare import STANDARD, TOLD_SYMMETRIES
+        from hyperpolicy.evaluate.rows import STANDARD, TOLD_SYMMETRIES
 
         asked = () if self.method and self.policy == ("generator",) else self.policy
         rows, readers = {}, {}
@@ -169,7 +169,7 @@ class Score(Command):
 
     def _read(self, maker, fam, split, shown, episodes: int):
         """The score of a generator that reads demonstrations; that it knows the tasks is said."""
-        from hyperpolicy.evaluate.score import DEMONSTRATION
+        from hyperpolicy.evaluate.protocol import DEMONSTRATION
         from hyperpolicy.evaluate.scoring import score_demonstrated
 
         gaps = fam.context.distance(split.test, maker.trained_contexts).min(axis=1)
@@ -239,7 +239,7 @@ def _say(name: str) -> None:
 
 def _turned(trivial: dict, methods: dict) -> dict:
     """The zoo's rows turned, where a generator is told the robot's symmetries."""
-    from hyperpolicy.evaluate.compare import (
+    from hyperpolicy.evaluate.rows import (
         CONDITIONED,
         INTERPOLATED,
         NEAREST,

@@ -11,35 +11,28 @@ from rich.table import Table
 from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import records, tables
-from hyperpolicy.evaluate.protocol import grid_by_name
+from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate.protocol import CONTEXT, UNTRAINED, grid_by_name
 from hyperpolicy.evaluate.published import Published
-from hyperpolicy.evaluate.score import CONTEXT, NOTHING, UNTRAINED, Score, listed
+from hyperpolicy.evaluate.records import read_json
+from hyperpolicy.evaluate.rows import (
+    CEILINGS,
+    CONDITIONED,
+    DECODED,
+    GIVEN,
+    INTERPOLATED,
+    NEAREST,
+    OF_EXPERTS,
+    ORACLE,
+    RANDOM,
+    REGRESSION,
+    ZERO,
+    is_trivial,
+    stem,
+)
+from hyperpolicy.evaluate.score import Score, listed
 from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
-
-ZERO, RANDOM, ORACLE = "zero action", "random", "test task's own expert (oracle)"
-NEAREST, INTERPOLATED = "nearest training expert", "interpolated neighbors"
-CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
-REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
-TURNED = "turned"
-"""Ends the name of a row that is told the robot's symmetries."""
-
-GIVEN = {
-    ZERO: NOTHING,
-    RANDOM: NOTHING,
-    DECODED: "test task's expert",
-    ORACLE: "training on the test task",
-}
-"""What these rows get of the test task; the others get the true context."""
-
-OF_EXPERTS = (NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, DISTILLED)
-"""Trivial rows out of the same data as the generators', turned or not."""
-CEILINGS = (DECODED, ORACLE)
-STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)
-"""Rows that `standard_rows` names."""
-TOLD_SYMMETRIES = f"{CONTEXT}, the robot's symmetries"
-"""What turned rows are given."""
 
 MOST_TASKS = 8
 """Tables show a column a task up to this many; JSON always has them all."""
@@ -200,21 +193,11 @@ class Comparison:
         Raises:
             BadFile: no file, or not such a record.
         """
-        return compare(*records.read_comparison(records.read_json(path)))
+        return compare(*results.read_comparison(read_json(path)))
 
 
 def scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
     return scale * ends[0], scale * ends[1]
-
-
-def stem(name: str) -> str:
-    """A row's name without the mark of a turned one."""
-    return name.removesuffix(f", {TURNED}")
-
-
-def is_trivial(name: str) -> bool:
-    """Whether a row is one of those every generator has to beat."""
-    return stem(name) in (ZERO, RANDOM, *OF_EXPERTS)
 
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:

@@ -22,7 +22,7 @@ import numpy as np
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, HyperpolicyError
 from hyperpolicy.evaluate.compare import Method
-from hyperpolicy.evaluate.score import CONTEXT
+from hyperpolicy.evaluate.protocol import CONTEXT
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rollout import Actor
 

@@ -7,6 +7,14 @@ from jaxtyping import Float
 
 from hyperpolicy.envs import Family
 
+CONTEXT = "true context"
+"""What a generator is given of a test task."""
+DEMONSTRATION = "one demonstration of the test task"
+NOTHING = "nothing"
+
+UNTRAINED: tuple[int, ...] = ()
+"""Pipelines of what was not trained: zero action, random, scripts."""
+
 NEAR = 1e-3
 """Distance below which a context is one of a grid: results are rounded."""
 NOT_RECORDED = "not recorded"

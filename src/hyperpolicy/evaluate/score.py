@@ -9,17 +9,9 @@ from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import protocol, stats
-from hyperpolicy.evaluate.protocol import Protocol
+from hyperpolicy.evaluate import protocol, records, stats
+from hyperpolicy.evaluate.protocol import CONTEXT, NOTHING, Protocol
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
-
-CONTEXT = "true context"
-"""What a generator is given of a test task."""
-DEMONSTRATION = "one demonstration of the test task"
-NOTHING = "nothing"
-
-UNTRAINED: tuple[int, ...] = ()
-"""Pipelines of what was not trained: zero action, random, scripts."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +223,7 @@ class Score:
         Raises:
             BadFile: not such a record.
         """
-        from hyperpolicy.evaluate.records import read_score  # which needs this page
-
-        return read_score(record)
+        return cls(**records.parts(record))
 
     def save(self, path: str | Path) -> Path:
         """Write JSON; an existing file is an error."""
@@ -242,9 +232,7 @@ class Score:
     @classmethod
     def load(cls, path: str | Path) -> "Score":
         """Raises BadFile: no file, or not one that `save` wrote."""
-        from hyperpolicy.evaluate.records import read_json
-
-        return cls.from_json(read_json(path))
+        return cls.from_json(records.read_json(path))
 
 
 def listed(numbers) -> list | float | None:

@@ -11,8 +11,8 @@ from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import protocol
-from hyperpolicy.evaluate.protocol import OWN_STARTS, usual_episodes
-from hyperpolicy.evaluate.score import CONTEXT, DEMONSTRATION, Score
+from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
+from hyperpolicy.evaluate.score import Score
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rollout import Actor, relay, results, tally
 

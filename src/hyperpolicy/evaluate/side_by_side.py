@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate import records
-from hyperpolicy.evaluate.compare import GIVEN, Comparison, compare, scaled
+from hyperpolicy.evaluate import results
+from hyperpolicy.evaluate.compare import Comparison, compare, scaled
 from hyperpolicy.evaluate.protocol import NOT_RECORDED, Protocol, grid_by_name
 from hyperpolicy.evaluate.published import Published
+from hyperpolicy.evaluate.rows import GIVEN
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import interval_text, number
 
@@ -57,7 +58,7 @@ def load(paths: Sequence[str | Path]) -> Loaded:
         raise BadSetting("nothing to compare; give files of results")
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise BadSetting("one file twice; give every file once")
-    found = [records.read(path) for path in paths]
+    found = [results.read(path) for path in paths]
     names = [name for one in found for name in one.rows]
     labels = _labels([Path(path) for path in paths])
     rows, origin = {}, {}

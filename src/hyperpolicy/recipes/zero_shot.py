@@ -23,8 +23,10 @@ import numpy as np
 from hyperpolicy import files
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.evaluate import records, tables
-from hyperpolicy.evaluate.compare import (
+from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
+from hyperpolicy.evaluate.published import Published, published
+from hyperpolicy.evaluate.rows import (
     CONDITIONED,
     DISTILLED,
     INTERPOLATED,
@@ -32,12 +34,7 @@ from hyperpolicy.evaluate.compare import (
     REGRESSION,
     TOLD_SYMMETRIES,
     TURNED,
-    Comparison,
-    Method,
-    compare,
-    standard_rows,
 )
-from hyperpolicy.evaluate.published import Published, published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import interval_text, number
@@ -348,7 +345,7 @@ def decoded(train: Zoo, experts: Policies) -> Policies:
 # --- Out ----------------------------------------------------------------------------------
 def read(config: TableConfig, path: Path) -> Comparison:
     """A saved cell."""
-    return compare(records.read(path).rows, _published(config, path.stem))
+    return compare(results.read(path).rows, _published(config, path.stem))
 
 
 def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
