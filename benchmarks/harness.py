@@ -110,7 +110,14 @@ def warn_if_busy() -> None:
 
 def save(name: str, question: str, results: Mapping[str, Result], repeats: int) -> Path:
     """Write `results/<name>.json`; an older record of the same question is replaced."""
-    record = {
+    about = {"seeds": list(range(repeats))}
+    found = {case: result._asdict() for case, result in results.items()}
+    return save_record(name, record(name, question, about, found))
+
+
+def record(name: str, question: str, about: Mapping, results: Mapping) -> dict:
+    """A record of what was measured: `about` says how, in its own words."""
+    return {
         "question": " ".join(question.split()),
         "command": f"python benchmarks/{name}.py",
         "date": datetime.now(UTC).date().isoformat(),
@@ -118,10 +125,14 @@ def save(name: str, question: str, results: Mapping[str, Result], repeats: int) 
         "dirty": bool(_git("status", "--porcelain", "--", ".", ":!results")),
         "machine": machine(),
         "versions": {k: version(k) for k in ("gymnasium", "jax", "jaxlib", "mujoco", "numpy")},
-        "seeds": list(range(repeats)),
-        "results": {case: result._asdict() for case, result in results.items()},
+        **about,
+        "results": results,
     }
-    return files.save_json(ROOT / "results" / f"{name}.json", record, overwrite=True)
+
+
+def save_record(name: str, found: dict) -> Path:
+    """Write `results/<name>.json`; an older record of the same question is replaced."""
+    return files.save_json(ROOT / "results" / f"{name}.json", found, overwrite=True)
 
 
 def machine() -> dict:

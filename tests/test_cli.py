@@ -1,10 +1,11 @@
 """The command line: what it prints, its exit codes, and that it never ends in a traceback."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ def zoo(tmp_path_factory):
     weights = np.random.default_rng(0).normal(0, 0.3, (40, SPEC.size)).astype(np.float32)
     made = hp.Zoo(
         SPEC,
-        "cheetah-vel",
+        hp.family("cheetah-vel"),
         weights,
         expert=np.arange(40),
         updates=np.full(40, 10),
@@ -317,7 +318,7 @@ def reading(tmp_path_factory):
     model = demonstrated.Demonstrated(reader, writer)
     made = Generator(hp.family("metaworld"), ARM_SPEC, tasks, model, {"kind": "demonstrated"})
     shown = Demonstrations(
-        "metaworld", tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
+        hp.family("metaworld"), tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
     )
     where = tmp_path_factory.mktemp("cli")
     return made.save(where / "generator"), shown.save(where / "demos.safetensors")
@@ -341,7 +342,7 @@ def test_policies_are_written_for_demonstrations(reading, tmp_path, capsys):
 
 def test_a_demonstration_is_played(reading, monkeypatch, capsys):
     generator, demos = reading
-    monkeypatch.setattr(type(ARM), "horizon_steps", 3)
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
     assert run("play", "metaworld:door-open", "--policy", generator, "--demo", demos) == 0
     assert "door-open" in capsys.readouterr().out
     assert run("play", "metaworld:door-open", "--policy", generator) == 2
@@ -368,7 +369,70 @@ def test_score_prints_trivial_rows_beside(zoo, tmp_path, capsys):
     names = ("zero action", "random", "nearest training expert", "interpolated", "oracle", "5 test")
     assert all(name in printed for name in names)
     assert "published" not in printed  # those numbers are of the full split
-    assert len(json.loads(out.read_text())["rows"]) == 6
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 7 and "regression of weights" in rows
+    assert rows["zero action"]["score"]["given"] == "nothing"
+    assert "[" not in printed, "one episode knows no interval"
+    other = tmp_path / "other.json"
+    other.write_text(out.read_text())
+    assert run("compare", out, other, "--against", "random", "--out", tmp_path / "c.md") == 0
+    printed = capsys.readouterr().out
+    assert "score: random" in printed and "Table 1" in printed and "Table 2" not in printed
+    assert "ahead of 'random'" in (tmp_path / "c.md").read_text()
+    assert run("compare", zoo / "zoo.json") == 2
+    assert "no scores in it" in capsys.readouterr().err
+
+
+def test_results_are_saved_before_anything_is_printed(tmp_path):
+    """As `score … --out r.json | true`: the reader of the pipe is gone."""
+    asked = "score cheetah-vel --policy zero --episodes 1 --out r.json".split()
+    code = f"from hyperpolicy.cli import main; main({asked})"
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert "zero action" in json.loads((tmp_path / "r.json").read_text())["rows"]
+
+
+def test_a_method_of_ones_own_enters_the_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = "import numpy as np\ndef act(obs, contexts): return np.zeros((len(obs), 6))\n"
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "random.py").write_text(text)
+    asked = ("score", "cheetah-vel", "--method", "mine.py", "--episodes", 1)
+    assert run(*asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("  ")[0].strip(): line.split() for line in lines}
+    assert rows["mine"][1] == rows["zero action"][2]
+    assert run(*asked, "--method", "random.py") == 2
+    assert "two rows called 'random'" in capsys.readouterr().err
+    assert run("score", "cheetah-vel", "--method", "nothing.py") == 2
+    assert capsys.readouterr().err.startswith("BadMethod: nothing.py is no file")
+
+
+def test_demonstrations_are_scored(reading, monkeypatch, tmp_path, capsys):
+    generator, demos = reading
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
+    asked = ("score", "metaworld:door-open", "--policy", generator, "--episodes", 2)
+    assert run(*asked, "--demo", demos, "--out", tmp_path / "r.json") == 0
+    assert "success" in capsys.readouterr().out
+    row = json.loads((tmp_path / "r.json").read_text())["rows"][str(generator)]["score"]
+    assert row["given"].startswith("one demonstration")
+    assert row["protocol"]["starts"] == "drawn anew for each policy"
+    assert run(*asked) == 2
+    assert "reads demonstrations; give --demo FILE" in capsys.readouterr().err
+    assert run("score", "metaworld:reach", "--policy", generator, "--demo", demos) == 2
+    assert "it shows" in capsys.readouterr().err
+
+
+def test_scripted_policies_are_scored(monkeypatch, capsys):
+    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
+    asked = ("score", "metaworld:door-open", "--policy", "scripted", "--episodes", 1)
+    assert run(*asked) == 0
+    out = capsys.readouterr().out
+    assert "a program written for the task" in out and "untrained: 1 start" in out
 
 
 def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys):
@@ -406,6 +470,15 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("zoo export . --make-an-agent b", "BadZoo: . is not a zoo"),
         ("score cheetah-vel --split sixtenth", "UnknownSplit: no split"),
         ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),
+        ("score cheetah-vel --policy zero --demo x", "BadSetting: --demo x: no policy here reads"),
+        ("score cheetah-vel --policy zero --draws 2", "BadSetting: --draws 2: nothing here draws"),
+        ("score cheetah-vel --policy zero --episodes 0", "BadSetting: episodes=0; give 1 to"),
+        ("score cheetah-vel --policy zero --seed -1", "BadSetting: seed=-1"),
+        ("score cheetah-vel --policy scripted", "BadContext: cheetah-vel has no scripted"),
+        ("score metaworld:reach --split seen", "BadSetting: metaworld:reach names its tasks"),
+        ("score metaworld --grid all", "BadSetting: grid all of metaworld has no splits"),
+        ("compare a.json", "BadFile: a.json: no scores in it"),
+        ("compare nowhere.json", "BadFile: nowhere.json does not exist"),
         ("generate nope --context 1 --out b", "UnknownGenerator"),
         ("generate ant-dir --context nan --out b", "BadContext: contexts must be finite"),
         ("generate ant-dir --out b", "BadContext: 0 numbers in --context; ant-dir takes 1"),

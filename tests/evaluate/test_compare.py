@@ -1,6 +1,7 @@
 """Tables: the rows that honesty asks for, the published ones, and what the cells say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,16 @@ from hyperpolicy import rollout
 from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import Method, Published, Score, compare, published, standard_rows
-from hyperpolicy.evaluate.compare import DECODED, NEAREST, ORACLE, RANDOM, ZERO
+from hyperpolicy.evaluate import (
+    Comparison,
+    Method,
+    Published,
+    Score,
+    compare,
+    published,
+    standard_rows,
+)
+from hyperpolicy.evaluate.rows import DECODED, NEAREST, ORACLE, RANDOM, REGRESSION, ZERO
 from hyperpolicy.evaluate.tables import amount, interval_text, markdown, number
 
 FAMILY = CheetahVel(horizon_steps=8)
@@ -19,8 +28,8 @@ CONTEXTS = np.array([[0.5], [2.0]])
 
 
 def made_up(*task_returns: float, **more) -> Score:
-    contexts = np.arange(len(task_returns), dtype=float)[:, None]
-    tasks = tuple(f"{x:g} m/s" for x in contexts[:, 0])
+    contexts = 0.075 * (1 + np.arange(len(task_returns), dtype=float))[:, None]  # MACAW's
+    tasks = tuple(f"{i} m/s" for i in range(len(contexts)))
     returns = np.array(task_returns, float)[None, None, :, None]
     return Score("cheetah-vel", contexts, tasks, returns, **more)
 
@@ -39,18 +48,19 @@ def test_cells_hold_what_the_scores_say():
     assert cells == {
         "method": "mine",
         "mean": "−82.5",
-        "95 % CI": "[−82.5, −82.5]",
+        "95 % CI": "–",
+        "over": "one pipeline: 1 start",
         "IQM": "−82.5",
+        "a new pipeline, 95 %": "–",
         "normalized": "0.589",
         "0 m/s": "−55.0",
         "1 m/s": "−110.0",
         "given at test time": "true context",
-        "seeds": "1",
         "env steps": "12.4 M",
     }
     quoted = dict(zip(header, rows[3], strict=True))
     assert quoted["method"] == "Theirs (published, macaw grid)"
-    assert (quoted["mean"], quoted["seeds"], quoted["IQM"]) == ("−34.43 ± 2.33", "3", "–")
+    assert (quoted["mean"], quoted["over"]) == ("−34.43 ± 2.33", "3 seeds, as printed")
 
 
 def test_many_tasks_stay_out_of_the_table_but_not_out_of_json():
@@ -79,7 +89,7 @@ def test_markdown_and_terminal_show_the_same_rows():
     for name in (*ROWS, "Theirs"):
         assert name.split(" (")[0] in found.markdown()
         assert name.split(" (")[0] in text
-    assert "[−82.5, −82.5]" in text
+    assert "[" not in text, "one episode knows no interval"
 
 
 def test_rows_of_other_tasks_do_not_mix():
@@ -153,3 +163,84 @@ def test_markdown_aligns_numbers_to_the_right():
         "| x    | −1.0 |",
         "| long |    – |",
     ]
+    assert interval_text((1.0, 1.0)) == "–"
+    assert interval_text((0.991, 0.9938)) == "[0.991, 0.994]", "digits until it has a width"
+
+
+# --- Bold ---------------------------------------------------------------------------------
+def of_pipelines(*means: float, spread: float = 0.1, pipelines=None) -> Score:
+    """Two tasks, four starts, one run a pipeline."""
+    noise = np.random.default_rng(len(str(means))).normal(0, spread, (len(means), 1, 2, 4))
+    returns = np.array(means, float)[:, None, None, None] + noise
+    numbers = tuple(range(len(means))) if pipelines is None else pipelines
+    contexts = np.array([[0.6], [1.2]])
+    return Score("cheetah-vel", contexts, ("0.6 m/s", "1.2 m/s"), returns, pipelines=numbers)
+
+
+def test_bold_is_ahead_of_every_trivial_row_by_more_than_the_interval():
+    rows = {
+        ZERO: of_pipelines(-200, pipelines=()),
+        NEAREST: of_pipelines(-28, -29, -30, spread=0.2),
+        REGRESSION: of_pipelines(-20, -21, -22, spread=0.3),
+        "ahead": of_pipelines(-10, -11, -12),
+        "within": of_pipelines(-10, -21, -32),
+        "one pipeline": of_pipelines(-1, -1.1, -1.2, pipelines=(0, 0, 0)),
+        ORACLE: of_pipelines(-1, -2, -3),
+    }
+    found = compare(rows)
+    assert found.ahead == ("ahead",)
+    bold = [line for line in found.markdown().splitlines() if "**" in line]
+    assert len(bold) == 1 and "| **ahead** " in bold[0] and "**−11." in bold[0]
+    assert compare({name: rows[name] for name in (ZERO, "ahead")}).ahead == ()
+    near = rows | {f"{REGRESSION}, turned": of_pipelines(-10, -12, -11)}
+    assert compare(near).ahead == (), "turned rows are trivial too"
+
+
+def test_one_pipeline_is_marked():
+    fits = of_pipelines(-10, -11, -12, pipelines=(0, 0, 0))
+    text = compare({"mine": fits, "theirs": of_pipelines(-10, -11, -12)}).markdown()
+    assert "one pipeline: 3 fits" in text and "3 pipelines" in text
+    assert "says nothing of training luck" in text
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
+    assert lines["mine"].count("[") == 1, "no interval for a new pipeline"
+    assert lines["theirs"].count("[") == 2
+    assert "luck" not in compare({"theirs": of_pipelines(-10, -11, -12)}).markdown()
+
+
+def test_published_rows_stand_beside_numbers_of_their_own_grid():
+    text = compare({"mine": of_pipelines(-10, -11, -12)}, published("cheetah-vel")).markdown()
+    first, second = text.split("published, of another grid")
+    assert "macaw grid" in first and "authors grid" not in first
+    assert "authors grid" in second and "macaw grid" not in second
+
+
+def test_success_is_what_a_table_of_rates_shows():
+    success = np.ones((1, 1, 2, 20))
+    row = of_pipelines(-10)
+    row = replace(row, returns=np.zeros(success.shape), success=success)
+    header, ((_, rate, ends, *_),) = compare({"mine": row}).cells()
+    assert header[1] == "success [%]" and rate == "100.0"
+    assert ends.startswith("[91.2") and ends.endswith("100.0]")
+
+
+# --- Files --------------------------------------------------------------------------------
+def test_older_tables_say_which_runs_are_pipelines(tmp_path):
+    """The nearest expert is looked up once a zoo: its runs count the table's pipelines."""
+    rows = {
+        ZERO: of_pipelines(-200),
+        NEAREST: of_pipelines(-28, -29, -30),
+        "ours": of_pipelines(-1, -2, -3),
+        "alone": of_pipelines(-1),
+    }
+    rows[ZERO] = replace(rows[ZERO], given="nothing")
+    record = compare(rows).to_json()
+    for row in record["rows"].values():
+        for key in ("pipelines", "protocol", "rates"):
+            del row["score"][key]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(record))
+    read = Comparison.load(path).rows
+    assert [row.num_pipelines for row in read.values()] == [0, 3, 3, 1]
+    record["rows"][NEAREST]["score"] |= {"returns": [[[[1.0], [2.0]]]]}
+    path.write_text(json.dumps(record))
+    assert Comparison.load(path).rows["ours"].over == "one pipeline: 3 fits"

@@ -1,18 +1,19 @@
 """Scores are data: what is printed is computed from the returns, and survives a round trip."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from hyperpolicy import rollout
+from hyperpolicy import rollout, seeds
 from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import Score, score
-from hyperpolicy.evaluate.score import score_demonstrated
+from hyperpolicy.evaluate.protocol import usual_episodes
+from hyperpolicy.evaluate.scoring import score_demonstrated
 from hyperpolicy.nets.policy import Policies, PolicySpec
 
 FAMILY = CheetahVel(horizon_steps=8)
@@ -68,13 +69,64 @@ def test_statistics_come_from_the_returns():
     assert found.task(1).mean == 25.0
     low, high = found.interval
     assert low < found.mean < high
+    assert found.over == "pipelines not recorded: 2 fits" and np.isnan(found.new_pipeline).all()
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "over"),
+    [
+        (None, "one pipeline: 3 fits"),
+        ((0, 0, 0), "one pipeline: 3 fits"),
+        ((0, 1, 2), "3 pipelines"),
+        ((4, 4, 7), "2 pipelines"),
+        ((), "untrained: 3 fits"),
+    ],
+)
+def test_what_came_out_of_one_training_is_said(pipelines, over):
+    found = score([Noisy(0), Noisy(1), Noisy(2)], FAMILY, CONTEXTS, 2, pipelines=pipelines)
+    assert found.over == over
+    assert np.isnan(found.new_pipeline).all() == ("pipelines" not in over)
+    assert Score.from_json(json.loads(json.dumps(found.to_json()))).over == over
+    with pytest.raises(BadSetting, match="2 pipelines for 1 makers"):
+        score(Noisy(0), FAMILY, CONTEXTS, 2, pipelines=(0, 1))
+
+
+def test_a_score_carries_its_protocol(tmp_path):
+    found = score(Noisy(0), FAMILY, CONTEXTS, 2)
+    card = found.protocol
+    assert (card.family, card.horizon_steps, card.action) == ("cheetah-vel", 8, "deterministic")
+    assert (card.grid, card.success) == ("none", "none")
+    assert Score.load(found.save(tmp_path / "s.json")).protocol == card
+    on_grid = score(Noisy(0), FAMILY, FAMILY.grid("macaw").contexts[:2], 1)
+    assert on_grid.protocol.grid == "macaw"
+
+
+def test_families_have_their_usual_number_of_starts():
+    assert usual_episodes(family("ant-dir")) == 100
+    assert usual_episodes(family("metaworld")) == 20
+    assert score(Noisy(0), FAMILY, CONTEXTS).returns.shape[3] == 10
+
+
+@pytest.mark.parametrize("bad", [{"episodes": 0}, {"episodes": 10**6}, {"draws": 0}, {"seed": -1}])
+def test_numbers_that_cannot_be_are_told(bad):
+    with pytest.raises(BadSetting):
+        score(Noisy(0), FAMILY, CONTEXTS, **bad)
+
+
+def test_rates_have_intervals_of_a_width():
+    sure = with_success(np.ones((1, 1, 2, 20)))
+    low, high = sure.successes.interval
+    assert 0.85 < low < 1.0 and high == 1.0
+    assert np.isnan(made_up(np.full((1, 1, 2, 20), -3.0)).interval).all()
 
 
 def test_table_shows_every_task_and_all():
     table = made_up([[[[-1, -3], [-10, -20]]]]).table()
     assert "| 0 m/s   |        −2.0 |" in table
     assert "| **all** |        −8.5 |" in table
-    assert "1 training seed × 1 draw × 2 episodes a task" in table
+    assert (
+        "1 run × 1 draw × 2 episodes a task. Intervals: one pipeline: 2 starts, which says" in table
+    )
 
 
 def test_broken_episodes_are_counted_and_seen():
@@ -136,7 +188,7 @@ def test_foreign_records_are_refused():
 def test_nothing_to_score_is_an_error():
     with pytest.raises(BadSetting, match="at least one"):
         score([], FAMILY, CONTEXTS)
-    with pytest.raises(BadSetting, match="at least one"):
+    with pytest.raises(BadSetting, match="draws=0; give 1 to 1,000"):
         score(Noisy(0), FAMILY, CONTEXTS, draws=0)
 
 
@@ -191,19 +243,20 @@ def test_draws_of_a_task_are_its_demonstrations():
             marks = given.opening[:, :1] * self.scale
             return Policies(np.repeat(marks, arm_spec.size, axis=1), arm_spec)
 
-    class Short(type(arm)):
-        horizon_steps = 3
-
+    short = replace(arm, horizon_steps=3)
     tasks = arm.contexts(["window-open", "door-open"])
     contexts = np.repeat(tasks, [4, 3], axis=0)
     opening = np.zeros((7, 1020), np.float32)
     opening[:, 0] = np.arange(7) / 10
-    demos = Demonstrations("metaworld", contexts, opening, np.zeros((7, 117)))
-    found = score_demonstrated([Maker(1.0), Maker(-1.0)], Short(), tasks, demos, 3, 2)
+    demos = Demonstrations(arm, contexts, opening, np.zeros((7, 117)))
+    found = score_demonstrated([Maker(1.0), Maker(-1.0)], short, tasks, demos, 3, 2)
     assert found.returns.shape == found.success.shape == (2, 3, 2, 2)
     assert found.tasks == ("window-open", "door-open") and found.given.startswith("one dem")
-    alone = Maker(-1.0).generate(demos[5:6])  # door-open's second
-    want = rollout.results(alone, Short(), tasks[1:], 2).returns[0]
+    assert found.protocol.starts.startswith("drawn anew") and found.num_pipelines == 1
+    alone = Maker(-1.0).generate(demos[5:6])  # door-open's second: the fifth policy of all
+    own = seeds.episodes(0, 6 * 2).reshape(6, 2)
+    worlds = short.worlds(np.repeat(tasks[1:], 2, axis=0), own[4])
+    want = rollout.tally(alone, worlds, 2).returns[0]
     np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
     with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
-        score_demonstrated([Maker(1.0)], Short(), tasks, demos, 4)
+        score_demonstrated([Maker(1.0)], short, tasks, demos, 4)

@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate import memorization
-from hyperpolicy.evaluate.compare import NEAREST, ORACLE
+from hyperpolicy.evaluate.rows import NEAREST, ORACLE
 from hyperpolicy.fleet import RoundSchedule, loop
 from hyperpolicy.generate import generator, regression
 from hyperpolicy.generate.conditioned import DistillConfig

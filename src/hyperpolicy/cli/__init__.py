@@ -29,6 +29,7 @@ COMMANDS = {
     "tune": ("tuning:Tune", "let generated policies go on learning in their own tasks"),
     "generate": ("generate:Generate", "write policies for contexts nobody trained on"),
     "score": ("score:Score", "score policies beside trivial and published rows"),
+    "compare": ("compare:Compare", "set results side by side, unlike protocols apart"),
     "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }

@@ -1,64 +1,183 @@
 """The command that scores policies beside trivial and published rows."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.sources import maker_of, zoo_path
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, zoo_path
+from hyperpolicy.errors import BadContext, BadSetting, BadZoo
+
+BY_HAND = "a program written for the task"
+STANDING = ("zero", "random")
+"""Sources that have a row in every table anyhow."""
 
 
 @dataclass(frozen=True)
 class Score(Command):
     """Score sources of policies on a split's test contexts, beside trivial and published rows.
 
-    Rows out of the zoo (nearest expert, interpolated neighbors, the test contexts' own experts) are
-    there if the zoo has these experts.
+    Rows out of the zoo (nearest expert, interpolated neighbors, regression, the test contexts' own
+    experts) are there if the zoo has these experts. Zero action and random always are.
     """
 
     family: Positional[str]
-    """Task family, e.g. cheetah-vel."""
+    """Task family, e.g. cheetah-vel; with named tasks, metaworld:window-open."""
     policy: tuple[str, ...] = ("generator",)
-    """Sources as in `play`: generator, or paths of generators and zoos."""
-    grid: str = "macaw"
-    """Grid of contexts."""
-    split: str = "full"
-    """Split of the grid; its test contexts are scored."""
+    """Sources as in `play`: zero, random, scripted, expert, generator, or paths of generators,
+    zoos and files of policies."""
+    method: UseAppendAction[tuple[Path, ...]] = ()
+    """A Python file with a method of your own (docs/evaluation.md); give it several times for
+    several. Without --policy, only these are scored."""
+    grid: str | None = None
+    """Grid of contexts; macaw, or the family's first one."""
+    split: str | None = None
+    """Split of the grid whose test contexts are scored; full, or the grid's first one."""
     zoo: Path | None = None
     """Zoo of the trivial rows; zoos/<family>/specialized-<split> by default."""
-    episodes: int = 10
-    """Episodes of each policy on each context."""
+    demo: Path | None = None
+    """Demonstrations, for generators that read them; --draws of each task."""
+    episodes: int | None = None
+    """Episodes of each policy on each context; 100 on Ant-Dir, 20 on Meta-World, 10 elsewhere."""
     draws: int = 1
-    """Noise draws of a generator on each context."""
+    """Policies of a generator on each context: draws of its noise, or demonstrations."""
     seed: int = 0
     """Of the episodes."""
     out: Path | None = None
     """Write all returns here, as JSON."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.envs import family
-        from hyperpolicy.evaluate import Method, compare, published, standard_rows
+        from hyperpolicy.evaluate import compare, published, standard_rows
+        from hyperpolicy.evaluate.protocol import usual_episodes
+        from hyperpolicy.evaluate.scoring import check_counts
 
-        fam = family(self.family)
-        split = fam.grid(self.grid).split(self.split)
         refuse(self.out)
-        makers = {name: self._maker(fam, split, name) for name in self.policy}
-        methods = {name: Method([maker], draws=self.draws) for name, maker in makers.items()}
-        trivial = self._zoo_rows(fam, split)
+        fam, split, named = self._tasks()
+        episodes = usual_episodes(fam) if self.episodes is None else self.episodes
+        check_counts(episodes, self.draws, self.seed)
+        methods, readers = self._methods(fam, split)
+        shown = self._demonstrations(fam, split, readers)
+        trivial, missing = ({}, "") if named else self._zoo_rows(fam, split)
+        methods |= _turned(trivial, methods)
         scores = standard_rows(
-            fam, split.test, methods, **trivial, episodes=self.episodes, seed=self.seed
+            fam, split.test, methods, **trivial, episodes=episodes, seed=self.seed, progress=_say
         )
-        others = published(fam.name, self.grid) if self.split == "full" else ()
+        for name, maker in readers.items():
+            _say(name)
+            scores[name] = self._read(maker, fam, split, shown, episodes)
+        others = () if named or split.name != "full" else published(fam.name, split.grid)
         comparison = compare(scores, others)
-        where = f"{fam.name}, grid {self.grid}, split {self.split}"
-        what = f"return on {len(split.test)} test contexts, {self.episodes} episodes each"
-        console.print(comparison.rich(f"{where}: {what}"))
         if self.out is not None:
-            comparison.save(self.out)
+            comparison.save(self.out)  # before anything is printed
+        if missing:
+            print(missing)
+        tasks = "the named tasks" if named else f"grid {split.grid}, split {split.name}"
+        what = f"{len(split.test)} test contexts, {episodes} episodes each"
+        console.print(comparison.rich(f"{fam.name}, {tasks}: {what}"))
+        if self.out is not None:
             print(f"all returns: {self.out}")
+
+    # --- Tasks --------------------------------------------------------------------------------
+    def _tasks(self):
+        """Family, split, and whether its test contexts were named.
+
+        Raises:
+            UnknownFamily, UnknownGrid, UnknownSplit, UnknownTask, BadContext: as they say.
+            BadSetting: named tasks and a grid or a split.
+        """
+        import numpy as np
+
+        from hyperpolicy.envs import Split, family
+
+        if ":" in self.family:
+            fam, contexts = tasks_of(self.family, ())
+            if self.grid or self.split:
+                raise BadSetting(f"{self.family} names its tasks; leave --grid and --split out")
+            none, ids = np.arange(0), np.arange(len(contexts))
+            return fam, Split(fam.name, "none", "none", contexts[:0], contexts, none, ids), True
+        fam = family(self.family)
+        names = [grid.name for grid in fam.grids]
+        grid = fam.grid(self.grid or ("macaw" if "macaw" in names else names[0]))
+        splits = list(grid.splits)
+        if not splits and self.split is None:
+            raise BadSetting(f"grid {grid.name} of {fam.name} has no splits; name tasks instead")
+        return fam, grid.split(self.split or ("full" if "full" in splits else splits[0])), False
+
+    # --- Rows ---------------------------------------------------------------------------------
+    def _methods(self, fam, split):
+        """Rows to score on contexts, and generators that read demonstrations.
+
+        Raises:
+            BadSetting: --draws or --demo that nothing uses, or a name twice.
+            BadMethod: as `foreign.methods`.
+        """
+        from hyperpolicy.evaluate import Method, foreign
+        from hyperpolicy.evaluate.rows import STANDARD, TOLD_SYMMETRIES
+
+        asked = () if self.method and self.policy == ("generator",) else self.policy
+        rows, readers = {}, {}
+        for name in dict.fromkeys(asked):
+            if name in STANDING:
+                continue
+            if name == "scripted":
+                script = scripts_of(fam, split.test)
+                rows[name] = Method([script], given=BY_HAND, pipelines=())
+                continue
+            maker = self._maker(fam, split, name)
+            if getattr(maker, "takes_demonstrations", False):
+                readers[name] = maker
+                continue
+            given = None if hasattr(maker, "generate") else "policies written beforehand"
+            if getattr(getattr(maker, "model", None), "kind", "") == "symmetric":
+                given = TOLD_SYMMETRIES
+            rows[name] = Method([maker], draws=self.draws, given=given)
+        own = foreign.methods(self.method, fam, split.test, self.draws)
+        foreign.check_names(list(own), [*rows, *readers, *STANDARD])
+        rows |= own
+        writers = [row for row in rows.values() if hasattr(row.makers[0], "generate")]
+        if self.draws > 1 and not writers and not readers:
+            raise BadSetting(f"--draws {self.draws}: nothing here draws policies; leave it out")
+        if self.demo is not None and not readers:
+            raise BadSetting(f"--demo {self.demo}: no policy here reads demonstrations")
+        return rows, readers
+
+    def _demonstrations(self, fam, split, readers):
+        """What generators are shown.
+
+        Raises:
+            BadContext: none, or not enough of every task.
+        """
+        from hyperpolicy.demonstrations import Demonstrations
+
+        if not readers:
+            return None
+        if self.demo is None:
+            raise BadContext(f"{', '.join(readers)} reads demonstrations; give --demo FILE")
+        shown = Demonstrations.load(self.demo)
+        short = [c for c in split.test if len(shown.of(c)) < self.draws]
+        if short:
+            held = sorted({fam.task_name(c) for c in shown.contexts})
+            raise BadContext(
+                f"{self.demo} has fewer than {self.draws} demonstrations of "
+                f"{', '.join(map(fam.task_name, short))}; it shows {', '.join(held)}: name those "
+                f"tasks, as in {fam.name}:{held[0] if held else 'TASK'}"
+            )
+        return shown
+
+    def _read(self, maker, fam, split, shown, episodes: int):
+        """The score of a generator that reads demonstrations; that it knows the tasks is said."""
+        from hyperpolicy.evaluate.protocol import DEMONSTRATION
+        from hyperpolicy.evaluate.scoring import score_demonstrated
+
+        gaps = fam.context.distance(split.test, maker.trained_contexts).min(axis=1)
+        known = f"{DEMONSTRATION}, trained on {int((gaps < 1e-6).sum())} of the tasks"
+        given = known if (gaps < 1e-6).any() else DEMONSTRATION
+        return score_demonstrated(
+            [maker], fam, split.test, shown, self.draws, episodes, self.seed, given
+        )
 
     def _maker(self, fam, split, name: str):
         """The maker of a row; one that trained on a test context is refused.
@@ -70,32 +189,35 @@ class Score(Command):
         from hyperpolicy.zoo import Zoo
 
         if name == "expert":
-            path = zoo_path(fam, self.zoo, self.split)
-            return interpolate.nearest(Zoo.load(path).only(split.train))
+            path = zoo_path(fam, self.zoo, split.name)
+            zoo = Zoo.load(path)
+            return interpolate.nearest(zoo.only(split.train) if len(split.train) else zoo)
         maker = maker_of(fam, name, self.zoo)
         trained = getattr(maker, "trained_contexts", split.test[:0])
-        if len(trained) and fam.context.distance(split.test, trained).min() < 1e-6:
+        if getattr(maker, "takes_demonstrations", False) or not len(trained):
+            return maker
+        if fam.context.distance(split.test, trained).min() < 1e-6:
             raise BadZoo(
-                f"{name} was trained on test contexts of split {self.split!r}; score it on a split "
+                f"{name} was trained on test contexts of split {split.name!r}; score it on a split "
                 "that held its test contexts out, or fit one on this split"
             )
         return maker
 
-    def _zoo_rows(self, fam, split) -> dict:
+    def _zoo_rows(self, fam, split) -> tuple[dict, str]:
+        """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
         from hyperpolicy.evaluate import Method
         from hyperpolicy.fleet import Base
-        from hyperpolicy.generate import conditioned, interpolate
+        from hyperpolicy.generate import conditioned, interpolate, regression
         from hyperpolicy.zoo import Zoo
 
         try:
-            path = zoo_path(fam, self.zoo, self.split)
+            path = zoo_path(fam, self.zoo, split.name)
             train = Zoo.load(path).only(split.train)
             oracles = Zoo.load(zoo_path(fam, self.zoo)).only(split.test)
         except BadZoo as error:
             if self.zoo is not None:
                 raise
-            print(f"without rows of experts: {error}")
-            return {}
+            return {}, f"without rows of experts: {error}"
         steps = len(train.contexts) * train.provenance.get("env_steps_per_expert", 0)
         rows = {"oracle": Method([oracles.finals])}
         if (path / "base.safetensors").exists():
@@ -104,5 +226,44 @@ class Score(Command):
             rows["conditioned"] = Method([conditioned.from_base(base)], spent)
             steps += spent
         rows["nearest"] = Method([interpolate.nearest(train)], steps or None)
-        rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
-        return rows
+        if fam.context.size == 1:
+            rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
+        fitted = regression.fit(regression.RegressionConfig(), train)
+        return rows | {"regression": Method([fitted], steps or None)}, ""
+
+
+def _say(name: str) -> None:
+    """Who plays now: a hundred starts take a while."""
+    print(f"playing: {name}", file=sys.stderr)
+
+
+def _turned(trivial: dict, methods: dict) -> dict:
+    """The zoo's rows turned, where a generator is told the robot's symmetries."""
+    from hyperpolicy.evaluate.rows import (
+        CONDITIONED,
+        INTERPOLATED,
+        NEAREST,
+        REGRESSION,
+        TOLD_SYMMETRIES,
+        TURNED,
+    )
+    from hyperpolicy.generate import symmetric
+
+    told = [getattr(m, "model", None) for method in methods.values() for m in method.makers]
+    if not any(getattr(model, "kind", "") == "symmetric" for model in told):
+        return {}
+    names = {
+        "nearest": NEAREST,
+        "interpolated": INTERPOLATED,
+        "conditioned": CONDITIONED,
+        "regression": REGRESSION,
+    }
+    return {
+        f"{name}, {TURNED}": replace(
+            trivial[key],
+            makers=[symmetric.symmetric(maker) for maker in trivial[key].makers],
+            given=TOLD_SYMMETRIES,
+        )
+        for key, name in names.items()
+        if key in trivial
+    }

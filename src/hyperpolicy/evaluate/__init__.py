@@ -1,12 +1,15 @@
 """Honest numbers: scores, comparisons, plots and videos. It does not know who made a policy."""
 
 from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
+from hyperpolicy.evaluate.protocol import Protocol
 from hyperpolicy.evaluate.published import Published, published
-from hyperpolicy.evaluate.score import Score, score
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.scoring import score
 
 __all__ = [
     "Comparison",
     "Method",
+    "Protocol",
     "Published",
     "Score",
     "compare",

@@ -1,6 +1,6 @@
 """Comparisons: scores side by side, and the rows every table of ours must have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,30 +11,41 @@ from rich.table import Table
 from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import tables
+from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate.protocol import CONTEXT, UNTRAINED, grid_by_name
 from hyperpolicy.evaluate.published import Published
-from hyperpolicy.evaluate.score import CONTEXT, Maker, Score, listed, score
+from hyperpolicy.evaluate.records import read_json
+from hyperpolicy.evaluate.rows import (
+    CEILINGS,
+    CONDITIONED,
+    DECODED,
+    GIVEN,
+    INTERPOLATED,
+    NEAREST,
+    OF_EXPERTS,
+    ORACLE,
+    RANDOM,
+    REGRESSION,
+    ZERO,
+    is_trivial,
+    stem,
+)
+from hyperpolicy.evaluate.score import Score, listed
+from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
-
-ZERO, RANDOM, ORACLE = "zero action", "random", "test task's own expert (oracle)"
-NEAREST, INTERPOLATED = "nearest training expert", "interpolated neighbors"
-CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
-
-GIVEN = {
-    ZERO: "nothing",
-    RANDOM: "nothing",
-    DECODED: "test task's expert",
-    ORACLE: "training on the test task",
-}
-"""What these rows get of the test task; the others get the true context."""
 
 MOST_TASKS = 8
 """Tables show a column a task up to this many; JSON always has them all."""
 
+ONE_PIPELINE = (
+    "One pipeline: the interval is over what is named (fits, draws or starts) and says nothing of "
+    "training luck."
+)
+
 
 @dataclass(frozen=True)
 class Method:
-    """One row to score: its makers, one for each training seed, and what it costs."""
+    """One row to score: its makers, one for each run, and what it costs."""
 
     makers: Sequence[Maker]
     env_steps: int | None = None
@@ -43,6 +54,10 @@ class Method:
     """Noise draws; 1 for whatever ignores its noise."""
     given: str | None = None
     """What it gets of the test task; by default what its row of the table gets."""
+    pipelines: Sequence[int] | None = None
+    """The pipeline each maker came out of, as in `score`."""
+    action: str = "deterministic"
+    """What a bare actor's actions are."""
 
 
 @dataclass(frozen=True)
@@ -58,61 +73,131 @@ class Comparison:
     def tasks(self) -> tuple[str, ...]:
         return next(iter(self.rows.values())).tasks
 
+    @property
+    def shown(self) -> dict[str, Score]:
+        """What the table is about: success rates where all rows know them, else returns."""
+        if all(row.success is not None for row in self.rows.values()):
+            return {name: row.successes for name, row in self.rows.items()}
+        return self.rows
+
+    @property
+    def ahead(self) -> tuple[str, ...]:
+        """Rows that beat every trivial row of the table: the 95 % interval of the difference lies
+        above 0. There are none without trivial rows made of experts, and none of one pipeline,
+        whose interval does not know training luck."""
+        rows = self.shown
+        trivial = [row for name, row in rows.items() if is_trivial(name)]
+        if not any(stem(name) in OF_EXPERTS for name in rows):
+            return ()
+        return tuple(
+            name
+            for name, row in rows.items()
+            if not is_trivial(name) and name not in CEILINGS and (row.num_pipelines or 0) > 1
+            if all(row.minus(other)[0] > 0 for other in trivial)
+        )
+
     def cells(self, full: bool = True) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table as text; what is not `full` fits a terminal."""
-        header = ["method", "mean", "95 % CI", "IQM"]
+        header = ["method", self._what, "95 % CI", "over"]
         if full:
+            header += ["IQM", "a new pipeline, 95 %"]
             header += ["normalized"] if self.normalized else []
             header += self.tasks if len(self.tasks) <= MOST_TASKS else ()
-        header += ["given at test time", "seeds", *(["env steps"] if full else [])]
+        header += ["given at test time", *(["env steps"] if full else [])]
         rows = [self._cells(name) for name in self.rows]
-        rows += [_published_cells(row) for row in self.published]
+        rows += [self._published_cells(row) for row in self._here()]
         return header, [[row.get(column, NONE) for column in header] for row in rows]
 
+    @property
+    def _what(self) -> str:
+        return "success [%]" if next(iter(self.shown.values())).rates else "mean"
+
     def _cells(self, name: str) -> dict[str, str]:
-        row = self.rows[name]
+        row = self.shown[name]
+        scale = 100.0 if row.rates else 1.0
         cells = {
             "method": name,
-            "mean": number(row.mean),
-            "95 % CI": interval_text(row.interval),
-            "IQM": number(row.iqm),
+            self._what: number(scale * row.mean),
+            "95 % CI": interval_text(scaled(row.interval, scale)),
+            "over": row.over,
+            "IQM": number(scale * row.iqm),
+            "a new pipeline, 95 %": interval_text(scaled(row.new_pipeline, scale)),
             "given at test time": row.given,
-            "seeds": str(row.num_seeds),
             "env steps": amount(row.env_steps),
         }
         if self.normalized:
             cells["normalized"] = number(self.normalized[name].mean, 3)
-        return cells | dict(zip(row.tasks, map(number, row.task_means), strict=True))
+        means = (number(scale * x) for x in row.task_means)
+        return cells | dict(zip(row.tasks, means, strict=True))
+
+    def _published_cells(self, row: Published) -> dict[str, str]:
+        spread = "" if row.spread is None else f" ± {number(row.spread, 2)}"
+        cells = {"method": row.name, self._what: number(row.value, 2) + spread}
+        cells["given at test time"] = row.given
+        return cells | ({} if row.seeds is None else {"over": f"{row.seeds} seeds, as printed"})
+
+    def _here(self, here: bool = True) -> tuple[Published, ...]:
+        """The published rows of this grid, or those of other grids."""
+        first = next(iter(self.rows.values()))
+        grid = first.card.grid or grid_by_name(first.family, first.contexts)
+        return tuple(p for p in self.published if (grid in (None, p.grid)) == here)
 
     def markdown(self) -> str:
-        return tables.markdown(*self.cells())
+        """The table, rows that are `ahead` in bold; published rows of another grid stand below."""
+        header, rows = self.cells()
+        ahead = self.ahead
+        for row in rows:
+            if row[0] in ahead:
+                row[:2] = (f"**{cell}**" for cell in row[:2])
+        parts = [tables.markdown(header, rows), *self.notes()]
+        if others := self._here(False):
+            header = ["published, of another grid", self._what, "given at test time"]
+            found = [self._published_cells(p) for p in others]
+            lines = [[c["method"], c[self._what], c["given at test time"]] for c in found]
+            parts.append(tables.markdown(header, lines))
+        return "\n\n".join(parts)
+
+    def notes(self) -> list[str]:
+        """What a reader of the table must know."""
+        rows = self.shown.values()
+        return [ONE_PIPELINE] if any(row.over.startswith("one pipeline") for row in rows) else []
 
     def rich(self, title: str = "") -> Table:
         """For the terminal, without the columns that do not fit there."""
-        return tables.rich_table(title, *self.cells(full=False))
+        return tables.rich_table(title, *self.cells(full=False), caption=" ".join(self.notes()))
 
     def to_json(self) -> dict:
-        """All returns and what was computed from them."""
+        """All returns and what was computed from them, as strict JSON."""
         rows = {}
         for name, row in self.rows.items():
             computed = {"mean": row.mean, "iqm": row.iqm, "interval_95": row.interval}
+            computed["new_pipeline_95"] = row.new_pipeline
             computed["task_means"] = row.task_means
+            if row.success is not None:
+                computed["success"] = row.successes.mean
+                computed["success_interval_95"] = row.successes.interval
             if self.normalized:
                 computed["normalized"] = self.normalized[name].mean
             plain = {key: listed(value) for key, value in computed.items()}
-            rows[name] = {"computed": plain, "score": row.to_json()}
+            rows[name] = {"computed": plain | {"over": row.over}, "score": row.to_json()}
         return {"rows": rows, "published": [asdict(row) for row in self.published]}
 
     def save(self, path: str | Path) -> Path:
         """Write JSON; an existing file is an error."""
         return files.save_json(path, self.to_json())
 
+    @classmethod
+    def load(cls, path: str | Path) -> "Comparison":
+        """What `save` wrote.
 
-def _published_cells(row: Published) -> dict[str, str]:
-    spread = "" if row.spread is None else f" ± {number(row.spread, 2)}"
-    cells = {"method": row.name, "mean": number(row.value, 2) + spread}
-    cells["given at test time"] = row.given
-    return cells | ({} if row.seeds is None else {"seeds": str(row.seeds)})
+        Raises:
+            BadFile: no file, or not such a record.
+        """
+        return compare(*results.read_comparison(read_json(path)))
+
+
+def scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
+    return scale * ends[0], scale * ends[1]
 
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:
@@ -145,32 +230,55 @@ def standard_rows(
     nearest: Method | None = None,
     interpolated: Method | None = None,
     conditioned: Method | None = None,
+    regression: Method | None = None,
     decoded: Method | None = None,
     oracle: Method | None = None,
-    episodes: int = 10,
+    episodes: int | None = None,
     seed: int = 0,
+    progress: Callable[[str], object] | None = None,
 ) -> dict[str, Score]:
     """The rows of an honest table on the test `contexts`, trivial ones first and oracle last.
 
     Zero action and random are made here; a row that is not given is missing from the table.
+    `progress` is told each row's name before it plays.
 
     Raises:
         BadContext, BadShape, BadSetting: as `score`.
     """
     methods = {
-        ZERO: Method([rollout.zero(family)], env_steps=0),
-        RANDOM: Method([rollout.uniform(family, seed)], env_steps=0),
+        ZERO: Method([rollout.zero(family)], 0, pipelines=UNTRAINED),
+        RANDOM: Method([rollout.uniform(family, seed)], 0, pipelines=UNTRAINED, action="sampled"),
         NEAREST: nearest,
         INTERPOLATED: interpolated,
         CONDITIONED: conditioned,
+        REGRESSION: regression,
         **generators,
         DECODED: decoded,
         ORACLE: oracle,
     }
-    scores = {}
+    found = {}
     for name, m in methods.items():
         if m is not None:
-            given = m.given or GIVEN.get(name, CONTEXT)
-            found = score(m.makers, family, contexts, episodes, m.draws, seed, given, m.env_steps)
-            scores[name] = found
-    return scores
+            if progress is not None:
+                progress(name)
+            found[name] = score_row(name, m, family, contexts, episodes, seed)
+    return found
+
+
+def score_row(
+    name: str, m: Method, family: Family, contexts, episodes: int | None, seed: int
+) -> Score:
+    """The score of one row; errors as `score`."""
+    given = m.given or GIVEN.get(name, CONTEXT)
+    return score(
+        m.makers,
+        family,
+        contexts,
+        episodes,
+        m.draws,
+        seed,
+        given,
+        m.env_steps,
+        m.pipelines,
+        m.action,
+    )

@@ -1,44 +1,22 @@
 """Score: the returns of a method on test tasks, from which everything printed is computed."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files
-from hyperpolicy.demonstrations import Demonstrations
-from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadFile, BadSetting, BadShape
-from hyperpolicy.evaluate import stats
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.evaluate import protocol, records, stats
+from hyperpolicy.evaluate.protocol import CONTEXT, NOTHING, Protocol
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
-from hyperpolicy.nets.policy import Policies
-from hyperpolicy.rollout import Actor, results
-
-CONTEXT = "true context"
-"""What a generator is given of a test task."""
-
-
-DEMONSTRATION = "one demonstration of the test task"
-
-
-@runtime_checkable
-class Generator(Protocol):
-    """Whoever writes policies for contexts [k, c] or demonstrations; `seed` draws its noise."""
-
-    def generate(self, given, seed: int = 0) -> Policies: ...
-
-
-Maker = Generator | Policies | Actor
-"""What can be scored: a generator, one policy a context, or bare actions."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Undiscounted returns of one method: s training seeds, d noise draws, k tasks, e episodes."""
+    """Undiscounted returns of one method: s runs (fits), d noise draws, k tasks, e episodes."""
 
     family: str
     contexts: Float[np.ndarray, "k c"]
@@ -54,26 +32,65 @@ class Score:
     """Of the episodes."""
     success: Float[np.ndarray, "s d k e"] | None = None
     """1 where an episode had a success at any step; None in families without."""
+    pipelines: tuple[int, ...] | None = None
+    """The training pipeline (base, experts, generator) that each of the s runs came out of; () if
+    nothing was trained, None where it was not recorded."""
+    protocol: Protocol | None = None
+    """How it was measured; None where it was not recorded."""
+    rates: bool = False
+    """Whether the returns are successes, 0 or 1."""
 
     # --- Statistics -----------------------------------------------------------------------
     @property
     def num_seeds(self) -> int:
-        """Training seeds."""
+        """Runs: fits, of one pipeline or of several."""
         return self.returns.shape[0]
 
     @property
+    def num_pipelines(self) -> int | None:
+        """Pipelines behind the runs, 0 if nothing was trained; None where it was not recorded."""
+        if self.pipelines is None:
+            return 1 if self.num_seeds == 1 and self.given != NOTHING else None
+        return len(set(self.pipelines))
+
+    @property
     def mean(self) -> float:
-        return float(stats.mean(self.returns))
+        return float(stats.by_pipeline(self.returns, self.pipelines).mean())
 
     @property
     def iqm(self) -> float:
-        """Interquartile mean over seeds and tasks."""
-        return float(stats.iqm(self.returns))
+        """Interquartile mean over runs and tasks."""
+        return stats.iqm(self.returns)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the mean; `stats` says what is resampled."""
-        return stats.interval(self.returns)
+        """95 % interval of the mean, over what `over` says; NaN where it cannot be known."""
+        compute = stats.rate_interval if self.rates else stats.interval
+        return compute(self.returns, self.pipelines)
+
+    @property
+    def new_pipeline(self) -> tuple[float, float]:
+        """Where the mean of one new pipeline lies in 95 % of cases; NaN for fewer than two."""
+        low, high = stats.prediction(self.returns, self.pipelines)
+        return (max(0.0, low), min(1.0, high)) if self.rates and low == low else (low, high)
+
+    @property
+    def over(self) -> str:
+        """What the interval is over: '3 pipelines', or 'one pipeline: 3 fits', which knows nothing
+        of training luck."""
+        level, rows = stats.units(self.returns, self.pipelines)
+        found = _count(len(rows), level.removesuffix("s"))
+        if level == "pipelines":
+            return found
+        return {0: f"untrained: {found}", 1: f"one pipeline: {found}"}.get(
+            -1 if self.num_pipelines is None else self.num_pipelines,
+            f"pipelines {protocol.NOT_RECORDED}: {found}",
+        )
+
+    @property
+    def card(self) -> Protocol:
+        """Its protocol, or what can be known of one that was not recorded."""
+        return self.protocol or Protocol(self.family)
 
     @property
     def task_means(self) -> Float[np.ndarray, " k"]:
@@ -93,7 +110,7 @@ class Score:
         """
         if self.success is None:
             raise BadSetting(f"{self.family} knows returns only, no success")
-        return replace(self, returns=self.success.astype(float), success=None)
+        return replace(self, returns=self.success.astype(float), success=None, rates=True)
 
     @property
     def qualified(self) -> float:
@@ -126,7 +143,21 @@ class Score:
         if (span == 0).any():
             task = self.tasks[int(np.argmin(np.abs(span)))]
             raise BadSetting(f"expert and random score the same on {task}; nothing to divide by")
-        return replace(self, returns=(self.returns - floor) / span, success=None)
+        returns = (self.returns - floor) / span
+        return replace(self, returns=returns, success=None, rates=False)
+
+    def minus(self, other: "Score", paired: bool = True) -> tuple[float, float]:
+        """The 95 % interval of the difference of means; `paired` says that both played the same
+        starts, and that pipelines of one number are the same ones.
+
+        Raises:
+            BadShape: the scores are of other tasks.
+        """
+        if other.tasks != self.tasks:
+            raise BadShape(f"scores of other tasks: {other.tasks} and {self.tasks}")
+        both = self.pipelines, other.pipelines
+        same = paired and self.seed == other.seed
+        return stats.difference(self.returns, other.returns, both, same)
 
     def best(self, count: int, chosen_by: "Score") -> "Score":
         """The `count` draws that did best in `chosen_by`, seed by seed and task by task: those with
@@ -160,7 +191,7 @@ class Score:
 
     # --- Out ------------------------------------------------------------------------------
     def table(self) -> str:
-        """Markdown: one line a task, then all of them."""
+        """Markdown: one line a task, then all of them, and what the intervals are over."""
         parts = [(name, self.task(i)) for i, name in enumerate(self.tasks)]
         header = ["task", "mean return", "95 % interval", "worst episode", "best episode"]
         rows = []
@@ -168,10 +199,14 @@ class Score:
             ends = (number(part.returns.min()), number(part.returns.max()))
             rows.append([name, number(part.mean), interval_text(part.interval), *ends])
         s, d, _, e = self.returns.shape
-        note = f"{self.family}: {_count(s, 'training seed')} × {_count(d, 'draw')} × "
-        return f"{markdown(header, rows)}\n\n{note}{_count(e, 'episode')} a task."
+        note = f"{self.family}: {_count(s, 'run')} × {_count(d, 'draw')} × "
+        note += f"{_count(e, 'episode')} a task. Intervals: {self.over}"
+        if self.num_pipelines == 1:
+            note += ", which says nothing of training luck"
+        return f"{markdown(header, rows)}\n\n{note}."
 
     def to_json(self) -> dict:
+        """Strict JSON: null for NaN."""
         record = asdict(self)
         if self.success is None:
             del record["success"]
@@ -183,24 +218,12 @@ class Score:
 
     @classmethod
     def from_json(cls, record: dict) -> "Score":
-        """The score `to_json` wrote.
+        """The score `to_json` wrote, or an older version's.
 
         Raises:
             BadFile: not such a record.
         """
-        try:
-            contexts, returns = np.array(record["contexts"], float), record["returns"]
-            if returns is None:  # only successes were looked at
-                returns = np.full(np.shape(record["success"]), np.nan)
-            returns = np.array(returns, float)
-            if returns.ndim != 4 or returns.shape[2] != len(contexts):
-                raise ValueError(f"returns {returns.shape} for {len(contexts)} contexts")
-            read = {"contexts": contexts, "returns": returns, "tasks": tuple(record["tasks"])}
-            if "success" in record:
-                read["success"] = np.array(record["success"], float)
-            return cls(**(record | read))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadFile(f"this is no score: {error}") from None
+        return cls(**records.parts(record))
 
     def save(self, path: str | Path) -> Path:
         """Write JSON; an existing file is an error."""
@@ -208,116 +231,17 @@ class Score:
 
     @classmethod
     def load(cls, path: str | Path) -> "Score":
-        return cls.from_json(files.load_json(path))
-
-
-def score(
-    makers: Maker | Sequence[Maker],
-    family: Family,
-    contexts: Float[np.ndarray, "k c"],
-    episodes: int = 10,
-    draws: int = 1,
-    seed: int = 0,
-    given: str = CONTEXT,
-    env_steps: int | None = None,
-) -> Score:
-    """The score of one maker, or of several that differ in their training seed, on `contexts`.
-
-    A generator writes `draws` policies a context, draw i with noise seed i; other makers have one
-    draw. `seed` picks the episodes, the same ones for every policy (see `rollout`).
-
-    Raises:
-        BadContext: contexts out of bounds or of the wrong shape.
-        BadShape: policies of another family, or not one a context.
-        BadSetting: fewer than one episode, draw or maker.
-    """
-    contexts = family.context.check(contexts)
-    runs = makers if isinstance(makers, Sequence) else [makers]
-    if not runs or draws < 1:
-        raise BadSetting(f"{len(runs)} makers and {draws} draws; give at least one of each")
-    found = [_results(maker, family, contexts, episodes, draws, seed) for maker in runs]
-    reached, success = (np.stack(part) for part in zip(*found, strict=True))
-    return named(family, contexts, reached, success, given, env_steps, seed)
-
-
-def score_demonstrated(
-    makers: Sequence[Generator],
-    family: Family,
-    contexts: Float[np.ndarray, "k c"],
-    demonstrations: Demonstrations,
-    policies: int = 100,
-    episodes: int = 3,
-    seed: int = 0,
-    given: str = DEMONSTRATION,
-    env_steps: int | None = None,
-    until_success: bool = False,
-) -> Score:
-    """The score of makers that read demonstrations, one a training seed: the draws of a task are
-    the policies written for its first `policies` demonstrations. `until_success` as in
-    `rollout.results`.
-
-    Raises:
-        BadSetting: a task has fewer demonstrations, or as `score`.
-        BadContext, BadShape: as `score`.
-    """
-    shown = [demonstrations.of(context) for context in family.context.check(contexts)]
-    fewest = min(map(len, shown))
-    if not makers or not 1 <= policies <= fewest:
-        raise BadSetting(
-            f"{policies} policies a task by {len(makers)} makers; there are {fewest} "
-            "demonstrations of a task, and one maker is the least"
-        )
-    given_rows = [demos[:policies] for demos in shown]
-    tasks = np.repeat(contexts, policies, axis=0)
-    parts = []
-    for maker in makers:
-        made = [maker.generate(demos, seed=0) for demos in given_rows]
-        who = Policies(np.concatenate([p.weights for p in made]), made[0].spec)
-        found = results(who, family, tasks, episodes, seed, until_success)
-        pair = (found.returns, found.success.astype(float))
-        parts.append([x.reshape(len(contexts), policies, -1).swapaxes(0, 1) for x in pair])
-    reached, success = (np.stack(part) for part in zip(*parts, strict=True))
-    return named(family, contexts, reached, success, given, env_steps, seed)
-
-
-def named(
-    family: Family,
-    contexts: Float[np.ndarray, "k c"],
-    reached: Float[np.ndarray, "s d k e"],
-    success: Float[np.ndarray, "s d k e"],
-    given: str,
-    env_steps: int | None,
-    seed: int,
-) -> Score:
-    """A score whose tasks bear the family's names; success where the family knows it."""
-    tasks = tuple(family.task_name(context) for context in contexts)
-    knows = family.success(np.zeros(family.outcome_size)) is not None
-    return Score(
-        family.name, contexts, tasks, reached, given, env_steps, seed, success if knows else None
-    )
+        """Raises BadFile: no file, or not one that `save` wrote."""
+        return cls.from_json(records.read_json(path))
 
 
 def listed(numbers) -> list | float | None:
     """Numbers as JSON has them: NaN, which it has not, becomes null."""
     array = np.asarray(numbers, float)
     plain = array.astype(object)
-    plain[np.isnan(array)] = None
+    plain[~np.isfinite(array)] = None
     return plain.tolist()
 
 
-def _results(
-    maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
-) -> tuple[Float[np.ndarray, "d k e"], Float[np.ndarray, "d k e"]]:
-    """Returns and successes."""
-    if not isinstance(maker, Generator):
-        found = results(maker, family, contexts, episodes, seed)
-        return found.returns[None], found.success[None].astype(float)
-    drawn = [maker.generate(contexts, seed=draw) for draw in range(draws)]
-    policies = Policies(np.concatenate([p.weights for p in drawn]), drawn[0].spec)
-    found = results(policies, family, np.tile(contexts, (draws, 1)), episodes, seed)
-    shape = (draws, len(contexts), episodes)
-    return found.returns.reshape(shape), found.success.reshape(shape).astype(float)
-
-
 def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' if n > 1 else ''}"
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 NONE = "–"
+MORE_DIGITS = 4
+"""How many digits more show that an interval has a width."""
+LEAST_NAME = 12
+"""Columns kept for the names of rows on a narrow terminal."""
 NUMERIC = re.compile(r"[−\d\[].*|–|broken")
 
 
@@ -22,8 +27,12 @@ def number(value: float | None, digits: int = 1) -> str:
 
 
 def interval_text(ends: tuple[float, float], digits: int = 1) -> str:
-    """'[−17.0, −15.8]'."""
-    return NONE if np.isnan(ends).any() else f"[{', '.join(number(x, digits) for x in ends)}]"
+    """'[−17.0, −15.8]', with more digits if narrow; '–' where it is not known or has no width."""
+    low, high = ends
+    for shown in range(digits, digits + MORE_DIGITS):
+        if number(low, shown) != number(high, shown) and high > low:
+            return f"[{number(low, shown)}, {number(high, shown)}]"
+    return NONE
 
 
 def amount(count: int | None) -> str:
@@ -49,18 +58,28 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), f"|{rule}|", *map(line, rows)])
 
 
-def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """The same for the terminal."""
+def rich_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
+) -> Table:
+    """The same for the terminal, with a line below it if there is a caption."""
     table = Table(
-        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        caption=caption or None,
+        caption_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     for i, name in enumerate(header):
         right = _numeric([row[i] for row in rows])
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+        least = LEAST_NAME if i == 0 else None  # a row without its name says nothing
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(name, justify=justify, no_wrap=right, min_width=least)
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     return table
 
 
 def _numeric(cells: Sequence[str]) -> bool:
-    return all(NUMERIC.fullmatch(cell) for cell in cells)
+    return all(NUMERIC.fullmatch(cell.strip("*")) for cell in cells)

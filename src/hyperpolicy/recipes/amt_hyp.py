@@ -25,7 +25,9 @@ from jaxtyping import Float
 from hyperpolicy import files, rollout
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import legacy
-from hyperpolicy.evaluate.score import DEMONSTRATION, Score, score, score_demonstrated
+from hyperpolicy.evaluate.protocol import DEMONSTRATION
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.scoring import score, score_demonstrated
 from hyperpolicy.generate import demonstrated, hypformer, loop
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.plots import COLORS, figure_at
-from hyperpolicy.evaluate.score import DEMONSTRATION, Score
+from hyperpolicy.evaluate.protocol import DEMONSTRATION
+from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import markdown, number
 from hyperpolicy.generate.demonstrated import Demonstrated
 from hyperpolicy.generate.generator import Generator

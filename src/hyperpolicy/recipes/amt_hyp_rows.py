@@ -12,7 +12,7 @@ from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate.score import DEMONSTRATION
+from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import hypformer
 from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader

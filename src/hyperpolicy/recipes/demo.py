@@ -10,17 +10,11 @@ from rich.console import Console
 from hyperpolicy import files, rollout
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
-from hyperpolicy.evaluate.compare import (
-    CONDITIONED,
-    NEAREST,
-    ORACLE,
-    Method,
-    compare,
-    standard_rows,
-)
+from hyperpolicy.evaluate.compare import Method, compare, standard_rows
 from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.score import Maker, score
+from hyperpolicy.evaluate.rows import CONDITIONED, NEAREST, ORACLE
+from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load

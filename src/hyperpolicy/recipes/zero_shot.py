@@ -23,16 +23,20 @@ import numpy as np
 from hyperpolicy import files
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.evaluate import tables
-from hyperpolicy.evaluate.compare import (
-    NEAREST,
-    Comparison,
-    Method,
-    compare,
-    standard_rows,
-)
+from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
 from hyperpolicy.evaluate.published import Published, published
-from hyperpolicy.evaluate.score import Maker, Score, score
+from hyperpolicy.evaluate.rows import (
+    CONDITIONED,
+    DISTILLED,
+    INTERPOLATED,
+    NEAREST,
+    REGRESSION,
+    TOLD_SYMMETRIES,
+    TURNED,
+)
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (
@@ -64,11 +68,7 @@ WITHOUT_BASE = {
 """Kinds whose zoos serve every split, and the zoos they are read from."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 RANDOM = re.compile(r"random-\d+")
-REGRESSION, RESIDUAL = "regression of weights", "base + interpolated change"
-DISTILLED = "distilled conditional policy"
-TURNED = "turned"
-MAY_TURN = (NEAREST, "HypLatent", "GenHyper", RESIDUAL)
-"""Rows that families with symmetries have a second time, turned (`generate.symmetric`)."""
+RESIDUAL = "base + interpolated change"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ class TableConfig:
     """Splits to use."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Fits of a method on one zoo."""
-    episodes: int = 10
-    """Episodes of each policy on each test task."""
+    episodes: int | None = None
+    """Episodes of each policy on each test task; 100 on Ant-Dir and 10 on Cheetah-Vel if not given
+    (`evaluate.protocol.EPISODES`)."""
     draws: int = 8
     """Noise draws of a HypLatent on each test task."""
     learned: dict[str, Learned] = field(default_factory=lambda: dict(HYPLATENT))
@@ -166,47 +167,47 @@ def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     out = config.out / "fits" / f"{kind}-{split_name}"
     several = len(sources) > 1
 
+    pipelines = range(len(sources))
+
     def each(make: Callable[[Source], Maker]) -> Method:
-        return Method([make(s) for s in sources], sources[0].env_steps)
+        return Method([make(s) for s in sources], sources[0].env_steps, pipelines=pipelines)
 
-    def drawn(fit_on: Callable[[Zoo, int], Generator], draws: int = 1) -> Method:
-        """One fit a zoo, or one a seed on the only zoo."""
-        pairs = [(s, i) for i, s in enumerate(sources)]
-        if not several:
-            pairs = [(sources[0], seed) for seed in config.seeds]
-        return Method([fit_on(s.train, i) for s, i in pairs], sources[0].env_steps, draws)
+    def drawn(makers: Sequence[Maker], draws: int = 1) -> Method:
+        """One fit a zoo, or several on the only one: fits of one pipeline."""
+        numbers = pipelines if several else [0] * len(makers)
+        return Method(makers, sources[0].env_steps, draws, pipelines=numbers)
 
-    methods = {REGRESSION: each(lambda s: regression.fit(RegressionConfig(), s.train))}
+    def distilled(zoo: Zoo, seed: int) -> Generator:
+        place = out / f"distilled-{seed}"
+        return fit_once(place, lambda o: conditioned.distill(config.distill, zoo, seed, o))
+
+    methods = {}
     for name, learned in config.learned.items():
-        place = out / slug(name)
-        makers = fit_learned(learned, sources, config.seeds, place)
-        methods[name] = Method(makers, sources[0].env_steps, config.draws)
-    distilled = drawn(
-        lambda zoo, seed: fit_once(
-            out / f"distilled-{seed}", lambda o: conditioned.distill(config.distill, zoo, seed, o)
-        )
-    )
-    base = sources[0].base
-    if base is None:
-        conditioned_row = distilled
-    else:
-        makers = [s.conditioned() for s in sources]
-        conditioned_row = Method(makers, base.provenance["env_steps"])
+        makers = fit_learned(learned, sources, config.seeds, out / slug(name))
+        methods[name] = drawn(makers, config.draws)
+    fits = list(enumerate(sources)) if several else [(i, sources[0]) for i in config.seeds]
+    conditioned_row = distilled_row = drawn([distilled(s.train, i) for i, s in fits])
+    if (base := sources[0].base) is not None:
+        conditioned_row = replace(each(Source.conditioned), env_steps=base.provenance["env_steps"])
         methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
-        methods[DISTILLED] = distilled
-    if fam.symmetries:
-        plain = {NEAREST: each(lambda s: interpolate.nearest(s.train)), **methods}
-        methods |= {f"{n}, {TURNED}": turned(plain[n]) for n in MAY_TURN if n in plain}
-    oracles = experts_at(config.zoos, kind, splits[0])
+        methods[DISTILLED] = distilled_row
+    trivial = {
+        NEAREST: each(lambda s: interpolate.nearest(s.train)),
+        INTERPOLATED: each(lambda s: interpolate.linear(s.train)),
+        CONDITIONED: conditioned_row,
+        REGRESSION: each(lambda s: regression.fit(RegressionConfig(), s.train)),
+    }
+    oracles = experts_at(config.zoos, kind, splits[0])[: len(sources)]
     rows = standard_rows(
         fam,
         test,
-        methods,
-        nearest=each(lambda s: interpolate.nearest(s.train)),
-        interpolated=each(lambda s: interpolate.linear(s.train)),
+        methods | turned(trivial | methods),
+        nearest=trivial[NEAREST],
+        interpolated=trivial[INTERPOLATED],
         conditioned=conditioned_row,
+        regression=trivial[REGRESSION],
         decoded=decoded_row(kind, split_name, sources, oracles),
-        oracle=Method(oracles[: len(sources)]),
+        oracle=Method(oracles, pipelines=range(len(oracles))),
         episodes=config.episodes,
     )
     return compare(rows, _published(config, split_name))
@@ -225,19 +226,26 @@ def between(config: TableConfig) -> dict[str, Score]:
         makers = [residual.fit(s.conditioned(), s.train) for s in sources]
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
+        play = partial(score, family=fam, episodes=config.episodes, pipelines=range(len(sources)))
         found = {
-            "experts, on the grid": score(experts, fam, grid.contexts, config.episodes),
-            f"{RESIDUAL}, on the grid": score(makers, fam, grid.contexts, config.episodes),
-            f"{RESIDUAL}, between its points": score(makers, fam, halves, config.episodes),
+            "experts, on the grid": play(experts, contexts=grid.contexts),
+            f"{RESIDUAL}, on the grid": play(makers, contexts=grid.contexts),
+            f"{RESIDUAL}, between its points": play(makers, contexts=halves),
         }
         files.save_json(path, {name: one.to_json() for name, one in found.items()})
     return {name: Score.from_json(one) for name, one in files.load_json(path).items()}
 
 
-def turned(method: Method) -> Method:
-    """The same makers, each told the robot's symmetries."""
-    makers = [symmetric.symmetric(m) for m in method.makers if isinstance(m, Generator)]
-    return replace(method, makers=makers, given="true context, the robot's symmetries")
+def turned(methods: dict[str, Method]) -> dict[str, Method]:
+    """Every row a second time, told the robot's symmetries (`generate.symmetric`), where its family
+    knows some."""
+    found = {}
+    for name, method in methods.items():
+        makers = [m for m in method.makers if isinstance(m, Generator)]
+        if makers and makers[0].family.symmetries:
+            images = [symmetric.symmetric(maker) for maker in makers]
+            found[f"{name}, {TURNED}"] = replace(method, makers=images, given=TOLD_SYMMETRIES)
+    return found
 
 
 # --- Zoos ---------------------------------------------------------------------------------
@@ -323,7 +331,8 @@ def decoded_row(kind: str, split: str, sources, oracles) -> Method | None:
     """
     if kind == "specialized" and split != "full":
         return None
-    return Method([decoded(s.train, o) for s, o in zip(sources, cycle(oracles), strict=False)])
+    makers = [decoded(s.train, o) for s, o in zip(sources, cycle(oracles), strict=False)]
+    return Method(makers, pipelines=range(len(makers)))
 
 
 def decoded(train: Zoo, experts: Policies) -> Policies:
@@ -336,13 +345,12 @@ def decoded(train: Zoo, experts: Policies) -> Policies:
 # --- Out ----------------------------------------------------------------------------------
 def read(config: TableConfig, path: Path) -> Comparison:
     """A saved cell."""
-    record = files.load_json(path)
-    rows = {name: Score.from_json(row["score"]) for name, row in record["rows"].items()}
-    return compare(rows, _published(config, path.stem))
+    return compare(results.read(path).rows, _published(config, path.stem))
 
 
 def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
-    """What others printed, beside the splits with all training tasks."""
+    """What others printed, beside the splits with all training tasks; on any grid, for the table
+    keeps grids apart."""
     return published(config.family) if name.endswith("full") else ()
 
 
@@ -352,9 +360,9 @@ def markdown(cells: dict[tuple[str, str], Comparison], halves: dict[str, Score])
     for (kind, split), comparison in cells.items():
         parts.append(f"### {kind} zoo, split `{split}`\n\n{comparison.markdown()}\n")
     lines = [
-        [name, number(one.mean), interval_text(one.interval), str(one.num_seeds)]
+        [name, number(one.mean), interval_text(one.interval), one.over]
         for name, one in halves.items()
     ]
-    text = tables.markdown(["policies", "mean", "95 % CI", "seeds"], lines)
+    text = tables.markdown(["policies", "mean", "95 % CI", "over"], lines)
     parts.append(f"### Between the grid's points (specialized zoo, split `full`)\n\n{text}\n")
     return "\n".join(parts)

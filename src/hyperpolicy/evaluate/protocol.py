@@ -1,0 +1,123 @@
+"""Protocol cards: how a score was measured, and whether two may stand in one table."""
+
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy.envs import Family
+
+CONTEXT = "true context"
+"""What a generator is given of a test task."""
+DEMONSTRATION = "one demonstration of the test task"
+NOTHING = "nothing"
+
+UNTRAINED: tuple[int, ...] = ()
+"""Pipelines of what was not trained: zero action, random, scripts."""
+
+NEAR = 1e-3
+"""Distance below which a context is one of a grid: results are rounded."""
+NOT_RECORDED = "not recorded"
+SAME_STARTS = "the same for every policy"
+OWN_STARTS = "drawn anew for each policy"
+OWN_END = "the task's own, else the horizon"
+AT_SUCCESS = "the first success"
+
+EPISODES = {"ant-dir": 100, "ant-dir-radians": 100, "metaworld": 20, "metaworld-v1": 20}
+"""Starts of each policy on each task where a score does not say; 10 in other families. Ant-Dir's
+returns spread by 50 and more from start to start; a start of Meta-World is a configuration."""
+
+
+def usual_episodes(family: Family) -> int:
+    """Starts of each policy on each task, unless a score asks for another number."""
+    return EPISODES.get(family.name, 10)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a score was measured; None is what was not recorded."""
+
+    family: str
+    grid: str | None = None
+    """The family's grid that holds the test tasks; "none" where no grid does."""
+    reward: str | None = None
+    """Version of the reward."""
+    horizon_steps: int | None = None
+    success: str | None = None
+    """When an episode counts as one; "none" in families that only know returns."""
+    termination: str | None = None
+    """What ends an episode."""
+    action: str | None = None
+    """"deterministic" or "sampled"."""
+    starts: str | None = None
+    """Whether policies share their starts."""
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def unlike(self, other: "Protocol") -> list[str]:
+        """What the two differ in, in words: 'horizon 200 steps, not 1000'; [] where they agree."""
+        return [
+            f"{_NAMES[f.name]} {_said(getattr(self, f.name))}, not {_said(getattr(other, f.name))}"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+        ]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The card for reading: what, and its value."""
+        return [(_NAMES[f.name], _said(getattr(self, f.name))) for f in fields(self)]
+
+
+_NAMES = {
+    "family": "family",
+    "grid": "grid",
+    "reward": "reward version",
+    "horizon_steps": "horizon in steps",
+    "success": "success",
+    "termination": "end of an episode:",
+    "action": "actions",
+    "starts": "starts",
+}
+
+
+def _said(value: str | int | None) -> str:
+    return NOT_RECORDED if value is None else str(value)
+
+
+def of(
+    family: Family,
+    contexts: Float[np.ndarray, "k c"],
+    until_success: bool = False,
+    starts: str = SAME_STARTS,
+    action: str = "deterministic",
+) -> Protocol:
+    """The card of a score that is being made."""
+    knows = family.success(np.zeros(family.outcome_size)) is not None
+    return Protocol(
+        family.name,
+        grid_of(family, contexts),
+        str(getattr(family, "reward_version", "the family's only one")),
+        family.horizon_steps,
+        "at any step" if knows else "none",
+        AT_SUCCESS if until_success else OWN_END,
+        action,
+        starts,
+    )
+
+
+def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
+    """The first grid of the family that holds all these contexts, or "none"."""
+    for grid in family.grids:
+        known = grid.contexts
+        if known.shape[1] != contexts.shape[1]:
+            continue
+        if (family.context.distance(contexts, known).min(axis=1) < NEAR).all():
+            return grid.name
+    return "none"
+
+
+def grid_by_name(name: str, contexts: Float[np.ndarray, "k c"]) -> str | None:
+    """As `grid_of`, for a family of this library; None for one that is not known here."""
+    from hyperpolicy.envs import FAMILIES
+
+    return grid_of(FAMILIES[name], contexts) if name in FAMILIES else None

@@ -1,0 +1,64 @@
+"""Zero-shot tables: a trick that one row gets, all get."""
+
+import numpy as np
+
+import hyperpolicy as hp
+from hyperpolicy.evaluate.compare import Method
+from hyperpolicy.evaluate.rows import (
+    CONDITIONED,
+    INTERPOLATED,
+    NEAREST,
+    REGRESSION,
+    TOLD_SYMMETRIES,
+    is_trivial,
+)
+from hyperpolicy.generate import interpolate, regression, symmetric
+from hyperpolicy.recipes import zero_shot
+from hyperpolicy.zoo import Zoo
+
+
+def tiny(name: str) -> Zoo:
+    """Four untrained experts."""
+    fam = hp.family(name)
+    spec = hp.PolicySpec(fam.obs_size, fam.action_size, (4,), ("tanh",))
+    weights = np.random.default_rng(0).normal(0, 0.3, (4, spec.size)).astype(np.float32)
+    return Zoo(
+        spec,
+        fam,
+        weights,
+        expert=np.arange(4),
+        updates=np.full(4, 10),
+        final=np.ones(4, bool),
+        returns=np.full(4, -100.0, np.float32),
+        contexts=np.array([[0.1], [0.6], [1.1], [1.4]]),
+        provenance={},
+    )
+
+
+def rows(zoo: Zoo) -> dict[str, Method]:
+    config = regression.RegressionConfig(degree=1)
+    return {
+        NEAREST: Method([interpolate.nearest(zoo)], 7, pipelines=(0,)),
+        INTERPOLATED: Method([interpolate.linear(zoo)], 7),
+        REGRESSION: Method([regression.fit(config, zoo)], 7),
+        CONDITIONED: Method([interpolate.nearest(zoo)], 7),
+        "ours": Method([interpolate.linear(zoo)], 7, draws=8),
+    }
+
+
+def test_every_row_of_a_symmetric_robot_is_turned_too():
+    plain = rows(tiny("ant-dir"))
+    found = zero_shot.turned(plain)
+    assert list(found) == [f"{name}, turned" for name in plain]
+    for name, row in plain.items():
+        other = found[f"{name}, turned"]
+        assert other.given == TOLD_SYMMETRIES and is_trivial(f"{name}, turned") == is_trivial(name)
+        assert (other.env_steps, other.draws, other.pipelines) == (7, row.draws, row.pipelines)
+    contexts = np.array([[0.3], [3.5]])
+    want = symmetric.symmetric(plain[INTERPOLATED].makers[0]).generate(contexts)
+    got = found[f"{INTERPOLATED}, turned"].makers[0].generate(contexts)
+    np.testing.assert_array_equal(got.weights, want.weights)
+
+
+def test_robots_without_symmetries_have_no_turned_rows():
+    assert zero_shot.turned(rows(tiny("cheetah-vel"))) == {}
