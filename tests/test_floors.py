@@ -9,14 +9,14 @@ ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
         "types errors files headers seeds symmetry devices progress provenance registration "
-        "tracking".split()
+        "tracking interrupts opengl terminal".split()
     ),
     {"nets", "envs", "replay"},
     {"zoo", "rollout", "rl", "demonstrations"},
     {"fleet", "evaluate", "interchange"},
     {"generate", "baselines"},
     {"recipes", "doctor"},
-    {"cli", "gallery"},
+    {"cli", "gallery", "__main__"},
 ]
 FLOOR = {part: i for i, floor in enumerate(FLOORS) for part in floor}
 PAGES = sorted(page for page in ROOT.rglob("*.py") if page != ROOT / "__init__.py")

@@ -7,13 +7,19 @@
 Modules load when they are first used, so that importing the package is cheap.
 """
 
+from hyperpolicy import interrupts as _interrupts
+
+_interrupts.prepare()  # before anything slow
+
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from hyperpolicy import devices as _devices
+from hyperpolicy import opengl as _opengl
 from hyperpolicy import registration as _registration
 
 _devices.prepare()
+_opengl.prepare()
 _registration.register_shipped()
 
 try:

@@ -5,7 +5,11 @@ devices, one per core, exactly as it is sharded over several GPUs.
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+
+LARGE = 20_000_000
+"""Numbers of a network from which a GPU's shorter products (TF32) are worth what they cost."""
 
 
 def prepare() -> None:
@@ -14,9 +18,54 @@ def prepare() -> None:
     if "xla_force_host_platform_device_count" not in flags:
         count = f"--xla_force_host_platform_device_count={num_cores()}"
         os.environ["XLA_FLAGS"] = f"{flags} {count}".strip()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hyperpolicy/jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    cache = cache_directory()
+    if cache is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def cache_directory() -> Path | None:
+    """Where compiled programs are kept: below XDG_CACHE_HOME, if that is a whole path, or below
+    the home directory's .cache; None where there is neither, or it cannot be written."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        above = given if given.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and a user without an entry
+        return None
+    try:
+        there = next(path for path in (above, *above.parents) if path.exists())
+    except (OSError, StopIteration):
+        return None
+    writable = there.is_absolute() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    return above / "hyperpolicy/jax" if writable else None
+
+
+def precision(size: int) -> AbstractContextManager:
+    """Within it, products of float32 numbers are computed in float32, as networks of fewer than
+    LARGE numbers (`size`) want: a GPU would round them to TF32's eleven bits, and seeds that are
+    fitted together would differ from one alone by a percent. JAX_DEFAULT_MATMUL_PRECISION wins."""
+    import jax
+
+    if size >= LARGE or jax.config.jax_default_matmul_precision is not None:
+        return nullcontext()
+    return jax.default_matmul_precision("highest")
+
+
+def no_device() -> str:
+    """What to tell a user whose JAX_PLATFORMS names devices that are not here. Ends jax's search
+    for them."""
+    import jax
+
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        jax.config.update("jax_platforms", None)
+        found = ", ".join(sorted({device.platform for device in jax.devices()}))
+    except RuntimeError:
+        found = "nothing"
+    return (
+        f"JAX_PLATFORMS={asked}: jax finds no such devices; here it has {found}. Unset "
+        "JAX_PLATFORMS, or set JAX_PLATFORMS=cpu"
+    )
 
 
 def num_cores() -> int:

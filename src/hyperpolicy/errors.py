@@ -64,6 +64,14 @@ class DiskFull(HyperpolicyError):
     """Writing failed; what was finished before is intact."""
 
 
+class OutOfMemory(HyperpolicyError):
+    """The memory at hand does not hold what was asked for."""
+
+
+class NoDevice(HyperpolicyError):
+    """JAX_PLATFORMS asks for devices that are not here."""
+
+
 class WorkerDied(HyperpolicyError):
     """A process that steps worlds died more than once."""
 

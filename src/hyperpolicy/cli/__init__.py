@@ -1,6 +1,7 @@
 """The command line: `hyperpolicy <command> --help` says what each one takes.
 
-Exit codes: 0 done, 1 `doctor` found this machine unusable, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 `doctor` found this machine unusable, 2 bad input or a fault of the machine,
+130 interrupted, 141 nobody reads what is printed.
 """
 
 import shlex
@@ -13,8 +14,11 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 import hyperpolicy
-from hyperpolicy.cli.command import Command, console, table
+from hyperpolicy import interrupts, terminal
+from hyperpolicy.cli import faults, imports
+from hyperpolicy.cli.command import Command, table
 from hyperpolicy.errors import HyperpolicyError, unknown
+from hyperpolicy.terminal import OutputLost, Terminal, complain
 
 COMMANDS = {
     "demo": ("recipes:Demo", "fit a generator, let it write policies for unseen speeds, and look"),
@@ -36,31 +40,57 @@ COMMANDS = {
 """Where each command lives and what it does. Its module is imported when it is called, so that
 the overview is quick."""
 
+OTHERS = """
+hyperpolicy help COMMAND      what a command takes
+hyperpolicy --version
+--import FILE                 with any command: run a Python file first, e.g. one that makes a
+                              family of yours known by hp.envs.register(family)
+"""
+
 
 class UnknownCommand(HyperpolicyError):
     pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Faults a user can mend are one line on stderr."""
+    """Run one command; the exit code. Faults a user can mend are one line on stderr.
+
+    Raises:
+        SystemExit: after a command's help (code 0) or wrong options (code 2).
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        _overview()
-        return 0 if arguments else 2
-    resumes = False
-    with warnings.catch_warnings():
+    with terminal.adapted(), interrupts.heard() as swallowed, warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
-            command = parse(arguments)
-            resumes = command.resumes
-            return command.run(console()) or 0
-        except HyperpolicyError as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return 2
+            try:
+                code = _answer(arguments)
+            finally:
+                sys.stdout.flush()
+            return 130 if swallowed else code
         except KeyboardInterrupt:
+            resumes = getattr(_class(arguments), "resumes", False)
             again = f"; resume with: hyperpolicy {shlex.join(arguments)}" if resumes else ""
-            print(f"interrupted{again}", file=sys.stderr)
+            complain(f"interrupted{again}")
             return 130
+        except Exception as error:
+            return _fail(error)
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    """Do what is asked; the exit code."""
+    files, rest = imports.split(arguments)
+    if rest[:1] == ["help"]:
+        rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
+    if not rest or rest[0] in ("-h", "--help"):
+        _overview()
+        return 0 if rest else 2
+    if rest[0] == "--version":
+        print(f"hyperpolicy {hyperpolicy.__version__}")
+        return 0
+    _named(rest[0])  # before anything slow
+    for path in files:
+        imports.load(path)
+    return parse(rest).run(Terminal()) or 0
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -70,10 +100,8 @@ def parse(arguments: Sequence[str]) -> Command:
         UnknownCommand: no such command; the message suggests one.
     """
     name, *options = arguments
-    if name not in COMMANDS:
-        raise unknown(UnknownCommand, "command", "Commands", name, COMMANDS)
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
-    return tyro.cli(load(name), prog=f"hyperpolicy {name}", args=options, config=config)
+    return tyro.cli(load(_named(name)), prog=f"hyperpolicy {name}", args=options, config=config)
 
 
 def load(name: str) -> type[Command]:
@@ -82,12 +110,41 @@ def load(name: str) -> type[Command]:
     return getattr(import_module(f"hyperpolicy.cli.{module}"), member)
 
 
+def _named(name: str) -> str:
+    if name not in COMMANDS:
+        raise unknown(UnknownCommand, "command", "Commands", name, [*COMMANDS, "help"])
+    return name
+
+
+def _class(arguments: Sequence[str]) -> type[Command] | None:
+    """The command's class, for a command that was interrupted."""
+    name = next(iter(imports.split(arguments)[1]), "")
+    return load(name) if name in COMMANDS else None
+
+
+def _fail(error: Exception) -> int:
+    """Say what is wrong in one line; the exit code. What nobody expects is raised again."""
+    if isinstance(error, OutputLost):
+        terminal.give_up_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            return 141  # as of a program that the signal ends
+        complain(f"DiskFull: cannot write to standard output: {error}")
+        return 2
+    known = faults.explained(error)
+    if known is None:
+        raise error
+    complain(f"{type(known).__name__}: {known}")
+    return 2
+
+
 def _overview() -> None:
-    print(f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n")
-    print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
-    console().print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
+    console = Terminal()
+    console.print(f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n")
+    console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
+    console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
+    console.print(OTHERS.strip())
 
 
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:
     """A warning as one line, without the place in our code that raised it."""
-    print(f"warning: {message}", file=sys.stderr)
+    complain(f"warning: {message}")

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from hyperpolicy.errors import AlreadyExists
+from hyperpolicy.terminal import Sheet
 
 
 class Command(ABC):
@@ -27,15 +27,9 @@ class Command(ABC):
         """Do it; an exit code, None for success."""
 
 
-def console() -> Console:
-    """Standard output, wide where it is not a terminal."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=140)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Sheet:
     """For the terminal; brackets in the cells are only brackets."""
-    out = Table(*header, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    out = Sheet(*header, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         out.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     return out

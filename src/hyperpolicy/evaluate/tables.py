@@ -7,12 +7,13 @@ from typing import Literal
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
+
+from hyperpolicy.terminal import Sheet
 
 NONE = "–"
 MORE_DIGITS = 4
 """How many digits more show that an interval has a width."""
-LEAST_NAME = 12
-"""Columns kept for the names of rows on a narrow terminal."""
 NUMERIC = re.compile(r"[−\d\[].*|–|broken")
 
 
@@ -62,7 +63,7 @@ def rich_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
 ) -> Table:
     """The same for the terminal, with a line below it if there is a caption."""
-    table = Table(
+    table = Sheet(
         title=title,
         title_justify="left",
         caption=caption or None,
@@ -73,11 +74,10 @@ def rich_table(
     )
     for i, name in enumerate(header):
         right = _numeric([row[i] for row in rows])
-        least = LEAST_NAME if i == 0 else None  # a row without its name says nothing
         justify: Literal["left", "right"] = "right" if right else "left"
-        table.add_column(name, justify=justify, no_wrap=right, min_width=least)
+        table.add_column(name, justify=justify, no_wrap=right)
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(Text, row))
     return table
 
 
