@@ -12,11 +12,20 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from hyperpolicy import opengl
 from hyperpolicy.devices import num_cores
 from hyperpolicy.errors import NoRendering
 
 FREE_BYTES = 2e9
 """A run of 40 experts with its snapshots takes about this much."""
+
+ONLY_FOR = {
+    "imageio": "videos and Meta-World",
+    "imageio-ffmpeg": "videos",
+    "matplotlib": "pictures and videos",
+    "psutil": "videos",
+}
+"""What only some commands need; the others work without it."""
 
 DEVICES = "import jax; print('\\n'.join(f'{d.platform}: {d.device_kind}' for d in jax.devices()))"
 
@@ -40,7 +49,7 @@ def examine() -> list[Finding]:
         _cores(),
         _rendering(),
         *_extras(),
-        _disk("disk here", Path.cwd()),
+        _disk("disk here", Path(".")),
         _disk("temporary disk", Path(tempfile.gettempdir())),
         _cache(),
     ]
@@ -73,15 +82,20 @@ def _asks(need: Requirement, extra: str) -> bool:
 
 
 def _installed(need: Requirement) -> str | None:
-    """The installed version of a requirement; None where it, or one of its own extras, is not."""
+    """The installed version of a requirement; None where it is not."""
     try:
-        found = version(need.name)
-        wanted = [Requirement(line) for line in requires(need.name) or []]
-        for own in (r for r in wanted for extra in need.extras if _asks(r, extra)):
-            version(own.name)
-        return found
+        return version(need.name)
     except PackageNotFoundError:
         return None
+
+
+def _whole(need: Requirement) -> list[Requirement]:
+    """A requirement, and where it is installed what its own extras ask for."""
+    if _installed(need) is None:
+        return [need]
+    wanted = [Requirement(line) for line in requires(need.name) or []]
+    own = [r for r in wanted for extra in sorted(need.extras) if _asks(r, extra)]
+    return [need, *own]
 
 
 def _versions() -> list[Finding]:
@@ -91,7 +105,9 @@ def _versions() -> list[Finding]:
         ours = Finding("hyperpolicy", "source tree", "install it: `pip install -e .`")
     machine = f"{platform.system()} {platform.machine()}"
     python = Finding("python", f"{platform.python_version()} on {machine}")
-    return [ours, python, *(_core(need) for need, extra in _needs() if not extra)]
+    core = [one for need, extra in _needs() if not extra for one in _whole(need)]
+    findings = {need.name: _core(need) for need in reversed(core)}  # ours come before others' own
+    return [ours, python, *reversed(findings.values())]
 
 
 def _text(need: Requirement) -> str:
@@ -100,13 +116,14 @@ def _text(need: Requirement) -> str:
 
 
 def _core(need: Requirement) -> Finding:
-    found, wanted = _installed(need), f"{_text(need)}{need.specifier}"
+    """What every command needs, or those of ONLY_FOR."""
+    found, get = _installed(need), f"`pip install '{_text(need)}{need.specifier}'`"
+    purpose = ONLY_FOR.get(need.name)
+    advice = f"for {purpose}: {get}" if purpose else get
     if found is None:
-        return Finding(need.name, "missing", f"`pip install '{wanted}'`", fatal=True)
+        return Finding(need.name, "missing", advice, fatal=purpose is None)
     if not need.specifier.contains(found, prereleases=True):
-        return Finding(
-            need.name, found, f"another version is needed: `pip install '{wanted}'`", True
-        )
+        return Finding(need.name, found, f"another version is needed: {advice}", purpose is None)
     return Finding(need.name, found)
 
 
@@ -115,7 +132,7 @@ def _extras() -> list[Finding]:
     missing: dict[str, list[str]] = {}
     for need, extra in _needs():
         if extra:
-            absent = [] if _installed(need) else [_text(need)]
+            absent = [] if all(map(_installed, _whole(need))) else [_text(need)]
             missing[extra] = missing.get(extra, []) + absent
     findings = []
     for extra, names in missing.items():
@@ -148,7 +165,12 @@ def _rendering() -> Finding:
     try:
         from hyperpolicy.envs import rendering
 
-        return Finding("rendering", rendering.back_end())
+        found = rendering.back_end()
+        asked = opengl.asked()
+        advice = ""
+        if asked not in ("", found):
+            advice = f"MUJOCO_GL={asked} does not draw here: {rendering.probe(asked)}; unset it"
+        return Finding("rendering", found, advice)
     except NoRendering as fault:
         return Finding("rendering", "none: no videos", str(fault))
     except ImportError as error:
@@ -157,6 +179,7 @@ def _rendering() -> Finding:
 
 def _disk(name: str, path: Path) -> Finding:
     try:
+        path = path.absolute()
         free = shutil.disk_usage(path).free
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -168,11 +191,12 @@ def _disk(name: str, path: Path) -> Finding:
 
 def _cache() -> Finding:
     """Where compiled programs are kept; without it every run compiles anew."""
-    path = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))
-    there = path
-    while not there.exists():
-        there = there.parent
-    if os.access(there, os.W_OK):
-        return Finding("compilation cache", str(path))
     advice = "set JAX_COMPILATION_CACHE_DIR to a directory you can write to; else starts are slow"
-    return Finding("compilation cache", f"{path} cannot be written", advice)
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if not given:
+        return Finding("compilation cache", "none", advice)
+    path = Path(given)
+    there = next((above for above in (path, *path.parents) if above.exists()), None)
+    if there is not None and there.is_dir() and os.access(there, os.W_OK):
+        return Finding("compilation cache", given)
+    return Finding("compilation cache", f"{given} cannot be written", advice)

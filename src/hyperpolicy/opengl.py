@@ -40,8 +40,9 @@ def prepare() -> None:
 
 def asked() -> str:
     """The back end the user asked for by MUJOCO_GL; "" for none."""
-    name = os.environ.get(REMEMBERED) or _named()
-    return "" if name in ON + OFF else name
+    name = _named()
+    name = os.environ.get(REMEMBERED, "") if name in OFF else name
+    return "" if name in ON else name
 
 
 def fault(name: str) -> str | None:

@@ -108,18 +108,20 @@ def adapted() -> Iterator[None]:
                 stream.reconfigure(errors=errors)
 
 
-def give_up_output() -> None:
-    """Let what is still to be printed vanish, so that the end of the program says nothing of it."""
+def give_up(stream) -> None:
+    """Let what is still to be written vanish, so that the end of the program says nothing of it."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
 def complain(text: str) -> None:
     """One line on standard error, if anybody can hear it."""
-    with suppress(OSError, ValueError):
+    try:
         print(one_line(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        give_up(sys.stderr)
 
 
 class _Optional:

@@ -125,7 +125,7 @@ def _class(arguments: Sequence[str]) -> type[Command] | None:
 def _fail(error: Exception) -> int:
     """Say what is wrong in one line; the exit code. What nobody expects is raised again."""
     if isinstance(error, OutputLost):
-        terminal.give_up_output()
+        terminal.give_up(sys.stdout)
         if isinstance(error.__cause__, BrokenPipeError):
             return 141  # as of a program that the signal ends
         complain(f"DiskFull: cannot write to standard output: {error}")

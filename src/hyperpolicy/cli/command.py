@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rich import box
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
 from hyperpolicy.errors import AlreadyExists
@@ -29,7 +30,8 @@ class Command(ABC):
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Sheet:
     """For the terminal; brackets in the cells are only brackets."""
-    out = Sheet(*header, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    columns = (Column(name, overflow="fold") for name in header)
+    out = Sheet(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         out.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     return out

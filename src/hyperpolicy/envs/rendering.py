@@ -4,22 +4,23 @@ A back end is probed in a process of its own: OSMesa without its library brings 
 mujoco`, and a driver may crash outright.
 """
 
+import atexit
 import importlib
 import os
 import subprocess
 import sys
+import weakref
 from functools import cache
 
 import mujoco
 import numpy as np
 from jaxtyping import UInt8
 
+from hyperpolicy import opengl
 from hyperpolicy.errors import BadSetting, NoRendering
 
 BACK_ENDS = ("egl", "osmesa")
 """In this order; a back end named by MUJOCO_GL comes before both."""
-
-SELECTABLE = ("egl", "osmesa", "glfw", "glx", "cgl", "wgl")
 
 PROBE = """
 import mujoco
@@ -33,6 +34,11 @@ with mujoco.Renderer(model, 32, 32) as renderer:
 """
 
 
+INSTALL = (
+    "Install one: `apt-get install libegl1 libgl1-mesa-dri`, or `apt-get install libosmesa6`"
+)
+
+
 @cache
 def back_end() -> str:
     """The first OpenGL back end that draws a picture; probed once a process.
@@ -40,22 +46,22 @@ def back_end() -> str:
     Raises:
         NoRendering: none does; the message names the Debian packages to install.
     """
-    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
-    names = [name for name in (asked, *BACK_ENDS) if name in SELECTABLE]
+    asked = opengl.asked()
     faults = {}
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys((asked, *BACK_ENDS) if asked else BACK_ENDS):
         faults[name] = probe(name)
         if faults[name] is None:
             return name
     tried = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-    raise NoRendering(
-        f"no OpenGL back end works here ({tried}). Install one: "
-        "`apt-get install libegl1 libgl1-mesa-dri`, or `apt-get install libosmesa6`"
-    )
+    raise NoRendering(f"no OpenGL back end works here ({tried}). {INSTALL}")
 
 
+@cache
 def probe(name: str) -> str | None:
-    """What is wrong with a back end, in one line; None where it draws."""
+    """What is wrong with a back end, in one line; None where it draws. Asked once a process."""
+    known = opengl.fault(name)
+    if known is not None:
+        return known
     env = os.environ | {"MUJOCO_GL": name}
     env.pop("PYOPENGL_PLATFORM", None)
     command = [sys.executable, "-c", PROBE]
@@ -69,7 +75,7 @@ def probe(name: str) -> str | None:
     return lines[-1] if lines else f"ended with code {done.returncode}"
 
 
-def renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
+def renderer(model: mujoco.MjModel, height: int, width: int) -> "mujoco.Renderer":
     """A renderer on the back end that works, `height` × `width` pixels; close it after use.
 
     MuJoCo reads MUJOCO_GL when it is imported, long before anybody asks for a picture, so its
@@ -85,16 +91,41 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
             f"{height} × {width} pixels asked for; this model draws {most[0]} × {most[1]} at most"
         )
     name = back_end()
-    if os.environ.get("MUJOCO_GL") != name:
-        os.environ["MUJOCO_GL"] = name
-        os.environ.pop("PYOPENGL_PLATFORM", None)
-        importlib.reload(importlib.import_module("mujoco.rendering.classic.gl_context"))
-    return mujoco.Renderer(model, height, width)
+    try:
+        _choose(name)
+        from mujoco.rendering.classic.renderer import Renderer
+
+        return Renderer(model, height, width)
+    except Exception as error:  # of a library that was loaded for another back end, for instance
+        raise NoRendering(
+            f"{name} draws on this machine, but not in this process ({error}); set MUJOCO_GL={name} "
+            "and unset PYOPENGL_PLATFORM before Python starts"
+        ) from error
+
+
+def _choose(name: str) -> None:
+    """Have MuJoCo draw on a back end."""
+    if os.environ.get("PYOPENGL_PLATFORM", name).lower() != name:
+        del os.environ["PYOPENGL_PLATFORM"]
+    chosen = os.environ.get("MUJOCO_GL") == name
+    os.environ["MUJOCO_GL"] = name
+    module = importlib.import_module("mujoco.rendering.classic.gl_context")
+    if not (chosen and hasattr(module, "GLContext")):
+        importlib.reload(module)
+
+
+_open: weakref.WeakSet["Pictures"] = weakref.WeakSet()
+
+
+@cache
+def _close_at_exit() -> None:
+    """To be called when a renderer is there: OpenGL's own end then comes after ours."""
+    atexit.register(lambda: [pictures.close() for pictures in list(_open)])
 
 
 class Pictures:
-    """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use. `turned`
-    is for cameras that hang upside down."""
+    """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use, or the
+    program's end does. `turned` is for cameras that hang upside down."""
 
     def __init__(self, height: int, width: int, camera: str, turned: bool = False):
         self.size, self.camera, self.turned = (height, width), camera, turned
@@ -108,6 +139,8 @@ class Pictures:
         """
         if id(model) not in self._renderers:
             self._renderers[id(model)] = renderer(model, *self.size)
+            _open.add(self)
+            _close_at_exit()
         mine = self._renderers[id(model)]
         mine.update_scene(data, camera=self.camera)
         picture = mine.render()
