@@ -8,8 +8,9 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-LARGE = 20_000_000
-"""Numbers of a network from which a GPU's shorter products (TF32) are worth what they cost."""
+LARGE = 100_000_000
+"""Numbers that a fit holds (networks, averages, the optimizer's moments) from which a GPU's shorter
+products (TF32) are worth what they cost."""
 
 
 def prepare() -> None:
@@ -51,21 +52,29 @@ def precision(size: int) -> AbstractContextManager:
     return jax.default_matmul_precision("highest")
 
 
-def no_device() -> str:
-    """What to tell a user whose JAX_PLATFORMS names devices that are not here. Ends jax's search
-    for them."""
+def lacking() -> str | None:
+    """What to tell a user whose JAX_PLATFORMS names devices that are not here; None where they are
+    here, or none are named. Where they are not, jax looks for others."""
     import jax
 
     asked = os.environ.get("JAX_PLATFORMS", "")
-    try:
-        jax.config.update("jax_platforms", None)
-        found = ", ".join(sorted({device.platform for device in jax.devices()}))
-    except RuntimeError:
-        found = "nothing"
+    if not asked or _platforms():
+        return None
+    jax.config.update("jax_platforms", None)
     return (
-        f"JAX_PLATFORMS={asked}: jax finds no such devices; here it has {found}. Unset "
+        f"JAX_PLATFORMS={asked}: jax finds no such devices; here it has {_platforms()}. Unset "
         "JAX_PLATFORMS, or set JAX_PLATFORMS=cpu"
     )
+
+
+def _platforms() -> str:
+    """'cpu', or 'cuda, cpu'; '' where jax does not start."""
+    import jax
+
+    try:
+        return ", ".join(dict.fromkeys(device.platform for device in jax.devices()))
+    except Exception:  # jax raises RuntimeError or an AssertionError, as versions go
+        return ""
 
 
 def num_cores() -> int:

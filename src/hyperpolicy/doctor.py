@@ -147,7 +147,12 @@ def _devices() -> Finding:
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-        return Finding("devices", reason, "set JAX_PLATFORMS=cpu, or repair the GPU driver", True)
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        advice = "repair the GPU driver, or set JAX_PLATFORMS=cpu"
+        if asked:
+            reason = f"none for JAX_PLATFORMS={asked}: {reason}"
+            advice = "unset JAX_PLATFORMS, or set JAX_PLATFORMS=cpu"
+        return Finding("devices", reason, advice, fatal=True)
     kinds = done.stdout.split("\n")[:-1]
     counted = ", ".join(f"{kinds.count(kind)} × {kind}" for kind in dict.fromkeys(kinds))
     advice = ""

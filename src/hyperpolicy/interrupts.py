@@ -1,13 +1,10 @@
 """Ctrl-C ends the command with "interrupted" and 130: while modules load, and where Python itself
-swallows it."""
+swallows it. Imports little, as it comes first.
+"""
 
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import PurePath
 
 AGAIN_S = 0.05
 """Seconds until an interrupt that was swallowed is tried once more."""
@@ -15,41 +12,51 @@ AGAIN_S = 0.05
 
 def prepare() -> None:
     """If this process is the command `hyperpolicy`, and still loads it: end quietly on Ctrl-C."""
-    named = PurePath(sys.argv[0]).stem == "hyperpolicy" if getattr(sys, "argv", None) else False
-    if named or sys.orig_argv[1:3] == ["-m", "hyperpolicy"]:
-        with suppress(ValueError):  # not the main thread
+    called = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    if called in ("hyperpolicy", "hyperpolicy.exe") or sys.orig_argv[1:3] == ["-m", "hyperpolicy"]:
+        try:
             signal.signal(signal.SIGINT, _end)
+        except ValueError:  # not the main thread
+            pass
 
 
 def _end(*_) -> None:
-    with suppress(OSError):
-        os.write(2, b"interrupted\n")
-    os._exit(130)
-
-
-@contextmanager
-def heard() -> Iterator[list]:
-    """Within it, Ctrl-C raises KeyboardInterrupt, and again if it came while a callback ran, whose
-    errors Python only prints; the list holds those that did."""
-    swallowed: list[threading.Timer] = []
-    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
-
-    def unraisable(found) -> None:
-        if not issubclass(found.exc_type, KeyboardInterrupt):
-            return hook(found)
-        swallowed.append(threading.Timer(AGAIN_S, signal.raise_signal, (signal.SIGINT,)))
-        swallowed[-1].daemon = True
-        swallowed[-1].start()
-
-    ours = before is _end and threading.current_thread() is threading.main_thread()
-    if ours:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.unraisablehook = unraisable
     try:
-        yield swallowed
+        os.write(2, b"interrupted\n")
     finally:
-        sys.unraisablehook = hook
-        for timer in swallowed:
+        os._exit(130)
+
+
+class Heard:
+    """Within it, Ctrl-C raises KeyboardInterrupt, and again if it came while a callback ran, whose
+    errors Python only prints; `swallowed` says that it did."""
+
+    def __enter__(self) -> "Heard":
+        self.timers: list = []
+        self.before, self.hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+        if self.before is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = self._unraisable
+        return self
+
+    def _unraisable(self, found) -> None:
+        import threading
+
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            self.hook(found)
+            return
+        timer = threading.Timer(AGAIN_S, signal.raise_signal, (signal.SIGINT,))
+        timer.daemon = True
+        timer.start()
+        self.timers.append(timer)
+
+    @property
+    def swallowed(self) -> bool:
+        return bool(self.timers)
+
+    def __exit__(self, *_) -> None:
+        sys.unraisablehook = self.hook
+        for timer in self.timers:
             timer.cancel()
-        if ours:
-            signal.signal(signal.SIGINT, before)
+        if self.before is _end:
+            signal.signal(signal.SIGINT, _end)

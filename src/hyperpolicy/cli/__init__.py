@@ -59,18 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: after a command's help (code 0) or wrong options (code 2).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    with terminal.adapted(), interrupts.heard() as swallowed, warnings.catch_warnings():
+    with terminal.adapted(), interrupts.Heard() as heard, warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
             try:
                 code = _answer(arguments)
             finally:
                 sys.stdout.flush()
-            return 130 if swallowed else code
+            return 130 if heard.swallowed else code
         except KeyboardInterrupt:
-            resumes = getattr(_class(arguments), "resumes", False)
-            again = f"; resume with: hyperpolicy {shlex.join(arguments)}" if resumes else ""
-            complain(f"interrupted{again}")
+            again = f"; resume with: hyperpolicy {shlex.join(arguments)}"
+            complain(f"interrupted{again if _resumes(arguments) else ''}")
             return 130
         except Exception as error:
             return _fail(error)
@@ -116,10 +115,11 @@ def _named(name: str) -> str:
     return name
 
 
-def _class(arguments: Sequence[str]) -> type[Command] | None:
-    """The command's class, for a command that was interrupted."""
+def _resumes(arguments: Sequence[str]) -> bool:
+    """Whether the command that was interrupted goes on when it is given again."""
     name = next(iter(imports.split(arguments)[1]), "")
-    return load(name) if name in COMMANDS else None
+    where = COMMANDS.get(name, ("",))[0].partition(":")[0]
+    return f"hyperpolicy.cli.{where}" in sys.modules and load(name).resumes
 
 
 def _fail(error: Exception) -> int:

@@ -1,10 +1,11 @@
 """Faults of the machine and of libraries, told as our own: what to print instead of a traceback."""
 
+import sys
+
 from hyperpolicy import devices
 from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory
 
 MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "can't start new thread", "Cannot allocate memory")
-DEVICE = ("Unable to initialize backend", "Unknown backend")
 
 
 def explained(error: BaseException) -> HyperpolicyError | None:
@@ -15,8 +16,8 @@ def explained(error: BaseException) -> HyperpolicyError | None:
     if isinstance(error, MemoryError) or any(word in text for word in MEMORY):
         what = text.splitlines()[0] if text else "not enough memory"
         return OutOfMemory(f"{what}; ask for less: fewer worlds, a smaller replay, batch or network")
-    if isinstance(error, RuntimeError) and any(word in text for word in DEVICE):
-        return NoDevice(devices.no_device())
+    if "jax" in sys.modules and (lacking := devices.lacking()) is not None:
+        return NoDevice(lacking)
     if isinstance(error, OSError):
         name = "" if error.filename is None else f": {error.filename}"
         return BadFile(f"{error.strerror or error}{name}")

@@ -19,11 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hyperpolicy import files
+from hyperpolicy import devices, files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy.progress import Steps
 
 REPORT_STEPS = 100
 """Steps of one jitted call, and between two lines of metrics."""
@@ -56,15 +55,15 @@ def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.nda
     start, fits = resume(run, fits)
     advance = jax.jit(partial(_advance, jax.vmap(step, (0, 0, None, None))), donate_argnums=0)
     saved = time.monotonic()
-    with _progress() as bar:
-        task = bar.add_task(run.label, total=run.steps, completed=start, loss="")
+    size = sum(leaf.size for leaf in jax.tree.leaves(state)) // len(run.seeds)
+    with devices.precision(size), Steps(run.label, run.steps, start) as progress:
         while start < run.steps:
             stop = min(start + REPORT_STEPS, run.steps)
             fits, means = advance(fits, own, shared, start, stop)
             start = stop
             means = {name: np.asarray(value) for name, value in means.items()}
             _log(run, start, means)
-            bar.update(task, completed=start, loss=_line(means))
+            progress.update(start, _line(means))
             if time.monotonic() - saved >= SNAPSHOT_S or start == run.steps:
                 snapshot(run, start, fits)
                 saved = time.monotonic()
@@ -194,14 +193,3 @@ def _trim_log(path: Path, step: int) -> None:
 
 def _line(means: dict[str, np.ndarray]) -> str:
     return "  ".join(f"{name} {np.median(value):.4g}" for name, value in means.items())
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description} {task.completed:,}/{task.total:,} steps"),
-        BarColumn(bar_width=20),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
