@@ -25,3 +25,11 @@ hypothesis.settings.load_profile("house")
 def as_user(monkeypatch):
     """Without the shape checks, as users run: wrong shapes reach our own errors."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(autouse=True)
+def without_first_words(monkeypatch):
+    """On a busy machine anything may take seconds; tests read what commands print."""
+    from hyperpolicy import progress
+
+    monkeypatch.setattr(progress, "SOON_S", 600.0)

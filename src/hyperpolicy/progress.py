@@ -5,6 +5,7 @@ elsewhere. Nothing is said of work that is done within SOON_S.
 import threading
 import time
 from types import TracebackType
+from typing import ClassVar
 
 import numpy as np
 from rich.live import Live
@@ -22,7 +23,10 @@ LOG_COLUMNS = 200
 
 
 class Announced:
-    """Within it, `text` is a line on standard error once SOON_S have passed."""
+    """Within it, `text` is a line on standard error once SOON_S have passed, unless work inside
+    shows its progress before."""
+
+    _waiting: ClassVar[list["Announced"]] = []
 
     def __init__(self, text: str):
         self.text = text
@@ -31,14 +35,18 @@ class Announced:
         self._timer = threading.Timer(SOON_S, self._say)
         self._timer.daemon = True
         self._timer.start()
+        self._waiting.append(self)
         return self
 
     def __exit__(self, *_) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """There is no need to say it any more."""
         self._timer.cancel()
+        self._waiting.remove(self)
+
+    @classmethod
+    def end(cls) -> None:
+        """There is no need any more to say what is not said yet."""
+        for one in cls._waiting:
+            one._timer.cancel()
 
     def _say(self) -> None:
         Terminal(news=True, columns=LOG_COLUMNS).print(self.text)
@@ -55,6 +63,7 @@ class _Shown:
         self.every_s = 0.5 if self.console.is_terminal else LINES_S
 
     def __enter__(self):
+        Announced.end()
         self.live = self._live() if self.console.is_terminal else None
         if self.live is not None:
             self.live.start()
@@ -69,7 +78,7 @@ class _Shown:
         if self.live is not None:
             self.live.stop()
         else:
-            self.first_word.end()
+            self.first_word.__exit__()
 
     def _live(self) -> Live | Progress:
         raise NotImplementedError
@@ -82,7 +91,7 @@ class _Shown:
             return False
         self.shown = now
         if self.live is None:
-            self.first_word.end()
+            Announced.end()
         return True
 
 
@@ -90,7 +99,7 @@ class Steps(_Shown):
     """Steps of `total` done, time left, and a note."""
 
     def __init__(self, label: str, total: int, done: int = 0):
-        super().__init__(label, f"compiling, then {total - done:,} steps")
+        super().__init__(label, f"{total - done:,} steps to do")
         self.total, self.began = total, done
 
     def _live(self) -> Progress:
@@ -121,7 +130,7 @@ class FleetProgress(_Shown):
 
     def __init__(self, label: str, num_experts: int, num_updates: int, num_envs: int):
         """Each of `num_experts` does `num_updates` in `num_envs` worlds of its own."""
-        super().__init__(label, f"compiling, then {num_updates:,} updates")
+        super().__init__(label, f"{num_updates:,} updates to do")
         self.n, self.num_updates, self.num_envs = num_experts, num_updates, num_envs
         self.first: tuple[int, int, float] | None = None
         """(updates, steps, time) when learning began here."""

@@ -8,6 +8,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 import tyro
@@ -18,6 +19,7 @@ from hyperpolicy import interrupts, terminal
 from hyperpolicy.cli import faults, imports
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.errors import HyperpolicyError, unknown
+from hyperpolicy.progress import Announced
 from hyperpolicy.terminal import OutputLost, Terminal, complain
 
 COMMANDS = {
@@ -89,7 +91,9 @@ def _answer(arguments: Sequence[str]) -> int:
     _named(rest[0])  # before anything slow
     for path in files:
         imports.load(path)
-    return parse(rest).run(Terminal()) or 0
+    command = parse(rest)
+    with Announced(f"{rest[0]}: preparing") if command.resumes else nullcontext():
+        return command.run(Terminal()) or 0
 
 
 def parse(arguments: Sequence[str]) -> Command:

@@ -41,4 +41,4 @@ class Generate(Command):
         policies = generator.generate(given, seed=self.seed)
         policies.save(self.out)
         sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
-        print(f"{self.out}: {sizes}, {fam.name} at {names}")
+        console.print(f"{self.out}: {sizes}, {fam.name} at {names}")

@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from tyro.conf import Positional
 
-from hyperpolicy.cli.command import Command, refuse, table
+from hyperpolicy.cli.command import Command, table
 from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, told, zoo_path
+from hyperpolicy.progress import Announced
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Play(Command):
     """Write an mp4 here; needs a rendering back end."""
     zoo: Path | None = None
     """Where `expert` is looked up; zoos/<family>/specialized-full by default."""
-    every: int = 4
-    """One frame of the video for so many steps."""
+    every: int | None = None
+    """One frame of the video for so many steps; 20 frames a second unless given."""
     seed: int = 0
     """Of the initial state, and of the generator's noise."""
 
@@ -36,23 +37,34 @@ class Play(Command):
         from hyperpolicy.rollout import trace
 
         fam, contexts = tasks_of(self.family, self.context)
-        refuse(self.video)
+        if self.video is not None:
+            self._check_video()
         if self.policy == "scripted":
             actor = scripts_of(fam, contexts)
         else:
             actor = maker_of(fam, self.policy, self.zoo)
         if hasattr(actor, "generate"):
             actor = actor.generate(told(actor, contexts, self.demo), seed=self.seed)
-        if self.policy == "expert":
-            print(self._nearest(fam, contexts))
-        found = trace(actor, fam, contexts, seed=self.seed)
-        console.print(_outcomes(fam, contexts, found))
+        with Announced(f"playing one episode of {fam.horizon_steps} steps"):
+            found = trace(actor, fam, contexts, seed=self.seed)
         if self.video is not None:
             from hyperpolicy.evaluate.video import record
 
             titles = [self.policy] * len(contexts)
             record(actor, fam, contexts, self.video, titles, every=self.every, seed=self.seed)
-            print(f"video: {self.video}")
+        if self.policy == "expert":
+            console.print(self._nearest(fam, contexts))
+        console.print(_outcomes(fam, contexts, found))
+        if self.video is not None:
+            console.print(f"video: {self.video}")
+
+    def _check_video(self) -> None:
+        """Raise before the episode what would stop its video."""
+        from hyperpolicy.envs import rendering
+        from hyperpolicy.evaluate import video
+
+        video.check(self.video, self.every)
+        rendering.back_end()
 
     def _nearest(self, fam, contexts) -> str:
         from hyperpolicy.zoo import Zoo
@@ -66,14 +78,16 @@ class Play(Command):
 
 def _outcomes(fam, contexts, found):
     """A table of what the policies did in their episode."""
-    rows = []
+    rows, header = [], ["target", "return", "steps", "over the second half"]
     for i, context in enumerate(contexts):
         steps = int(found.alive[i, 0].sum())
         mean = found.outcome[i, 0, steps // 2 : steps].mean(axis=0)
-        actual = fam.outcome_name(mean)
+        row = [fam.task_name(context), f"{found.returns[i, 0]:.1f}", str(steps)]
+        row.append(fam.outcome_name(mean))
         success = fam.success(found.outcome[i, 0, :steps])
         if success is not None:
-            first = f"after {int(success.argmax()) + 1} steps" if success.any() else "never"
-            actual = f"{actual}; first success {first}"
-        rows.append([fam.task_name(context), f"{found.returns[i, 0]:.1f}", str(steps), actual])
-    return table(["target", "return", "steps", "over the second half"], rows)
+            header = [*header[:4], "steps of success"]
+            first = f", the first after {int(success.argmax()) + 1}" if success.any() else ""
+            row.append(f"{int(success.sum())} of {steps}{first}")
+        rows.append(row)
+    return table(header, rows)

@@ -27,11 +27,11 @@ class Doctor(Command):
         findings = doctor.examine()
         usable = doctor.usable(findings)
         if self.json:
-            print(json.dumps(doctor.to_json(findings), indent=1))
+            console.print(json.dumps(doctor.to_json(findings), indent=1))
         else:
             rows = ((_mark(f), f.name, f.value, f.advice) for f in findings)
             console.print(table(["", "", "found", "what to do"], rows))
-            print("usable" if usable else "not usable")
+            console.print("usable" if usable else "not usable")
         return 0 if usable else 1
 
 
@@ -110,7 +110,7 @@ class ZooVerify(Command):
         faults = Zoo.verify(self.path)
         if faults:
             raise BadZoo(f"{len(faults)} faults in {self.path}: {'; '.join(faults)}")
-        print(f"{self.path}: every file is whole")
+        console.print(f"{self.path}: every file is whole")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class ZooAlign(Command):
             gap = f"{gaps.mean():.2f}" if len(gaps) else "–"
             rows.append([name, f"{norm:.2f}", gap])
         console.print(table(["experts", "norm of weights", "distance of neighbors"], rows))
-        print(f"aligned: {self.out}")
+        console.print(f"aligned: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ class ZooImport(Command):
         except BaseException:
             shown_at.unlink()  # both or none
             raise
-        print(f"{len(zoo)} policies of {', '.join(zoo.provenance['tasks'])}: {self.out}")
-        print(f"their demonstrations: {shown_at}")
+        console.print(f"{len(zoo)} policies of {', '.join(zoo.provenance['tasks'])}: {self.out}")
+        console.print(f"their demonstrations: {shown_at}")
 
 
 @dataclass(frozen=True)
@@ -221,9 +221,9 @@ class ZooExport(Command):
         made = interchange.make_published(zoo, shown)
         made.save(self.make_an_agent)
         tasks = [interchange.FAMILY.task_name(context) for context in zoo.contexts]
-        print(f"{len(made)} policies of {', '.join(tasks)}: {self.make_an_agent}")
+        console.print(f"{len(made)} policies of {', '.join(tasks)}: {self.make_an_agent}")
         if len(tasks) > 1:
-            print("the file does not say which is whose")
+            console.print("the file does not say which is whose")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Train(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
+        from hyperpolicy.evaluate import tuning
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
@@ -58,8 +59,12 @@ class Train(Command):
             origin,
             self.track,
         )
+        curves = tuning.read(self.out / "metrics.jsonl")
+        panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
+        curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
+        console.print(f"their learning curve: {curve}; its numbers: {self.out / 'metrics.jsonl'}")
 
 
 @dataclass(frozen=True)

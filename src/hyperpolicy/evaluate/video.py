@@ -4,6 +4,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,19 @@ from jaxtyping import Float, UInt8
 
 from hyperpolicy import files, rollout, seeds
 from hyperpolicy.envs import Family, rendering
-from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy.envs.locomotion import AntDir
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, MissingExtra
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.progress import Steps
 
 WINDOW_STEPS = 10
 """The speed shown is the mean over these last steps; a gait swings within a step."""
+
+FRAMES_A_SECOND = 20
+"""At least, unless the family's steps are longer."""
+
+TARGET, ACTUAL = (255, 255, 255), (255, 176, 0)
+"""Colors of the compass's needles."""
 
 CROP = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
 """H.264 wants even numbers of pixels."""
@@ -31,15 +40,15 @@ def record(
     path: str | Path,
     titles: Sequence[str] = (),
     steps: int | None = None,
-    every: int = 4,
+    every: int | None = None,
     height: int = 240,
     width: int = 320,
     seed: int = 0,
 ) -> Path:
     """Write an mp4 of n policies side by side in real time; its path.
 
-    `steps` of one episode are shown (all by default), one frame every `every` steps; a software
-    renderer takes about 0.1 s a frame and panel. `titles` name the panels.
+    `steps` of one episode are shown (all by default), one frame every `every` steps, or 20 frames a
+    second; a software renderer takes about 0.05 s a frame and panel. `titles` name the panels.
 
     Raises:
         NoRendering: no OpenGL back end works.
@@ -47,26 +56,37 @@ def record(
         BadContext, BadShape: as `rollout.returns`.
         BadSetting: a number of frames or pixels that cannot work.
         BadFile: `path` does not end in .mp4.
+        MissingExtra: what writes videos is not installed.
     """
     path, titles = Path(path), list(titles) or [""] * len(contexts)
+    every = max(1, round(1 / (FRAMES_A_SECOND * family.dt_s))) if every is None else every
+    check(path, every)
     contexts = family.context.check(contexts)
     steps = family.horizon_steps if steps is None else min(steps, family.horizon_steps)
-    _check(path, titles, contexts, (steps, every, height // 16, width // 16))
-    shots = frames(policies, family, contexts, titles, steps, every, (height, width), seed)
+    if len(titles) != len(contexts):
+        raise BadSetting(f"{len(titles)} titles, {len(contexts)} policies; give one title a policy")
+    if min(steps, height // 16, width // 16) < 1:
+        raise BadSetting("a video needs at least one step, and 16 × 16 pixels or more")
+    shots = []
+    with Steps(f"recording {path.name}", steps) as progress:
+        for shot in frames(policies, family, contexts, titles, steps, every, (height, width), seed):
+            shots.append(shot)
+            progress.update(min(len(shots) * every, steps))
     rate = 1.0 / (family.dt_s * every)
-    return files.write(path, lambda p: _encode(p, np.stack(list(shots)), rate))
+    return files.write(path, lambda p: _encode(p, np.stack(shots), rate))
 
 
-def _check(path: Path, titles: Sequence[str], contexts, counts: Sequence[int]) -> None:
-    """Raise what `record` says, before any picture is drawn."""
+def check(path: Path, every: int | None = None) -> None:
+    """Raise what `record` says of where it writes, and with what, before any work is done."""
     if path.suffix != ".mp4":
         raise BadFile(f"cannot write a video to {path}; give a name that ends in .mp4")
     if path.exists():
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")
-    if len(titles) != len(contexts):
-        raise BadSetting(f"{len(titles)} titles, {len(contexts)} policies; give one title a policy")
-    if min(counts) < 1:
-        raise BadSetting("a video needs at least one step, every ≥ 1, and 16 × 16 pixels or more")
+    if every is not None and every < 1:
+        raise BadSetting(f"every={every}; a video shows one frame every 1 or more steps")
+    for module in ("imageio_ffmpeg", "PIL"):
+        if find_spec(module) is None:
+            raise MissingExtra(f"videos need {module}; pip install 'imageio[ffmpeg]' pillow")
 
 
 def frames(
@@ -93,7 +113,10 @@ def frames(
                 recent = np.mean([outcome[i] for outcome in outcomes], axis=0)
                 target = f"target {family.task_name(contexts[i])}"
                 caption = target, f"actual {family.outcome_name(recent)}"
-                panels[i] = _label(picture, [titles[i], *caption])
+                panel = _label(picture, [titles[i], *caption])
+                if isinstance(family, AntDir):
+                    panel = _compass(panel, contexts[i, 0], recent)
+                panels[i] = panel
             if t % every == 0:
                 yield np.concatenate(panels, axis=1)
             if t + 1 == steps:
@@ -142,4 +165,23 @@ def _label(picture: UInt8[np.ndarray, "h w 3"], lines: Sequence[str]) -> UInt8[n
     draw = ImageDraw.Draw(image)
     for i, line in enumerate(lines):
         draw.text((MARGIN, MARGIN // 2 + i * pitch), line, font=font, fill=(255, 255, 255))
+    return np.asarray(image)
+
+
+def _compass(
+    picture: UInt8[np.ndarray, "h w 3"], angle: float, velocity: Float[np.ndarray, " 2"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with a compass in a lower corner, seen from above, x to the right: a white needle
+    to the target direction, an orange one where the body goes, a full radius long at 2 m/s."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture)
+    draw, r = ImageDraw.Draw(image), picture.shape[0] // 8
+    x, y = image.width - r - MARGIN, image.height - r - MARGIN
+    draw.ellipse([x - r, y - r, x + r, y + r], fill=(16, 20, 28), outline=(128, 128, 128))
+    speed = min(float(np.hypot(*velocity)) / 2.0, 1.0)
+    heading = float(np.arctan2(velocity[1], velocity[0]))
+    for direction, length, color in ((angle, 1.0, TARGET), (heading, speed, ACTUAL)):
+        tip = x + r * length * np.cos(direction), y - r * length * np.sin(direction)
+        draw.line([(x, y), tip], fill=color, width=max(2, r // 10))
     return np.asarray(image)

@@ -20,6 +20,7 @@ from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
 SHIPPED, FITTED = "shipped generator", "HypLatent, fitted just now"
@@ -54,7 +55,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     Raises:
         BadZoo: no zoo at `config.zoo`.
     """
-    config, console = config or DemoConfig(), console or Console()
+    config, console = config or DemoConfig(), console or Terminal()
     fam = family("cheetah-vel")
     split = fam.grid("macaw").split("full")
     if not (config.zoo / "zoo.json").exists():
@@ -62,7 +63,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     out = files.free_name(config.out)
     source = table.source(config.zoo, split)
     console.print(
-        f"[bold]1/4[/] {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
+        f"1/4 {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
         f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"
         f"    Fitting HypLatent for {config.hyplatent.steps:,} steps …"
     )
@@ -71,18 +72,20 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     console.print(f"    done in {time.monotonic() - began:.0f} s → {out / 'generator'}")
     shipped = load("cheetah-vel")
 
-    console.print("[bold]2/4[/] Writing policies for the held-out speeds and running them …")
+    console.print("2/4 Writing policies for the held-out speeds and running them …")
     comparison = compare_all(config, source, fitted, shipped, split)
     files.save_json(out / "table.json", comparison.to_json())
     text = f"# Cheetah-Vel, five held-out speeds\n\n{comparison.markdown()}\n"
     files.write(out / "table.md", lambda p: p.write_text(text))
     console.print(comparison.rich("Return over 200 steps on five held-out speeds"))
 
-    console.print("[bold]3/4[/] Drawing …")
+    console.print("3/4 Drawing …")
     draw(config, source, fitted, shipped, out)
-    console.print("[bold]4/4[/] Recording a video …")
     if config.video:
+        console.print("4/4 Recording a video …")
         _video(shipped, out, console)
+    else:
+        console.print("4/4 Without a video.")
     for path in sorted(out.iterdir()):
         console.print(f"    {path}")
     return out
