@@ -4,12 +4,9 @@ elsewhere. Nothing is said of work that is done within SOON_S.
 
 import threading
 import time
-from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from hyperpolicy.terminal import Sheet, Terminal
@@ -72,15 +69,14 @@ class _Shown:
         self.entered = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_) -> None:
         if self.live is not None:
             self.live.stop()
         else:
             self.first_word.__exit__()
 
-    def _live(self) -> Live | Progress:
+    def _live(self) -> Any:
+        """Rich's, for a terminal."""
         raise NotImplementedError
 
     def _due(self) -> bool:
@@ -102,22 +98,23 @@ class Steps(_Shown):
         super().__init__(label, f"{total - done:,} steps to do")
         self.total, self.began = total, done
 
-    def _live(self) -> Progress:
-        columns = [
-            TextColumn("{task.description} {task.completed:,}/{task.total:,} steps"),
-            TimeRemainingColumn(),
-            # the note gives way where the terminal is narrow
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=False)),
-        ]
+    def _live(self) -> Any:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        steps = TextColumn("{task.description} {task.completed:,}/{task.total:,} steps")
+        columns: list[Any] = [steps, TimeRemainingColumn()]
         if self.console.width >= 100:
             columns.insert(1, BarColumn(bar_width=20))
+        if self.console.width >= 60:  # it gives way, by lines of its own
+            note = Column(no_wrap=False, overflow="fold")
+            columns.append(TextColumn("{task.fields[note]}", table_column=note))
         bar = Progress(*columns, console=self.console)
         self.task = bar.add_task(self.label, total=self.total, completed=self.began, note="")
         return bar
 
     def update(self, done: int, note: str = "") -> None:
         """So many steps are done."""
-        if isinstance(self.live, Progress):
+        if self.live is not None:
             self.live.update(self.task, completed=done, note=note)
         elif self._due():
             rate = (done - self.began) / (time.monotonic() - self.entered)
@@ -136,7 +133,9 @@ class FleetProgress(_Shown):
         """(updates, steps, time) when learning began here."""
         self.evaluation = "–"
 
-    def _live(self) -> Live:
+    def _live(self) -> Any:
+        from rich.live import Live
+
         return Live(f"{self.label}: compiling …", console=self.console, refresh_per_second=2)
 
     def step(self, updates: int, steps: int, returns) -> None:
@@ -147,7 +146,7 @@ class FleetProgress(_Shown):
         if not self._due():
             return
         row = self._row(updates, steps, returns, now)
-        if not isinstance(self.live, Live):
+        if self.live is None:
             self.console.print("  ".join(f"{k} {v}".strip() for k, v in row.items()))
             return
         table = Sheet()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
@@ -170,7 +170,7 @@ class Terminal(Console):
 class Sheet(Table):
     """A table that is written row below row where the terminal is too narrow for its words."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator:
         cells = [[_text(cell) for cell in column.cells] for column in self.columns]
         heads = [_text(column.header) for column in self.columns]
         if self._needs(heads, cells) <= options.max_width:
