@@ -318,7 +318,7 @@ def reading(tmp_path_factory):
     model = demonstrated.Demonstrated(reader, writer)
     made = Generator(hp.family("metaworld"), ARM_SPEC, tasks, model, {"kind": "demonstrated"})
     shown = Demonstrations(
-        hp.family("metaworld"), tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
+        ARM, tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
     )
     where = tmp_path_factory.mktemp("cli")
     return made.save(where / "generator"), shown.save(where / "demos.safetensors")
@@ -457,7 +457,8 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel --context 1 --policy nope", "UnknownGenerator: no generator 'nope'"),
         ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
         ("play cheetah-vel --context 1 --policy a.json", "BadFile: a.json is not"),
-        ("play cheetah-vel --context 1 --policy zero --video a.json", "AlreadyExists: a.json"),
+        ("play cheetah-vel --context 1 --policy zero --video a.json", "BadFile: cannot write a"),
+        ("play cheetah-vel --context 1 --policy zero --video x.mp4 --every 0", "BadSetting: every=0"),
         ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),

@@ -18,7 +18,7 @@ HOPELESS = {
     "play": ["play", "cheetah-vel", "--policy", "zero"],
     "play nothing": ["play"],
     "play tasks": ["play", "metaworld:nope"],
-    "generate": ["generate", "cheetah-vel", "--out", "/nope/\0"],
+    "generate": ["generate", "cheetah-vel", "--out", "/dev/null/x"],
     "generate nothing": ["generate", "nope"],
     "score": ["score", "cheetah-vel", "--policy", "nope"],
     "zoo info": ["zoo", "info", "nope"],

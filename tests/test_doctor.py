@@ -37,6 +37,32 @@ def test_a_missing_or_old_library_is_fatal():
     assert not doctor.usable([missing])
 
 
+def test_what_only_videos_need_is_not_fatal(monkeypatch):
+    """`gymnasium[mujoco]` asks for imageio, which is missing on a machine that draws nothing."""
+    known = doctor.version
+
+    def absent(name):
+        if name.startswith("imageio"):
+            raise doctor.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(doctor, "version", absent)
+    findings = {finding.name: finding for finding in doctor._versions()}
+    assert findings["imageio"].value == "missing"
+    assert findings["imageio"].advice.startswith("for videos and Meta-World: `pip install")
+    assert findings["gymnasium"].value != "missing"
+    assert doctor.usable(list(findings.values()))
+
+
+def test_a_back_end_that_does_not_draw_is_said(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(rendering, "back_end", lambda: "egl")
+    monkeypatch.setattr(rendering, "probe", lambda name: "libOSMesa is missing")
+    finding = doctor._rendering()
+    assert finding.value == "egl"
+    assert finding.advice == "MUJOCO_GL=osmesa does not draw here: libOSMesa is missing; unset it"
+
+
 def test_no_rendering_is_said_and_not_fatal(monkeypatch):
     def fail():
         raise NoRendering("install libegl1")
@@ -51,6 +77,23 @@ def test_a_broken_jax_is_fatal(monkeypatch):
     finding = doctor._devices()
     assert finding.fatal
     assert "no driver" in finding.value
+
+
+def test_platforms_that_are_not_here_are_named(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cdua")
+    monkeypatch.setattr(doctor, "DEVICES", "raise RuntimeError('no such backend')")
+    finding = doctor._devices()
+    assert finding.value.startswith("none for JAX_PLATFORMS=cdua")
+    assert finding.advice.startswith("unset JAX_PLATFORMS")
+
+
+def test_a_cache_is_found_missing_or_wrong(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    assert doctor._cache().value == "none"
+    for path, well in ((tmp_path / "new", True), (tmp_path / "file/below", False)):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(path))
+        assert (doctor._cache().advice == "") == well
 
 
 def test_a_disk_that_cannot_be_written(tmp_path):
