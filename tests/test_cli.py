@@ -15,6 +15,7 @@ import hyperpolicy as hp
 from hyperpolicy import cli, demonstrations, doctor
 from hyperpolicy.cli.command import Command
 from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.metaworld import crews
 from hyperpolicy.generate import conditioned, demonstrated, interpolate, normalizer
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
@@ -317,19 +318,32 @@ def reading(tmp_path_factory):
     tasks = ARM.contexts(["window-open", "door-open"])
     model = demonstrated.Demonstrated(reader, writer)
     made = Generator(hp.family("metaworld"), ARM_SPEC, tasks, model, {"kind": "demonstrated"})
-    shown = Demonstrations(
-        ARM, tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s))
-    )
+    shown = Demonstrations(ARM, tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s)))
     where = tmp_path_factory.mktemp("cli")
     return made.save(where / "generator"), shown.save(where / "demos.safetensors")
 
 
 def test_named_tasks_are_played_by_scripts(monkeypatch, capsys):
-    monkeypatch.setattr(type(ARM), "horizon_steps", 6)
+    monkeypatch.setitem(FAMILIES, "metaworld", replace(ARM, horizon_steps=6))
     assert run("play", "metaworld:window-open,drawer-close", "--policy", "scripted") == 0
     out = capsys.readouterr().out
-    assert "window-open" in out and "drawer-close" in out and "first success never" in out
+    assert "window-open" in out and "drawer-close" in out and "0 of 6" in out
     crews.dismiss()
+
+
+def test_a_success_that_does_not_last_is_no_contradiction():
+    """'no success … first success after 53 steps' was."""
+    from hyperpolicy.cli.play import _outcomes
+    from hyperpolicy.rollout import Trace
+
+    outcome = np.zeros((1, 1, 10, 2))
+    outcome[0, 0, 3, 1] = 1.0
+    shape = (1, 1, 10)
+    nothing = np.zeros((*shape, 39)), np.zeros((*shape, 4)), np.zeros(shape)
+    found = Trace(*nothing, outcome, np.ones(shape, bool), np.zeros((1, 1)))
+    shown = _outcomes(ARM, ARM.contexts(["reach"]), found)
+    assert [column.header for column in shown.columns][-1] == "steps of success"
+    assert [str(cell) for cell in shown.columns[-1].cells] == ["1 of 10, the first after 4"]
 
 
 def test_policies_are_written_for_demonstrations(reading, tmp_path, capsys):
@@ -342,7 +356,7 @@ def test_policies_are_written_for_demonstrations(reading, tmp_path, capsys):
 
 def test_a_demonstration_is_played(reading, monkeypatch, capsys):
     generator, demos = reading
-    monkeypatch.setitem(hp.envs.FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
+    monkeypatch.setitem(FAMILIES, "metaworld", replace(ARM, horizon_steps=3))
     assert run("play", "metaworld:door-open", "--policy", generator, "--demo", demos) == 0
     assert "door-open" in capsys.readouterr().out
     assert run("play", "metaworld:door-open", "--policy", generator) == 2
@@ -458,7 +472,10 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
         ("play cheetah-vel --context 1 --policy a.json", "BadFile: a.json is not"),
         ("play cheetah-vel --context 1 --policy zero --video a.json", "BadFile: cannot write a"),
-        ("play cheetah-vel --context 1 --policy zero --video x.mp4 --every 0", "BadSetting: every=0"),
+        (
+            "play cheetah-vel --context 1 --policy zero --video x.mp4 --every 0",
+            "BadSetting: every=0",
+        ),
         ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),

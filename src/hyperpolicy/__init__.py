@@ -9,7 +9,7 @@ Modules load when they are first used, so that importing the package is cheap.
 
 from hyperpolicy import interrupts as _interrupts
 
-_interrupts.prepare()  # before anything slow
+_interrupts.prepare()
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version

@@ -166,6 +166,7 @@ class Terminal(Console):
             steers = segment.control is None and STEERING.search(segment.text)
             yield Segment(shown(segment.text), segment.style) if steers else segment
 
+
 # --- Tables -------------------------------------------------------------------------------
 class Sheet(Table):
     """A table that is written row below row where the terminal is too narrow for its words."""
@@ -189,7 +190,9 @@ class Sheet(Table):
         """Columns that hold the longest word of each column, of those that never wrap its text."""
         widths = []
         for column, head, own in zip(self.columns, heads, cells, strict=True):
-            parts = [cell.plain.split("\n") if column.no_wrap else cell.plain.split() for cell in own]
+            parts = [
+                cell.plain.split("\n") if column.no_wrap else cell.plain.split() for cell in own
+            ]
             longest = [part for found in [head.plain.split(), *parts] for part in found]
             widths.append(max(map(cell_len, longest), default=0))
         return sum(widths) + 3 * len(widths)

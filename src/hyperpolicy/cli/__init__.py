@@ -97,12 +97,13 @@ def _answer(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command that `arguments` ask for; wrong options end the program with code 2.
+    """The command that `arguments` ask for, `--import` aside; wrong options end the program with
+    code 2.
 
     Raises:
         UnknownCommand: no such command; the message suggests one.
     """
-    name, *options = arguments
+    name, *options = imports.split(arguments)[1]
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
     return tyro.cli(load(_named(name)), prog=f"hyperpolicy {name}", args=options, config=config)
 

@@ -34,9 +34,7 @@ with mujoco.Renderer(model, 32, 32) as renderer:
 """
 
 
-INSTALL = (
-    "Install one: `apt-get install libegl1 libgl1-mesa-dri`, or `apt-get install libosmesa6`"
-)
+INSTALL = "Install one: `apt-get install libegl1 libgl1-mesa-dri`, or `apt-get install libosmesa6`"
 
 
 @cache

@@ -48,7 +48,7 @@ def record(
     """Write an mp4 of n policies side by side in real time; its path.
 
     `steps` of one episode are shown (all by default), one frame every `every` steps, or 20 frames a
-    second; a software renderer takes about 0.05 s a frame and panel. `titles` name the panels.
+    second; a software renderer takes about 0.1 s a frame and panel. `titles` name the panels.
 
     Raises:
         NoRendering: no OpenGL back end works.
