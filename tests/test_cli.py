@@ -472,10 +472,7 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
         ("play cheetah-vel --context 1 --policy a.json", "BadFile: a.json is not"),
         ("play cheetah-vel --context 1 --policy zero --video a.json", "BadFile: cannot write a"),
-        (
-            "play cheetah-vel --context 1 --policy zero --video x.mp4 --every 0",
-            "BadSetting: every=0",
-        ),
+        ("play cheetah-vel --context 1 --video x.mp4 --every 0", "BadSetting: every=0; a video"),
         ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),

@@ -321,7 +321,7 @@ def test_resuming_repeats_the_import(monkeypatch, tmp_path, capsys):
     ("error", "says"),
     [
         (MemoryError("Unable to allocate 7.45 TiB"), "OutOfMemory: Unable to allocate 7.45 TiB;"),
-        (MemoryError(), "OutOfMemory: not enough memory; ask for less"),
+        (MemoryError(), "OutOfMemory: not enough memory; ask for fewer"),
         (RuntimeError("RESOURCE_EXHAUSTED: 8 bytes\nmore"), "OutOfMemory: RESOURCE_EXHAUSTED: 8"),
         (OSError(36, "File name too long", "x" * 300), "BadFile: File name too long: xxx"),
     ],

@@ -47,7 +47,8 @@ def precision(size: int) -> AbstractContextManager:
     fitted together would differ from one alone by a percent. JAX_DEFAULT_MATMUL_PRECISION wins."""
     import jax
 
-    if size >= LARGE or jax.config.jax_default_matmul_precision is not None:
+    asked = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if size >= LARGE or asked is not None:
         return nullcontext()
     return jax.default_matmul_precision("highest")
 

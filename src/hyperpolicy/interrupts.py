@@ -14,10 +14,10 @@ def prepare() -> None:
     """If this process is the command `hyperpolicy`, and still loads it: end quietly on Ctrl-C."""
     called = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
     if called in ("hyperpolicy", "hyperpolicy.exe") or sys.orig_argv[1:3] == ["-m", "hyperpolicy"]:
-        try:
+        try:  # contextlib would be slow to load
             signal.signal(signal.SIGINT, _end)
         except ValueError:  # not the main thread
-            pass
+            return
 
 
 def _end(*_) -> None:

@@ -15,9 +15,7 @@ def explained(error: BaseException) -> HyperpolicyError | None:
     text = str(error)
     if isinstance(error, MemoryError) or any(word in text for word in MEMORY):
         what = text.splitlines()[0] if text else "not enough memory"
-        return OutOfMemory(
-            f"{what}; ask for less: fewer worlds, a smaller replay, batch or network"
-        )
+        return OutOfMemory(f"{what}; ask for fewer worlds, a smaller replay, batch or network")
     if "jax" in sys.modules and (lacking := devices.lacking()) is not None:
         return NoDevice(lacking)
     if isinstance(error, OSError):

@@ -38,7 +38,7 @@ class Play(Command):
 
         fam, contexts = tasks_of(self.family, self.context)
         if self.video is not None:
-            self._check_video()
+            _check_video(self.video, self.every)
         if self.policy == "scripted":
             actor = scripts_of(fam, contexts)
         else:
@@ -58,14 +58,6 @@ class Play(Command):
         if self.video is not None:
             console.print(f"video: {self.video}")
 
-    def _check_video(self) -> None:
-        """Raise before the episode what would stop its video."""
-        from hyperpolicy.envs import rendering
-        from hyperpolicy.evaluate import video
-
-        video.check(self.video, self.every)
-        rendering.back_end()
-
     def _nearest(self, fam, contexts) -> str:
         from hyperpolicy.zoo import Zoo
 
@@ -74,6 +66,15 @@ class Play(Command):
         chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
         names = ", ".join(fam.task_name(context) for context in chosen)
         return f"nearest experts of {path}: {names}"
+
+
+def _check_video(path: Path, every: int | None) -> None:
+    """Raise before the episode what would stop its video."""
+    from hyperpolicy.envs import rendering
+    from hyperpolicy.evaluate import video
+
+    video.check(path, every)
+    rendering.back_end()
 
 
 def _outcomes(fam, contexts, found):

@@ -96,8 +96,8 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> "mujoco.Renderer
         return Renderer(model, height, width)
     except Exception as error:  # of a library that was loaded for another back end, for instance
         raise NoRendering(
-            f"{name} draws on this machine, but not in this process ({error}); set MUJOCO_GL={name} "
-            "and unset PYOPENGL_PLATFORM before Python starts"
+            f"{name} draws on this machine, but not in this process ({error}); set "
+            f"MUJOCO_GL={name} and unset PYOPENGL_PLATFORM before Python starts"
         ) from error
 
 
@@ -118,7 +118,12 @@ _open: weakref.WeakSet["Pictures"] = weakref.WeakSet()
 @cache
 def _close_at_exit() -> None:
     """To be called when a renderer is there: OpenGL's own end then comes after ours."""
-    atexit.register(lambda: [pictures.close() for pictures in list(_open)])
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for pictures in list(_open):
+        pictures.close()
 
 
 class Pictures:
