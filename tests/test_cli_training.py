@@ -1,11 +1,14 @@
 """train, fit and recipe by command: from nothing to a scored generator, stopped and resumed."""
 
 import os
+import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from hyperpolicy import cli
 from hyperpolicy.fleet import disk, loop
@@ -101,6 +104,66 @@ def test_bad_input_ends_with_2(trained, tmp_path, line, says, capsys):
     assert error.startswith(says)
     assert error.count("\n") == 1
     assert not new.exists()
+
+
+def test_a_directory_of_other_runs_is_not_taken(trained, tmp_path, capsys):
+    """Whatever a fit might remove at its end is its own."""
+    runs = tmp_path / "runs"
+    for name in "ab":
+        (runs / name).mkdir(parents=True)
+        (runs / name / disk.SNAPSHOT).touch()
+    assert run(f"fit {trained / 'zoo'} --split sixteenth --out {runs} hyplatent --steps 10") == 2
+    assert "runs exists and holds no run to resume" in capsys.readouterr().err
+    assert len(list(runs.rglob("*"))) == 4
+
+
+def test_a_zoo_of_a_shared_replay_serves_its_own_split_only(trained, tmp_path, capsys):
+    zoo = Zoo.load(trained / "zoo")
+    record = zoo.provenance | {"schedule": {"replay": "shared"}, "split": "full"}
+    replace(zoo, provenance=record).save(tmp_path / "zoo")
+    assert run(f"fit {tmp_path / 'zoo'} --split sixteenth --out {tmp_path / 'x'} regression") == 2
+    assert "share their replay, which saw the training contexts of" in capsys.readouterr().err
+
+
+def test_a_seed_below_zero_is_refused_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained"))
+    new = tmp_path / "run"
+    for command in (
+        f"train cheetah-vel --seed -1 --out {new} {TINY}",
+        f"tune cheetah-vel --context 1 --seed -1 --out {new}",
+    ):
+        assert run(command) == 2
+        assert capsys.readouterr().err == "BadSetting: seed=-1; give a whole number, 0 or more\n"
+        assert not new.exists()
+
+
+def test_a_tuned_policy_is_saved_before_anything_is_printed(trained, tmp_path, monkeypatch):
+    """A closed pipe costs the table, nothing else; a video that is there is kept."""
+    from hyperpolicy.cli.tuning import Tune
+    from hyperpolicy.generate import tune
+
+    class Closed(Console):
+        def print(self, *args):
+            raise BrokenPipeError
+
+    zoo, out = Zoo.load(trained / "zoo"), tmp_path / "run"
+    zoo = zoo.only(zoo.contexts[:1])
+    returns = np.zeros((1, 2))
+
+    def tuned(config, generator, contexts, known, seed, where):
+        shutil.copy(trained / "metrics.jsonl", where / "metrics.jsonl")
+        return tune.Tuned(zoo, zoo.finals, returns, returns)
+
+    monkeypatch.setattr(tune, "tune", tuned)
+    out.mkdir()
+    for name in ("before", "after"):
+        (out / f"{name}.mp4").write_text("recorded before")
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            Tune("cheetah-vel", (1.0,), out).run(Closed())
+    made = ["after.mp4", "before.mp4", "better.safetensors", "curve.png", "metrics.jsonl"]
+    assert sorted(p.name for p in out.iterdir()) == [*made, "start.safetensors"]
+    assert (out / "before.mp4").read_text() == "recorded before"
 
 
 def test_a_schedule_that_cannot_work_is_explained(tmp_path, capsys):

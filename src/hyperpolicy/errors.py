@@ -52,6 +52,10 @@ class AlreadyExists(HyperpolicyError):
     """Writing would overwrite something; nothing is overwritten silently."""
 
 
+class Busy(HyperpolicyError):
+    """Another process works in the directory."""
+
+
 class MissingExtra(HyperpolicyError):
     """An optional dependency is not installed."""
 

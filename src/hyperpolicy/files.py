@@ -5,9 +5,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,17 @@ def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = 
         DiskFull: the disk is full; the temporary file is gone, an older `path` is intact.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is there, too
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
         writer(temporary)
         temporary.chmod(0o644)  # safetensors leaves files to their owner alone
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise _fault(path, error) from error
+        raise fault(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -53,10 +56,10 @@ def append_line(path: Path, record: dict) -> None:
     text = json.dumps(_finite(record), default=plain) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise _fault(path, error) from error
+        raise fault(path, error) from error
 
 
 def _finite(value):
@@ -67,7 +70,7 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _fault(path: Path, error: Exception) -> HyperpolicyError:
+def fault(path: Path, error: Exception) -> HyperpolicyError:
     """What to tell a user whose `path` could not be written."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left" in str(error):
@@ -78,12 +81,12 @@ def _fault(path: Path, error: Exception) -> HyperpolicyError:
 def save_json(path: str | Path, record, overwrite: bool = False) -> Path:
     """Write `record` as indented JSON."""
     text = json.dumps(record, indent=1, sort_keys=False, default=plain) + "\n"
-    return write(path, lambda p: p.write_text(text), overwrite)
+    return write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite)
 
 
 def load_json(path: str | Path):
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadFile(f"{path} does not exist") from None
     except (ValueError, OSError) as error:
@@ -103,13 +106,23 @@ def load_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """All arrays of a safetensors file, and its `meta`."""
     with open_arrays(path) as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return arrays, json.loads((file.metadata() or {}).get("meta", "{}"))
+        return arrays, _meta(file, path)
 
 
 def read_meta(path: str | Path) -> dict:
     """The `meta` of a safetensors file, without its arrays."""
     with open_arrays(path) as file:
-        return json.loads((file.metadata() or {}).get("meta", "{}"))
+        return _meta(file, path)
+
+
+def _meta(file, path: str | Path) -> dict:
+    try:
+        meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+    except ValueError as error:
+        raise BadFile(f"{path} has a damaged header ({error})") from None
+    if not isinstance(meta, dict):
+        raise BadFile(f"{path} has a damaged header: no record in it")
+    return meta
 
 
 def open_arrays(path: str | Path):
@@ -160,22 +173,36 @@ def checksum(path: str | Path) -> str:
 def directory(path: str | Path):
     """A temporary directory that becomes `path` when the block ends well, else vanishes."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
+        temporary.mkdir()
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise _fault(path, error) from error
+        raise fault(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def free_name(path: str | Path) -> Path:
-    """`path`, or `path-2`, `path-3` … where it exists: nothing is overwritten."""
-    path, number = Path(path), 1
-    while (candidate := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
-        number += 1
+def new_directory(path: str | Path) -> Path:
+    """A directory made just now: `path`, or `path-2`, `path-3` … where it exists.
+
+    Raises:
+        DiskFull, BadFile: as `write`.
+    """
+    path = Path(path)
+    for number in count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise fault(candidate, error) from error
     return candidate
 
 
@@ -186,7 +213,58 @@ def check_space(path: str | Path, num_bytes: int) -> None:
         there = there.parent
     free = shutil.disk_usage(there).free
     if free < num_bytes:
-        raise DiskFull(f"{path}: {num_bytes / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
+        raise DiskFull(f"{path}: {size_text(num_bytes)} needed, {size_text(free)} free")
+
+
+def size_text(num_bytes: float | int) -> str:
+    """A number of bytes for a reader: 312 bytes, 4.2 kB, 17.0 MB."""
+    if num_bytes < 1000:
+        return f"{num_bytes:.0f} bytes"
+    power = min(3, int(math.log10(num_bytes) // 3))
+    return f"{num_bytes / 1000**power:.1f} {['', 'kB', 'MB', 'GB'][power]}"
+
+
+# --- Temporary names ----------------------------------------------------------------------
+TEMPORARY = re.compile(r"\.(.+)\.([1-9]\d{0,9})\.tmp")
+"""Of the file `name` while process `number` writes it: .name.number.tmp, hidden."""
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has a name that only half-written files of ours have."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def sweep(place: Path, name: str | None = None) -> None:
+    """Remove what killed processes left half written in the directory `place`: everything, or
+    what was to become `name` there. Files of living processes stay."""
+    try:
+        found = [(path, TEMPORARY.fullmatch(path.name)) for path in place.iterdir()]
+    except OSError:
+        return
+    for path, match in found:
+        if match is None or name not in (None, match[1]) or _alive(int(match[2])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would interrupt it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
 
 
 def _raw(leaf) -> np.ndarray:

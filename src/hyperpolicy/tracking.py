@@ -1,5 +1,6 @@
 """TensorBoard, for who wants to watch; `metrics.jsonl` is written anyway."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def tensorboard(out: Path) -> Callable[[dict], None]:
     writers: list[SummaryWriter] = []
 
     def write(record: dict) -> None:
+        try:
+            _add(record)
+        except OSError as error:  # metrics.jsonl has the record
+            warnings.warn(f"no TensorBoard log of this record: {error}", stacklevel=2)
+
+    def _add(record: dict) -> None:
         if not writers:
             writers.append(SummaryWriter(str(out / "tensorboard")))
         writer, step = writers[0], record["updates"]

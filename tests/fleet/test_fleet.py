@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy import fleet
+from hyperpolicy import files, fleet, jobs
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
-from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
+from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.member import Clock, Member, Rings, draw_batch
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, layout
@@ -185,12 +185,13 @@ def test_metrics_after_the_last_snapshot_are_written_once(zoo, tmp_path, monkeyp
     assert lines == [0, 12, 24]
 
 
+NONE = np.zeros((0, 1))
 SHARED = replace(SHORT, replay="shared", capacity=20)  # the rings come round once
 
 
 @pytest.fixture(scope="module")
 def sharing(tmp_path_factory) -> Zoo:
-    return fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3)
+    return fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3, held_out=NONE)
 
 
 @pytest.mark.slow
@@ -205,7 +206,7 @@ def test_experts_learn_from_each_other(zoo, sharing):
 @pytest.mark.slow
 def test_shared_replay_depends_on_the_others(sharing):
     """Without the third expert the first learns from other transitions if they share, else not."""
-    fewer = fleet.train(CFG, CHEETAH, CONTEXTS[:2], SHARED, seed=3)
+    fewer = fleet.train(CFG, CHEETAH, CONTEXTS[:2], SHARED, seed=3, held_out=NONE)
     assert np.abs(fewer.finals.weights[0] - sharing.finals.weights[0]).max() > 1e-3
     own = replace(SHARED, replay="own")
     two, three = (fleet.train(CFG, CHEETAH, c, own, seed=3) for c in (CONTEXTS[:2], CONTEXTS))
@@ -213,13 +214,28 @@ def test_shared_replay_depends_on_the_others(sharing):
 
 
 def test_shared_replay_resumes_bit_for_bit(sharing, tmp_path, monkeypatch):
+    again = functools.partial(fleet.train, CFG, CHEETAH, CONTEXTS, SHARED, held_out=NONE)
     _interrupt_after(monkeypatch, 14)
     with pytest.raises(KeyboardInterrupt):
-        fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3, out=tmp_path / "run")
+        again(seed=3, out=tmp_path / "run")
     monkeypatch.undo()
-    resumed = fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, seed=3, out=tmp_path / "run")
+    resumed = again(seed=3, out=tmp_path / "run")
     np.testing.assert_array_equal(resumed.weights, sharing.weights)
     np.testing.assert_array_equal(resumed.states, sharing.states)
+
+
+def test_nothing_of_a_test_context_reaches_a_shared_replay(tmp_path, monkeypatch):
+    """Contexts for testing are named, and none of them is trained beside the others; bases, which
+    may be of several splits, do not share at all."""
+    monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained"))
+    out = tmp_path / "run"
+    with pytest.raises(BadSetting, match="say which contexts are for testing"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, out=out)
+    with pytest.raises(BadSetting, match=r"from 1 test contexts, the first \[1.0\]"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHARED, out=out, held_out=np.array([[2.0], [1.0]]))
+    with pytest.raises(BadSetting, match="bases do not share their replay"):
+        fleet.train_bases(CFG, CHEETAH, [CONTEXTS], SHARED, out=out)
+    assert not out.exists()
 
 
 def test_rings_give_each_learner_its_own_rows():
@@ -242,11 +258,106 @@ def test_fine_tuning_goes_on_from_given_actors(zoo):
 
 
 def test_another_run_in_the_same_directory_is_refused(tmp_path, monkeypatch):
+    """The message says which settings differ."""
     _interrupt_after(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
     with pytest.raises(BadSetting, match="another seeds"):
         fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=4, out=tmp_path)
+    longer = replace(SHORT, num_updates=48)
+    with pytest.raises(BadSetting, match=r"another schedule \(num_updates 24, here 48\)"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, longer, seed=3, out=tmp_path)
+    rested = TdSacConfig(width=8)
+    with pytest.raises(BadSetting, match="another learner; resume it"):
+        fleet.train(rested, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
+
+
+def test_a_snapshot_of_another_run_is_explained(tmp_path, monkeypatch):
+    """Of other sizes, or of another kind of run: one line, which says what to do."""
+    _interrupt_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
+    snapshot = tmp_path / disk.SNAPSHOT
+    tree, meta = files.load_arrays(snapshot)
+    files.save_arrays(snapshot, tree | {"0000": np.zeros(3)}, meta, overwrite=True)
+    with pytest.raises(BadFile, match="cannot go on: its snapshot is damaged, or from"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
+    files.save_arrays(snapshot, tree, {"round": 3}, overwrite=True)
+    with pytest.raises(BadFile, match=r"of another kind of run \(it has no step, "):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path)
+
+
+@pytest.mark.parametrize("left", [".run.json.999999999.tmp", jobs.LOCK])
+def test_a_kill_before_the_first_file_is_resumed(zoo, tmp_path, left):
+    """What a kill leaves in the directory is ignored, and swept."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / left).write_text("")
+    fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    assert sorted(p.name for p in out.iterdir()) == ["metrics.jsonl", "run.json", "zoo"]
+
+
+def test_a_directory_removed_while_running_is_said(tmp_path, monkeypatch):
+    out, original = tmp_path / "run", loop._count_returns
+
+    def remove(*args):
+        shutil.rmtree(out, ignore_errors=True)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "_count_returns", remove)
+    with pytest.raises(BadFile, match="run was removed while its run went on"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1"])
+def test_a_seed_that_is_none_is_refused_before_work(tmp_path, monkeypatch, as_user, seed):
+    monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(BadSetting, match="whole number, 0 or more"):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=seed, out=tmp_path / "run")
+    with pytest.raises(BadSetting, match="whole number, 0 or more"):
+        fleet.train_bases(CFG, CHEETAH, [CONTEXTS], SHORT, [seed], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_huge_seed_trains(tmp_path):
+    whole = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=10**20)
+    assert np.isfinite(whole.weights).all() and whole.provenance["seed"] == 10**20
+
+
+def test_a_start_that_does_not_fit_leaves_no_run_behind(zoo, tmp_path):
+    """So that the same directory serves when it does."""
+    with pytest.raises(BadZoo, match="are needed"):
+        start = zoo[0].finals
+        fleet.train(SacConfig(width=16), CHEETAH, CONTEXTS, SHORT, start=start, out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_screen_that_takes_nothing_ends_no_training(zoo, monkeypatch):
+    """Neither a closed pipe, which makes rich exit, nor a full device."""
+    faults = iter([BrokenPipeError(), OSError(28, "full"), SystemExit(1)] * 10)
+
+    def step(*args):
+        raise next(faults)
+
+    monkeypatch.setattr(loop.FleetProgress, "step", step)
+    again = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3)
+    np.testing.assert_array_equal(again.weights, zoo[0].weights)
+
+
+def test_an_interruption_at_the_very_end_loses_nothing(zoo, tmp_path, monkeypatch):
+    """Ctrl-C while the zoo is made: it is saved, and the interruption still is one."""
+    original = loop._finish
+
+    def finish(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "_finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3, out=tmp_path / "run")
+    found = Zoo.load(tmp_path / "run/zoo")
+    np.testing.assert_array_equal(found.weights, zoo[0].weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,7 +467,7 @@ def test_interrupt_is_left_alone_off_the_main_thread():
     seen = []
 
     def work():
-        with loop.deferred_interrupt() as event:
+        with jobs.deferred_interrupt() as event:
             seen.append(event.is_set())
 
     thread = threading.Thread(target=work)

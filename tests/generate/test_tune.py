@@ -13,7 +13,6 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
-from hyperpolicy.fleet.train import EVALUATION_SEED
 from hyperpolicy.generate import critics, interpolate, tune
 from hyperpolicy.generate.tune import TuneConfig
 from hyperpolicy.nets.policy import Policies
@@ -21,6 +20,7 @@ from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import experience, returns
+from hyperpolicy.seeds import EVALUATION_WHILE_TRAINING
 from hyperpolicy.zoo import Zoo
 
 ANT = family("ant-dir")
@@ -63,7 +63,7 @@ def test_a_tuned_policy_starts_as_the_generator_wrote_it(run, zoo):
     np.testing.assert_array_equal(tuned.start.weights, start.weights)
     lines = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["env_steps"] for line in lines] == [0, 263, 270]
-    found = returns(start, ANT, np.full((2, 1), 0.7), 1, EVALUATION_SEED)
+    found = returns(start, ANT, np.full((2, 1), 0.7), 1, EVALUATION_WHILE_TRAINING)
     np.testing.assert_allclose(lines[0]["return"], found.mean(axis=1), atol=1e-3)
     assert tuned.zoo.provenance["critics"] == "warm-up"
 
@@ -115,7 +115,7 @@ def test_ppo_tunes_within_its_budget(zoo, tmp_path):
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     steps = [line["env_steps"] for line in lines]
     assert steps[0] == 0 and steps[-1] == 200 + 3 * 512  # an episode that looks, three rounds
-    found = returns(tuned.start, ANT, np.array([[0.7], [2.0]]), 1, EVALUATION_SEED)
+    found = returns(tuned.start, ANT, np.array([[0.7], [2.0]]), 1, EVALUATION_WHILE_TRAINING)
     np.testing.assert_allclose(lines[0]["return"], found.mean(axis=1), atol=0.5)
     assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 1e-3
     assert tuned.zoo.critics is None and Zoo.verify(tmp_path / "run/zoo") == []

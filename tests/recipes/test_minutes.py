@@ -30,6 +30,19 @@ def _changed(path, last):
     return now
 
 
+def test_a_note_that_cannot_be_written_loses_no_work(tmp_path):
+    """It is told when the stage is done; a file that holds something else is left alone."""
+    path = tmp_path / "minutes.json"
+    done = []
+    for text in ("[1]", '{"experts": "long"}', "{"):
+        path.write_text(text)
+        with pytest.warns(UserWarning, match="minutes of 'experts' are not noted: "):  # noqa: SIM117
+            with minutes.timed(path, "experts"):
+                done.append(text)
+        assert path.read_text() == text
+    assert len(done) == 3
+
+
 def test_reading_a_result_takes_no_time(tmp_path):
     path, result = tmp_path / "minutes.json", tmp_path / "zoo"
     result.touch()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.envs import family
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.rows import NEAREST, ORACLE
 from hyperpolicy.fleet import RoundSchedule, loop
@@ -111,6 +111,30 @@ def test_ants_alone_serve_the_splits_of_their_preset(tmp_path):
     config = genhyper_table_1.Table1Config(families=("ant-dir",), kinds=("independent",))
     found = {(cell.grid, cell.split) for cell in genhyper_table_1.cells(config)}
     assert {split for _, split in found} == {"sixteenth"}
+
+
+def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
+    """Its zoo has no test experts, and serves the split it was made for."""
+    asked = {}
+
+    def train(cfg, fam, contexts, *args, **kwargs):
+        asked.update(kwargs, contexts=contexts)
+        return object.__new__(Zoo)
+
+    monkeypatch.setattr(zoos, "train", train)
+    grid = family("cheetah-vel").grid("macaw")
+    split, preset = grid.split("full"), presets.WITHOUT_BASE["cheetah-vel"]["shared-replay"]
+    for splits in (preset.splits, None):
+        zoos.independent(tmp_path, grid, replace(preset, splits=splits))
+        np.testing.assert_array_equal(asked["contexts"], split.train)
+        np.testing.assert_array_equal(asked["held_out"], split.test)
+        assert asked["provenance"]["split"] == "full"
+    zoos.independent(tmp_path, grid, presets.WITHOUT_BASE["cheetah-vel"]["independent"])
+    assert len(asked["contexts"]) == 40
+    config = genhyper_table_1.Table1Config(families=("cheetah-vel",), kinds=("shared-replay",))
+    assert {cell.split for cell in genhyper_table_1.cells(config)} == {"full"}
+    with pytest.raises(BadSetting, match="some of which split 'eighth' tests on"):
+        table.find((tmp_path,), "shared-replay", grid.split("eighth"))
 
 
 def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:

@@ -1,6 +1,7 @@
 """AMT-Hyp's tables and figures on Meta-World, each a recipe of its own over one directory."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -30,12 +31,13 @@ class OnBench(Command):
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""
+        from hyperpolicy import jobs
         from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
 
         names = self.methods or tuple(amt_hyp_rows.METHODS)
         for name in names:
             amt_hyp_rows.method(name)  # unknown names before hours of work
-        return amt_hyp_tables.cells(b, half, names, console.print)
+        return amt_hyp_tables.cells(b, half, names, partial(jobs.show, console.print))
 
     def write(self, console: Console, name: str, text: str) -> None:
         """A page, shown and kept."""
@@ -64,11 +66,11 @@ class AmtHyp(OnBench):
         made = [] if self.ship is None else shipping.ship(b, self.ship)
         if self.ship_generator is not None:
             made += shipping.ship_generator(b, self.ship_generator)
-        for path in made:
-            console.print(f"new: {path}")
         found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
+        picture = figures.draw_success(found, self.out / "success.png")
         self.write(console, "amt-hyp.md", tables.page(b, found))
-        console.print(f"{figures.draw_success(found, self.out / 'success.png')}")
+        for path in (picture, *made):
+            console.print(f"{path}")
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,13 @@ class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
     def run(self, console: Console) -> None:
+        from hyperpolicy import jobs
         from hyperpolicy.recipes import amt_hyp_figures as figures
 
-        found = figures.tokens(self.bench(), progress=console.print)
-        console.print(f"{figures.save_tokens(found, self.out / 'tokens.json')}")
-        console.print(f"{figures.draw_tokens(found, self.out / 'tokens.png')}")
+        found = figures.tokens(self.bench(), progress=partial(jobs.show, console.print))
+        made = figures.save_tokens(found, self.out / "tokens.json")
+        for path in (made, figures.draw_tokens(found, self.out / "tokens.png")):
+            console.print(f"{path}")
 
 
 @dataclass(frozen=True)
@@ -125,5 +129,6 @@ class Latents(OnBench):
         from hyperpolicy.recipes import amt_hyp_figures as figures
 
         panels = figures.latents(self.bench())
+        picture = figures.draw_latents(panels, self.out / "latents.png")
         self.write(console, "latents.md", figures.table(panels))
-        console.print(f"{figures.draw_latents(panels, self.out / 'latents.png')}")
+        console.print(f"{picture}")

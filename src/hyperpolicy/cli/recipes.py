@@ -34,12 +34,20 @@ class Zoos(Command):
     """Also write compact slices below this directory; existing ones are left alone."""
 
     def run(self, console: Console) -> None:
+        from hyperpolicy import jobs
         from hyperpolicy.envs import family
         from hyperpolicy.recipes import presets, zoos
 
         fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
         grid = fam.grid(self.grid)
         out = self.out / zoos.place(grid)
+        with jobs.hold(out):
+            self._build(console, out, grid, alone)
+
+    def _build(self, console: Console, out: Path, grid, alone) -> None:
+        from hyperpolicy.jobs import show
+        from hyperpolicy.recipes import zoos
+
         for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
             if kind in ("independent", "shared-replay"):
                 if kind not in alone:
@@ -51,7 +59,7 @@ class Zoos(Command):
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(out / "specialized", grid, jobs)
-            console.print(f"{kind}: done")
+            show(console.print, f"{kind}: done")
         for path in zoos.draw_curves(out, out, zoos.place(grid)):
             console.print(f"learning curves: {path}")
         if self.ship is not None:
@@ -75,18 +83,19 @@ class CheetahVelTable(Command):
     """Splits to use."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files
+        from hyperpolicy import files, jobs
         from hyperpolicy.recipes import zero_shot as recipe
 
         config = recipe.TableConfig(
             zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
         )
-        cells = recipe.run(config)
+        with jobs.hold(self.out):
+            cells = recipe.run(config)
+            page = self.out / "table.md"
+            text = recipe.markdown(cells, recipe.between(config))
+            files.write(page, lambda p: p.write_text(text), overwrite=True)
         for (kind, split), comparison in cells.items():
             console.print(comparison.rich(f"{kind} zoo, split {split}"))
-        page = self.out / "table.md"
-        text = recipe.markdown(cells, recipe.between(config))
-        files.write(page, lambda p: p.write_text(text), overwrite=True)
         console.print(f"the whole table: {page}")
 
 
@@ -116,7 +125,7 @@ class Table1(Command):
     """Which generators to fit, e.g. HypLatent GenHyper; all by default."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files
+        from hyperpolicy import files, jobs
         from hyperpolicy.recipes import genhyper_table_1 as recipe
 
         config = recipe.Table1Config(
@@ -130,12 +139,13 @@ class Table1(Command):
             draws=self.draws,
             rows=self.rows,
         )
-        done, left = recipe.run(config)
+        with jobs.hold(self.out):
+            done, left = recipe.run(config)
+            page, text = self.out / "table1.md", recipe.markdown(config, done, left)
+            files.write(page, lambda p: p.write_text(text), overwrite=True)
         for cell, comparison in done.items():
             title = f"{cell.family}, {cell.grid} grid, {cell.kind}, {cell.split}"
             console.print(comparison.rich(title))
-        page, text = self.out / "table1.md", recipe.markdown(config, done, left)
-        files.write(page, lambda p: p.write_text(text), overwrite=True)
         console.print(f"{len(done)} cells: {page}; {len(left)} left for the next call")
 
 
@@ -171,32 +181,33 @@ class Figure6(Command):
     """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files
+        from hyperpolicy import files, jobs
         from hyperpolicy.envs import family
         from hyperpolicy.recipes import figure_6 as recipe
         from hyperpolicy.recipes.zoos import place
 
         name = place(family(self.family).grid(self.grid))
-        found = recipe.run(
-            recipe.Figure6Config(
-                family=self.family,
-                grid=self.grid,
-                zoos=self.zoos,
-                new_zoos=self.new_zoos,
-                out=self.out / name,
-                counts=self.counts,
-                steps=self.steps,
-                tuned_steps=self.tuned_steps,
-                critics=self.critics,
-                critics_steps=self.critics_steps,
-                ppo_steps=self.ppo_steps,
-                tune=TuneConfig(episodes=self.episodes),
-            )
+        config = recipe.Figure6Config(
+            family=self.family,
+            grid=self.grid,
+            zoos=self.zoos,
+            new_zoos=self.new_zoos,
+            out=self.out / name,
+            counts=self.counts,
+            steps=self.steps,
+            tuned_steps=self.tuned_steps,
+            critics=self.critics,
+            critics_steps=self.critics_steps,
+            ppo_steps=self.ppo_steps,
+            tune=TuneConfig(episodes=self.episodes),
         )
-        page, text = self.out / name / "figure-6.md", recipe.markdown(found)
-        files.write(page, lambda p: p.write_text(text), overwrite=True)
+        with jobs.hold(config.out):
+            found = recipe.run(config)
+            page, text = config.out / "figure-6.md", recipe.markdown(found)
+            files.write(page, lambda p: p.write_text(text), overwrite=True)
+            made = [page, *recipe.draw(found)]
         console.print(text)
-        for path in [page, *recipe.draw(found)]:
+        for path in made:
             console.print(f"{path}")
 
 
@@ -220,7 +231,10 @@ class Recipe(Command):
     )
 
     def run(self, console: Console) -> None:
-        self.recipe.run(console)
+        from hyperpolicy import jobs
+
+        with jobs.hold(self.recipe.out if isinstance(self.recipe, amt_hyp.OnBench) else None):
+            self.recipe.run(console)  # the others hold a directory for each family or grid
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Train(Command):
             self.out,
             origin,
             self.track,
+            held_out=split.test,
         )
         curves = tuning.read(self.out / "metrics.jsonl")
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
@@ -106,9 +107,11 @@ class Fit(Command):
         zoo = Zoo.load(self.zoo)
         zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
         made_for = zoo.provenance.get("split", self.split)
-        if zoo.provenance.get("base") and made_for != self.split:
+        shared = zoo.provenance.get("schedule", {}).get("replay") == "shared"
+        if (zoo.provenance.get("base") or shared) and made_for != self.split:
+            how = "share their replay, which" if shared else "were specialized from a base that"
             raise BadZoo(
-                f"{self.zoo} was specialized from a base that saw the training contexts of split "
+                f"the experts of {self.zoo} {how} saw the training contexts of split "
                 f"{made_for!r}; give --split {made_for}, or the zoo of {self.split!r}"
             )
         if isinstance(self.config, RegressionConfig | ResidualConfig):

@@ -33,7 +33,7 @@ class Tune(Command):
     config: TuneConfig = field(default_factory=TuneConfig)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.evaluate import tuning
+        from hyperpolicy import jobs
         from hyperpolicy.evaluate.tables import number
         from hyperpolicy.generate import load
         from hyperpolicy.generate.tune import tune
@@ -43,7 +43,9 @@ class Tune(Command):
         fam = generator.family
         contexts = contexts_of(fam, self.context)
         zoo = None if self.zoo is None else Zoo.load(self.zoo)
-        tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
+        with jobs.hold(self.out):
+            tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
+            missing = self._save(fam, contexts, tuned)
 
         names = [fam.task_name(context) for context in contexts]
         before, after = tuned.before.mean(axis=1), tuned.after.mean(axis=1)
@@ -52,33 +54,39 @@ class Tune(Command):
             for name, *pair in zip(names, before, after, after - before, strict=True)
         ]
         console.print(table(["task", "before", "after", "change"], rows))
-        for name, policies in (("start", tuned.start), ("better", tuned.better)):
-            path = self.out / f"{name}.safetensors"
-            path.unlink(missing_ok=True)
-            policies.save(path)
-        panels = {
-            name: {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
-            for i, name in enumerate(names[:4])
-        }
-        how = "PPO" if self.config.learner == "ppo" else f"critics: {self.config.critics}"
-        title = f"{fam.name}: fine-tuning, {how}"
-        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
-        if self.video:
-            self._film(fam, contexts, tuned, console)
+        if missing:
+            console.print(f"no video: {missing}")
         console.print(
             f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
             "what the generator wrote in start.safetensors, the curve in curve.png"
         )
 
-    def _film(self, fam, contexts, tuned, console: Console) -> None:
+    def _save(self, fam, contexts, tuned) -> str:
+        """Everything beside the tuned zoo, before anything is printed; why there is no video."""
+        from hyperpolicy import files
+        from hyperpolicy.evaluate import tuning
+
+        for name, policies in (("start", tuned.start), ("better", tuned.better)):
+            files.write(self.out / f"{name}.safetensors", policies.save, overwrite=True)
+        panels = {
+            fam.task_name(context): {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
+            for i, context in enumerate(contexts[:4])
+        }
+        how = "PPO" if self.config.learner == "ppo" else f"critics: {self.config.critics}"
+        title = f"{fam.name}: fine-tuning, {how}"
+        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
+        return self._film(fam, contexts, tuned) if self.video else ""
+
+    def _film(self, fam, contexts, tuned) -> str:
         from hyperpolicy.errors import NoRendering
         from hyperpolicy.evaluate.video import record
 
         for name, policies in (("before", tuned.start), ("after", tuned.zoo.finals)):
             path = self.out / f"{name}.mp4"
-            path.unlink(missing_ok=True)
+            if path.exists():  # of the same run: a directory holds only one
+                continue
             try:
                 record(policies[0], fam, contexts[:1], path, titles=(name,), steps=120)
             except NoRendering as error:
-                console.print(f"no video: {error}")
-                return
+                return str(error)
+        return ""

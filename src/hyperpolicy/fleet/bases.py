@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import headers
+from hyperpolicy import headers, jobs
+from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
-from hyperpolicy.errors import BadContext, BadFile, BadShape, BadZoo
+from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.train import EVALUATION_SEED, Start, fresh_start
+from hyperpolicy.fleet.train import Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
 from hyperpolicy.headers import BaseHeader
 from hyperpolicy.nets.fold import fold_actor, fold_critics
@@ -76,6 +77,7 @@ class Base:
         return cls(family, contexts, policy, *rest)
 
 
+@jobs.alone
 def train_bases(
     cfg: sac.SacConfig,
     family: Family,
@@ -90,17 +92,23 @@ def train_bases(
     `seeds` gives each base its own number (default 0, 1, …).
 
     Raises:
-        BadSetting: the family's reward does not hold for other contexts; `out` holds another run.
+        BadSetting: the family's reward does not hold for other contexts; a shared replay, in
+            which bases would see contexts of each other's splits; a seed that is none; `out` holds
+            another run.
+        Busy: another process works in `out`.
     """
     family.check_relabels("a base")
+    if schedule.replay == "shared":
+        raise BadSetting("bases do not share their replay: each sees its own contexts only")
     pools = [family.context.check(pool) for pool in pools]
     out = None if out is None else Path(out)
     n, k = len(pools), max(len(pool) for pool in pools)
+    numbers = list(range(n)) if seeds is None else seeds
     tasks = disk.Tasks(
         worlds=np.stack([cycle(pool, schedule.num_envs) for pool in pools]),
         pools=np.stack([cycle(pool, k) for pool in pools]),
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
-        seeds=np.arange(n) if seeds is None else np.array(seeds),
+        seeds=np.array([streams.small(seed) for seed in numbers]),
     )
     if out is not None:
         disk.check_settings(out, cfg, family, tasks, schedule, "bases")
@@ -137,7 +145,7 @@ def train_bases(
             Policies(trained.weights[i : i + 1], spec),
             trained.critics[i : i + 1],
             trained.log_alpha[i : i + 1],
-            record | {"seed": int(tasks.seeds[i])},
+            record | {"seed": int(numbers[i])},
         )
         for i in range(n)
     ]
@@ -167,7 +175,8 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
         critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
         base = Base(family, pool, Policies(row[None], spec), critics, np.zeros(1), {})
         policies = fold(base, family, pool).policies
-        found.append(returns(policies, family, pool, episodes, EVALUATION_SEED).mean())
+        own = returns(policies, family, pool, episodes, streams.EVALUATION_WHILE_TRAINING)
+        found.append(own.mean())
     return np.array(found)
 
 

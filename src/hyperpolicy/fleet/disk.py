@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from hyperpolicy import files
+from hyperpolicy import files, jobs
 from hyperpolicy.envs import Family, Worlds
-from hyperpolicy.errors import AlreadyExists, BadSetting
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
 from hyperpolicy.fleet.member import Member, Rings, place
 from hyperpolicy.fleet.schedule import Schedule
 
@@ -66,6 +66,7 @@ def log(out: Path, r: Run, n: int, e: int, updates: int, returns) -> dict:
         "alpha": np.round(np.exp(np.asarray(learner.log_alpha)[:n]), 6).tolist(),
         "died_at": np.asarray(r.fleet.died_at)[:n].tolist(),
     }
+    jobs.check(out)
     files.append_line(out / METRICS, record)
     return record
 
@@ -83,6 +84,7 @@ def check_settings(
     """
     record = {
         "family": family.record(),
+        "learner": type(cfg).__name__,
         "start": start,
         learner: asdict(cfg),
         "schedule": asdict(schedule),
@@ -91,10 +93,13 @@ def check_settings(
         "seeds": tasks.seeds.tolist(),
     }
     if not (out / RUN).exists():
-        if out.is_dir() and any(out.iterdir()):
+        if not jobs.is_free(out):
             raise AlreadyExists(f"{out} holds files and no run; choose another directory")
         files.save_json(out / RUN, record)
     there = files.load_json(out / RUN)
+    if not isinstance(there, dict):
+        raise BadFile(f"{out / RUN} does not describe a run; choose another directory")
+    there.setdefault("learner", record["learner"])  # older runs did not say
     plain = {learner: _defaults(cfg), "schedule": _defaults(schedule)}
     for name, value in json.loads(json.dumps(record)).items():
         was = there.get(name)
@@ -102,9 +107,21 @@ def check_settings(
             was = plain[name] | was  # a run from before a field existed had its default
         if was != value:
             raise BadSetting(
-                f"{out} holds a run with another {name}; resume it with the settings in "
-                f"{out / RUN}, or choose another directory"
+                f"{out} holds a run with another {name}{_difference(was, value)}; resume it with "
+                f"the settings in {out / RUN}, or choose another directory"
             )
+
+
+def _difference(was, value) -> str:
+    """Which settings differ, where both sides have some; numbers and words with what they are."""
+    if not isinstance(was, dict) or not isinstance(value, dict):
+        return ""
+    found = []
+    for name in [k for k in {**was, **value} if was.get(k) != value.get(k)]:
+        both = was.get(name), value.get(name)
+        plain = all(isinstance(one, int | float | str) for one in both)
+        found.append(f"{name} {both[0]}, here {both[1]}" if plain else name)
+    return f" ({'; '.join(found)})"
 
 
 def _defaults(config) -> dict:
@@ -136,7 +153,23 @@ def save(out: Path, r: Run, schedule: Schedule) -> None:
         "checkpoints": len(r.checkpoints),
         "size": size,
     }
+    jobs.check(out)
     files.save_tree(out / SNAPSHOT, tree, meta, overwrite=True)
+
+
+def read_meta(out: Path, *names: str) -> dict:
+    """The numbers beside the arrays of the snapshot in `out`.
+
+    Raises:
+        BadFile: one of `names` is missing, as in another kind of run's.
+    """
+    meta = files.read_meta(out / SNAPSHOT)
+    if missing := [name for name in names if not isinstance(meta.get(name), int | float)]:
+        raise BadFile(
+            f"{out / SNAPSHOT} is of another kind of run (it has no {', '.join(missing)}); "
+            f"remove {out} to begin again"
+        )
+    return meta
 
 
 def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
@@ -144,11 +177,11 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
     if not (out / SNAPSHOT).exists():
         (out / METRICS).unlink(missing_ok=True)  # of a run killed before its first snapshot
         return None
-    meta = files.read_meta(out / SNAPSHOT)
+    meta = read_meta(out, "step", "seconds", "num_metrics", "checkpoints", "size")
     fresh.checkpoints = [np.zeros_like(fresh.fleet.mean)] * meta["checkpoints"]
     size = meta["size"]
     like = jax.eval_shape(lambda: _state(fresh, size))
-    tree, _ = files.load_tree(out / SNAPSHOT, like)
+    tree = jobs.load_snapshot(out / SNAPSHOT, like)
     rings = Rings.of(schedule, len(fresh.fleet.mean))
     fresh.worlds.restore(tree["worlds"])
     cut_metrics(out, meta["num_metrics"])
@@ -169,6 +202,6 @@ def resume(out: Path, fresh: Run, schedule: Schedule, mesh) -> Run | None:
 
 def cut_metrics(out: Path, num_lines: int) -> None:
     """Drop the lines a run wrote after its snapshot; it will write them again."""
-    lines = (out / METRICS).read_text().splitlines() if (out / METRICS).exists() else []
-    kept = "".join(line + "\n" for line in lines[:num_lines])
-    files.write(out / METRICS, lambda p: p.write_text(kept), overwrite=True)
+    there = (out / METRICS).read_text(encoding="utf-8") if (out / METRICS).exists() else ""
+    kept = "".join(line + "\n" for line in there.splitlines()[:num_lines])
+    files.write(out / METRICS, lambda p: p.write_text(kept, encoding="utf-8"), overwrite=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import replay
+from hyperpolicy import replay, seeds
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.fleet.bases import Base, fold
@@ -60,7 +60,7 @@ def fit_critics(
             "numbers, one set a policy"
         )
     pools = contexts[:, None]
-    keys = jax.random.split(jax.random.key(seed), n)
+    keys = jax.random.split(seeds.key(seed), n)
     found = _fit(cfg, family, OWN_TASK, num_updates, batch, start, pools, experience, keys)
     return start._replace(critics=found)
 
@@ -89,7 +89,7 @@ def judge(
     training contexts, each transition relabeled with any of them."""
     family.check_relabels("a base's critic")
     twins = sac.critic_spec(cfg, policy.spec.obs, policy.spec.action)
-    key_critics, key_fit = jax.random.split(jax.random.key(seed))
+    key_critics, key_fit = jax.random.split(seeds.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
     log_alpha = np.full(1, np.log(cfg.initial_alpha), np.float32)
     base = Base(family, contexts, policy, fresh, log_alpha, provenance)

@@ -1,10 +1,7 @@
 """The loop that trains a fleet: worlds on the host, learners on the devices, snapshots on disk."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from hyperpolicy import jobs, seeds
 from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family
 from hyperpolicy.fleet import disk
@@ -109,7 +107,7 @@ def run(
     began, saved = time.monotonic() - r.seconds, time.monotonic()
     with (
         FleetProgress(label, n, schedule.num_updates, e) as progress,
-        deferred_interrupt() as interrupted,
+        jobs.deferred_interrupt() as interrupted,
     ):
         if r.step == 0:
             examine(0, progress)
@@ -126,7 +124,7 @@ def run(
             r.step += 1
             r.seconds = time.monotonic() - began
             updates = schedule.updates_per_step * max(0, r.step - schedule.fill_steps)
-            progress.step(updates, r.step, r.train_return(n, e))
+            jobs.show(progress.step, updates, r.step, r.train_return(n, e))
             if go is advance and updates in marks:
                 r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor)))
             if go is advance and updates in exams:
@@ -151,8 +149,8 @@ def _pad(tasks: Tasks, devices: int) -> Tasks:
 
 def _begin(cfg, family: Family, tasks: Tasks, schedule: Schedule, start: Start, mesh) -> Run:
     n, e, c = tasks.worlds.shape
-    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
-    worlds = family.worlds(tasks.worlds.reshape(n * e, c), seed=seeds)
+    contexts = tasks.worlds.reshape(n * e, c)
+    worlds = family.worlds(contexts, seed=seeds.worlds_of_learners(tasks.seeds, e))
     learner = start(jnp.asarray(tasks.seeds, jnp.uint32))
     # distinct from the learner's own stream, which starts from the same number
     keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), 7))(
@@ -213,20 +211,3 @@ def _finish(cfg, family, view, r: Run, schedule: Schedule, tasks: Tasks, n: int)
         states=np.stack(states)[:, :, : family.obs_size],
         died_at=died_at[:n],
     )
-
-
-@contextmanager
-def deferred_interrupt():
-    """An event that Ctrl-C sets, so that the loop can stop between two steps.
-
-    Only the main thread receives signals; elsewhere the event is never set.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    old = signal.signal(signal.SIGINT, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, old)

@@ -15,20 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from hyperpolicy import jobs
+from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, loop, rounds
 from hyperpolicy.fleet.bases import Base, cycle, evaluate_bases
 from hyperpolicy.fleet.judging import fit_critics, judge, judging_steps
 from hyperpolicy.fleet.rounds import RoundSchedule
-from hyperpolicy.fleet.train import Start, describe, evaluate, make_zoo
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.fleet.train import Start, describe, evaluate, keep, make_zoo
+from hyperpolicy.nets.policy import Policies, PolicySpec
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import ppo, sac
 from hyperpolicy.rollout import experience
 from hyperpolicy.zoo import Zoo
 
 
+@jobs.alone
 def train_base(
     cfg: ppo.PpoConfig,
     critic: sac.SacConfig,
@@ -45,13 +48,15 @@ def train_base(
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
-        BadSetting: critics of another width; or `out` holds another run.
+        BadSetting: critics of another width; a seed that is none; or `out` holds another run.
+        Busy: another process works in `out`.
         BadZoo: the base's numbers stopped being finite.
     """
     _check_widths(cfg, critic)
     pool = family.context.check(pool)
     contexts = cycle(pool, schedule.num_envs)
-    tasks = disk.Tasks(contexts[None], pool[None], np.array([len(pool)]), np.array([seed]))
+    own = np.array([streams.small(seed)])
+    tasks = disk.Tasks(contexts[None], pool[None], np.array([len(pool)]), own)
     out = None if out is None else Path(out)
     if out is not None:
         disk.check_settings(out, cfg, family, tasks, schedule, f"base, {critic}", "ppo")
@@ -80,6 +85,7 @@ def train_base(
     return judge(critic, family, pool, Policies(trained.weights, spec), record, seed)
 
 
+@jobs.alone
 def train_on_policy(
     cfg: ppo.PpoConfig,
     critic: sac.SacConfig | None,
@@ -102,63 +108,58 @@ def train_on_policy(
         BadContext: contexts out of bounds or of the wrong shape.
         BadZoo: `start` does not fit the configuration, or every expert stopped being finite.
         BadSetting: critics of another width, or that leave out another usual reward than the
-            start's; or `out` holds another run.
+            start's; a seed that is none; or `out` holds another run.
+        Busy: another process works in `out`.
     """
     if critic is not None:
         _check_widths(cfg, critic)
     contexts = family.context.check(contexts)
     n = len(contexts)
     worlds = np.repeat(contexts[:, None], schedule.num_envs, axis=1)
-    seeds = seed * 10_000 + np.arange(n)
+    seeds = streams.learners(seed, n)
     tasks = disk.Tasks(worlds, contexts[:, None], np.ones(n, np.int32), seeds)
+    spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)
+    if not isinstance(start, str):
+        _check_start(start, spec, n, critic)
     out = None if out is None else Path(out)
     if out is not None:
         begun = f"{describe(start)}, {critic}"
         disk.check_settings(out, cfg, family, tasks, schedule, begun, "ppo")
         if (out / "zoo").exists():
             return Zoo.load(out / "zoo")
-    spec = ppo.policy_spec(cfg, family.obs_size, family.action_size)
-    steps = family.horizon_steps
-    spent = 0 if isinstance(start, str) else steps
-    if not isinstance(start, str):
-        learner = _given(cfg, family, contexts, start, spec, seeds, critic)
-    else:
-        learner = _fresh(cfg, family, 0, seeds if start == "own" else np.full(n, seed), seeds)
-    trained = rounds.run(
-        cfg,
-        family,
-        tasks,
-        np.zeros((*worlds.shape[:2], 0)),
-        schedule,
-        learner,
-        partial(evaluate, family, spec, contexts, schedule.episodes),
-        out,
-        spent=spent,
-    )
-    policies = Policies(trained.weights, spec)
-    critics = log_alpha = None
-    if critic is not None:
-        critics, log_alpha = _judged(critic, family, contexts, policies, start, seed)
-    found = loop.Trained(
-        weights=trained.weights,
-        critics=critics,
-        log_alpha=log_alpha,
-        checkpoints=trained.checkpoints,
-        checkpoint_updates=trained.checkpoint_updates,
-        states=trained.states,
-        died_at=trained.died_at,
-    )
+    spent = 0 if isinstance(start, str) else family.horizon_steps
+    judged = JUDGED * family.horizon_steps if critic else 0
     record = _record("train_on_policy", cfg, critic, schedule) | {
         "start": start if isinstance(start, str) else "given",
         "seed": seed,
-        "env_steps_per_expert": spent + schedule.env_steps + (JUDGED * steps if critic else 0),
+        "env_steps_per_expert": spent + schedule.env_steps + judged,
         "updates_per_expert": schedule.num_rounds * cfg.epochs * cfg.minibatches,
     }
-    updates = record["updates_per_expert"]
-    zoo = make_zoo(family, spec, contexts, updates, found, record | (provenance or {}))
-    if out is not None:
-        zoo.save(out / "zoo")
-        (out / disk.SNAPSHOT).unlink(missing_ok=True)
+    if isinstance(start, str):
+        networks = seeds if start == "own" else np.full(n, streams.small(seed))
+        learner = _fresh(cfg, family, 0, networks, seeds)
+    else:
+        learner = _given(cfg, family, contexts, start, spec, seeds)
+    with jobs.deferred_interrupt():  # what was trained is saved
+        trained = rounds.run(
+            cfg,
+            family,
+            tasks,
+            np.zeros((*worlds.shape[:2], 0)),
+            schedule,
+            learner,
+            partial(evaluate, family, spec, contexts, schedule.episodes),
+            out,
+            spent=spent,
+        )
+        policies = Policies(trained.weights, spec)
+        critics = log_alpha = None
+        if critic is not None:
+            critics, log_alpha = _judged(critic, family, contexts, policies, start, seed)
+        found = loop.Trained(critics=critics, log_alpha=log_alpha, **trained._asdict())
+        updates = record["updates_per_expert"]
+        zoo = make_zoo(family, spec, contexts, updates, found, record | (provenance or {}))
+        keep(zoo, out)
     return zoo
 
 
@@ -188,19 +189,22 @@ def _fresh(cfg, family: Family, d: int, networks, seeds=None) -> ppo.PpoState:
     return jax.jit(jax.vmap(one))(jnp.asarray(networks, jnp.uint32), jnp.asarray(seeds, jnp.uint32))
 
 
-def _given(cfg, family: Family, contexts, start, spec, seeds, critic) -> ppo.PpoState:
-    """Learners that go on from given actors, which see for themselves what is normal."""
+def _check_start(start: Start | Policies, spec: PolicySpec, n: int, critic) -> None:
     policies = start if isinstance(start, Policies) else start.policies
-    if policies.spec != spec or len(policies) != len(contexts):
+    if policies.spec != spec or len(policies) != n:
         raise BadZoo(
-            f"start holds {len(policies)} policies of {policies.spec}; {len(contexts)} of {spec} "
-            "are needed"
+            f"start holds {len(policies)} policies of {policies.spec}; {n} of {spec} are needed"
         )
     if isinstance(start, Start) and critic and start.usual_reward != critic.usual_reward:
         raise BadSetting(
             f"start's critics leave out a reward of {start.usual_reward} a step, the settings "
             f"say {critic.usual_reward}; give the same"
         )
+
+
+def _given(cfg, family: Family, contexts, start, spec, seeds) -> ppo.PpoState:
+    """Learners that go on from given actors, which see for themselves what is normal."""
+    policies = start if isinstance(start, Policies) else start.policies
     rows = experience(policies, family, contexts, family.horizon_steps, 1, int(seeds[0]))
     obs = jnp.asarray(rows[..., : family.obs_size].reshape(-1, family.obs_size))
 
@@ -219,7 +223,7 @@ def _judged(critic, family: Family, contexts, policies: Policies, start, seed: i
         begin = start._replace(policies=policies)
     else:
         twins = sac.critic_spec(critic, family.obs_size, family.action_size)
-        fresh = np.asarray(twins.flatten(twins.init(jax.random.key(seed))))
+        fresh = np.asarray(twins.flatten(twins.init(streams.key(seed))))
         log_alpha = np.full(n, np.log(critic.initial_alpha), np.float32)
         begin = Start(policies, np.stack([fresh] * n), log_alpha, critic.usual_reward)
         num_updates = 2 * FIT_UPDATES

@@ -14,13 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from hyperpolicy import files
+from hyperpolicy import files, jobs, seeds
 from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family, Worlds
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.fleet import disk
 from hyperpolicy.fleet.disk import METRICS, SNAPSHOT, Tasks
-from hyperpolicy.fleet.loop import deferred_interrupt
 from hyperpolicy.fleet.member import EXPERTS, SAME, place
 from hyperpolicy.progress import FleetProgress
 from hyperpolicy.provenance import library_versions
@@ -149,7 +148,7 @@ def run(
 
     with (
         FleetProgress(label, n, schedule.num_rounds * passes, 1) as progress,
-        deferred_interrupt() as interrupted,
+        jobs.deferred_interrupt() as interrupted,
     ):
         if begun == 0:
             examine(0)
@@ -164,7 +163,7 @@ def run(
             r = r._replace(learner=learner, died_at=died_at, mean=mean)
             if done in marks:
                 r.checkpoints.append(np.asarray(weights))
-            progress.step(done * passes, done * steps_a_round, r.last_return.ravel())
+            jobs.show(progress.step, done * passes, done * steps_a_round, r.last_return.ravel())
             if done in exams:
                 examine(done, report)
                 lines += 1
@@ -175,6 +174,7 @@ def run(
                 seconds = past + time.monotonic() - began
                 meta = {"round": done, "lines": lines, "seconds": seconds}
                 meta["checkpoints"] = len(r.checkpoints)
+                jobs.check(out)
                 files.save_tree(out / SNAPSHOT, (r, worlds.snapshot()), meta, overwrite=True)
                 saved = time.monotonic()
             if stop:
@@ -195,8 +195,8 @@ SNAPSHOT_S = 120.0
 # --- The parts of a round -----------------------------------------------------------------
 def _begin(family: Family, tasks: Tasks, learner, weights) -> tuple[Run, Worlds]:
     n, e, c = tasks.worlds.shape
-    seeds = (tasks.seeds[:, None] * 1009 + np.arange(e)).ravel() % 2**31  # see rollout
-    worlds = family.worlds(tasks.worlds.reshape(n * e, c), seed=seeds)
+    contexts = tasks.worlds.reshape(n * e, c)
+    worlds = family.worlds(contexts, seed=seeds.worlds_of_learners(tasks.seeds, e))
     worlds.reset()
     # episodes shall end at all times, not all at once
     early = [np.random.default_rng(s).integers(0, family.horizon_steps, e) for s in tasks.seeds]
@@ -261,6 +261,7 @@ def _log(out: Path, updates: int, env_steps: int, seconds: float, returns, r: Ru
     }
     for name, values in report._asdict().items() if report else ():
         record[name] = np.round(np.asarray(values, float), 5).tolist()
+    jobs.check(out)
     files.append_line(out / METRICS, record)
 
 
@@ -270,10 +271,10 @@ def _resume(out: Path, fresh: Run, worlds: Worlds) -> tuple[Run, int, float, int
     if not (out / SNAPSHOT).exists():
         (out / METRICS).unlink(missing_ok=True)  # of a run killed before its first snapshot
         return fresh, 0, 0.0, 0
-    kept = files.read_meta(out / SNAPSHOT)["checkpoints"]
-    fresh = fresh._replace(checkpoints=[fresh.mean] * kept)
+    meta = disk.read_meta(out, "round", "seconds", "lines", "checkpoints")
+    fresh = fresh._replace(checkpoints=[fresh.mean] * meta["checkpoints"])
     like = jax.eval_shape(lambda: (fresh, worlds.snapshot()))
-    (r, simulations), meta = files.load_tree(out / SNAPSHOT, like)
+    r, simulations = jobs.load_snapshot(out / SNAPSHOT, like)
     worlds.restore(simulations)
     disk.cut_metrics(out, meta["lines"])
     counts = {"episode_return": np.array(r.episode_return), "last_return": np.array(r.last_return)}

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from hyperpolicy import jobs, seeds
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
@@ -29,9 +30,6 @@ from hyperpolicy.rollout import returns
 from hyperpolicy.tracking import tensorboard
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
-
-EVALUATION_SEED = 7_000_000
-"""Resets of evaluations during training; tables use others."""
 
 
 class Start(NamedTuple):
@@ -46,6 +44,7 @@ class Start(NamedTuple):
     """Where the critics come from, in a word, where a run could begin with others."""
 
 
+@jobs.alone
 def train(
     cfg: sac.SacConfig,
     family: Family,
@@ -57,26 +56,29 @@ def train(
     provenance: dict | None = None,
     track: bool = False,
     prior: Float[np.ndarray, "n j d"] | None = None,
+    held_out: Float[np.ndarray, "m c"] | None = None,
 ) -> Zoo:
     """A zoo with one expert for each context.
 
     With `out`, the run can be stopped and called again with the same arguments; the finished zoo
     lies in `out/zoo`. `track` writes TensorBoard logs beside `metrics.jsonl`. `prior` holds replay
-    rows of others, such as demonstrations, which fill half of each batch.
+    rows of others, such as demonstrations, which fill half of each batch. `held_out` are the test
+    contexts, m = 0 if there are none: a shared replay, where all learn from all, must know them.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadShape: `prior` does not fit.
         BadZoo: `start` does not fit the configuration.
-        BadSetting: its critics leave out another usual reward than the learner's; or replay is
-            shared and the family's reward does not hold for other contexts.
-        BadSetting, AlreadyExists: `out` holds another run, or other files.
+        BadSetting: a seed that is none; critics that leave out another usual reward than the
+            learner; a shared replay where the family's reward does not hold for other contexts,
+            or where test contexts are trained or not known; `out` holds another run.
+        AlreadyExists, Busy: `out` holds other files, or another process works there.
         MissingExtra: `track` without tensorboardX.
     """
     schedule = schedule or Schedule()
-    if schedule.replay == "shared":
-        family.check_relabels("shared replay")
     contexts = family.context.check(contexts)
+    if schedule.replay == "shared":
+        _check_sharing(family, contexts, held_out)
     out = None if out is None else Path(out)
     n, e = len(contexts), schedule.num_envs
     if prior is not None and (prior.shape[0], prior.shape[2]) != (n, layout(family).size):
@@ -88,32 +90,19 @@ def train(
         worlds=np.repeat(contexts[:, None], e, axis=1),
         pools=contexts[:, None],
         pool_sizes=np.ones(n, np.int32),
-        seeds=seed * 10_000 + np.arange(n),
+        seeds=seeds.learners(seed, n),
     )
-    tracker = tensorboard(out) if track and out is not None else None
-    if out is not None:
-        disk.check_settings(out, cfg, family, tasks, schedule, describe(start, prior))
-        if (out / "zoo").exists():
-            return Zoo.load(out / "zoo")
     spec = sac.policy_spec(cfg, family.obs_size, family.action_size)
     kind: str = "given"
     if isinstance(start, str):
         begin, kind = fresh_start(cfg, family, 0, start, seed), start
     else:
         begin = _given_start(cfg, family, start, n)
-    trained = loop.run(
-        cfg,
-        family,
-        OWN_TASK,
-        tasks,
-        schedule,
-        begin,
-        partial(evaluate, family, spec, contexts, schedule.episodes),
-        fill_at_random=kind != "given",
-        out=out,
-        tracker=tracker,
-        prior=prior,
-    )
+    tracker = tensorboard(out) if track and out is not None else None
+    if out is not None:
+        disk.check_settings(out, cfg, family, tasks, schedule, describe(start, prior))
+        if (out / "zoo").exists():
+            return Zoo.load(out / "zoo")
     record = library_versions() | {
         "made_by": "fleet.train",
         "prior_steps_per_expert": 0 if prior is None else prior.shape[1],
@@ -124,13 +113,50 @@ def train(
         "env_steps_per_expert": schedule.env_steps,
         "updates_per_expert": schedule.num_updates,
     }
-    zoo = make_zoo(
-        family, spec, contexts, schedule.num_updates, trained, record | (provenance or {})
-    )
+    with jobs.deferred_interrupt():  # what was trained is saved
+        trained = loop.run(
+            cfg,
+            family,
+            OWN_TASK,
+            tasks,
+            schedule,
+            begin,
+            partial(evaluate, family, spec, contexts, schedule.episodes),
+            fill_at_random=kind != "given",
+            out=out,
+            tracker=tracker,
+            prior=prior,
+        )
+        record |= provenance or {}
+        zoo = make_zoo(family, spec, contexts, schedule.num_updates, trained, record)
+        keep(zoo, out)
+    return zoo
+
+
+def keep(zoo: Zoo, out: Path | None) -> None:
+    """Save a run's zoo in its directory; its snapshot is not needed any more."""
     if out is not None:
+        jobs.check(out)
         zoo.save(out / "zoo")
         (out / disk.SNAPSHOT).unlink(missing_ok=True)
-    return zoo
+
+
+def _check_sharing(family: Family, contexts, held_out) -> None:
+    """Nothing of a test context reaches training: its expert's transitions neither."""
+    family.check_relabels("shared replay")
+    if held_out is None:
+        raise BadSetting(
+            "with a shared replay experts learn from everybody's transitions; say which contexts "
+            "are for testing: held_out=split.test, or an array of none"
+        )
+    if not len(held_out):
+        return
+    near = family.context.distance(contexts, family.context.check(held_out)).min(axis=1) < 1e-6
+    if near.any():
+        raise BadSetting(
+            f"a shared replay would let training experts learn from {near.sum()} test contexts, "
+            f"the first {contexts[near][0].tolist()}; train split.train alone, or replay='own'"
+        )
 
 
 def describe(start: str | Start | Policies, prior: Float[np.ndarray, "n j d"] | None = None) -> str:
@@ -152,9 +178,10 @@ def _digest(array: np.ndarray) -> str:
 def fresh_start(cfg: sac.SacConfig, family: Family, extra: int, kind: str, seed: int):
     """New networks: one for each learner's own seed, or one for all."""
     o, a = family.obs_size + extra, family.action_size
+    first = seeds.learners(seed, 1)[0]
 
     def one(own):
-        networks = seed * 10_000 if kind == "shared" else own
+        networks = first if kind == "shared" else own
         return sac.init(cfg, o, a, jax.random.key(networks))._replace(key=learner_key(own))
 
     return jax.jit(jax.vmap(one))
@@ -185,16 +212,16 @@ def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n:
         actor = spec.unflatten(weights)
         return sac.start_from(cfg, actor, critics, log_alpha, learner_key(own))
 
-    def given(seeds):
-        rows = np.minimum(np.arange(len(seeds)), n - 1)  # padded experts repeat the last
+    def given(owns):
+        rows = np.minimum(np.arange(len(owns)), n - 1)  # padded experts repeat the last
         weights = jnp.asarray(policies.weights[rows])
         if isinstance(start, Policies):
-            critics = jax.vmap(lambda s: critic.init(jax.random.key(s)))(seeds)
-            log_alpha = jnp.full(len(seeds), jnp.log(cfg.initial_alpha))
+            critics = jax.vmap(lambda s: critic.init(jax.random.key(s)))(owns)
+            log_alpha = jnp.full(len(owns), jnp.log(cfg.initial_alpha))
         else:
             critics = jax.vmap(critic.unflatten)(jnp.asarray(start.critics[rows]))
             log_alpha = jnp.asarray(start.log_alpha[rows])
-        return jax.jit(jax.vmap(one))(seeds, weights, critics, log_alpha)
+        return jax.jit(jax.vmap(one))(owns, weights, critics, log_alpha)
 
     return given
 
@@ -202,7 +229,9 @@ def _given_start(cfg: sac.SacConfig, family: Family, start: Start | Policies, n:
 # --- Ends ---------------------------------------------------------------------------------
 def evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarray, " n"]:
     """Mean return of each expert at its context."""
-    found = returns(Policies(weights, spec), family, contexts, episodes, EVALUATION_SEED)
+    found = returns(
+        Policies(weights, spec), family, contexts, episodes, seeds.EVALUATION_WHILE_TRAINING
+    )
     return found.mean(axis=1)
 
 

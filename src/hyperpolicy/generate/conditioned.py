@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy import jobs
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
@@ -119,6 +120,7 @@ def cloning_loss(actor: Actor, inputs: Float[Array, "b i"], actions: Float[Array
     return behavior.action_gap(actor, inputs, actions)
 
 
+@jobs.alone
 def distill(
     config: DistillConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> Generator:

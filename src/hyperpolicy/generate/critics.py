@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import seeds
+from hyperpolicy import jobs, seeds
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
@@ -110,6 +110,7 @@ def critic_spec(spec: PolicySpec) -> CriticSpec:
 
 
 # --- Ways to get one ----------------------------------------------------------------------
+@jobs.alone
 def fit(
     config: HypLatentConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> CriticGenerator:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy import jobs
 from hyperpolicy.demonstrations import Demonstrations, widths
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
@@ -197,6 +198,7 @@ def pairs_of(lesson: Lesson) -> Pairs:
     return Pairs(jnp.asarray(zoo.weights[rows]), jnp.arange(len(rows)), conditions, None, None)
 
 
+@jobs.alone
 def fit(
     config: HypLatentConfig | MakeAnAgentConfig | DistillConfig,
     lesson: Lesson,
@@ -244,6 +246,7 @@ def _distill(config: DistillConfig, run: loop.Run, data: Pairs, lesson: Lesson, 
     return conditioned.train(config, run, shown, lesson.zoo.spec)
 
 
+@jobs.alone
 def fit_hypformer(
     config: HypFormerConfig,
     bases: Sequence[Generator],

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy import files
-from hyperpolicy.generate import autoencoder, pca
+from hyperpolicy.generate import autoencoder, loop, pca
 from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig, ScaledCoder
 from hyperpolicy.generate.pca import Pca, PcaConfig
 from hyperpolicy.nets.policy import PolicySpec
@@ -20,7 +20,7 @@ EncoderConfig = PcaConfig | AutoencoderConfig
 def fit(config: EncoderConfig, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> Encoder:
     """One encoder per seed, from all rows of `zoo`; every leaf leads with axis n."""
     if isinstance(config, AutoencoderConfig):
-        return autoencoder.fit(config, zoo, seeds, out and out / "encoder")
+        return autoencoder.fit(config, zoo, seeds, out and out / loop.ENCODER)
     fitted = pca.fit(config, zoo.weights)  # without randomness: the same for every seed
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(seeds)), fitted)
 

@@ -30,6 +30,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from hyperpolicy import jobs
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
 from hyperpolicy.generate.behavior import behavior_loss
@@ -244,6 +245,7 @@ def fit_seeds(
     return _fit(config, zoo, tuple(seeds), out, places)
 
 
+@jobs.alone
 def _fit(config: GenHyperConfig, zoo: Zoo, seeds, out, places) -> list[Generator]:
     d, out = check_zoo(zoo).context.encoded_size, out and Path(out)
     loop.claim(out)

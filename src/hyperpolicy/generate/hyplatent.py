@@ -27,6 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from hyperpolicy import jobs
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
@@ -214,6 +215,7 @@ def fit_seeds(
     return _fit(config, zoo, tuple(seeds), out, places, improve)
 
 
+@jobs.alone
 def _fit(config: HypLatentConfig, zoo: Zoo, seeds, out, places, improve) -> list[Generator]:
     check_zoo(zoo)
     out = out and Path(out)

@@ -20,15 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from hyperpolicy import devices, files
-from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy import devices, files, jobs
+from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.progress import Steps
 
 REPORT_STEPS = 100
 """Steps of one jitted call, and between two lines of metrics."""
-SNAPSHOT = "snapshot.safetensors"
+SNAPSHOT, METRICS = "snapshot.safetensors", "metrics.jsonl"
 SNAPSHOT_S = 60.0
 """Seconds between snapshots."""
+ENCODER = "encoder"
+"""A directory in a run's own, where an earlier stage of the run is trained."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,30 @@ class Run:
 def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:
     """The state after `run.steps` steps, and the step at which each fit died (−1: it lives).
 
-    A fit dies when one of its losses stops being finite; the others go on.
+    A fit dies when one of its losses stops being finite; the others go on. Ctrl-C writes a
+    snapshot, then raises KeyboardInterrupt.
 
     Raises:
         BadSetting: every fit died, or the snapshot in `run.out` is of another run.
+        Busy: another process works in `run.out`.
+        BadFile: somebody removed `run.out` meanwhile.
     """
+    with jobs.hold(run.out):
+        state, died_at = _train(run, step, state, own, shared)
+    return state, _mourn(run, np.asarray(died_at))
+
+
+def _train(run: Run, step: Callable, state, own, shared):
     fits = (state, jnp.full(len(run.seeds), -1))
     start, fits = resume(run, fits)
     advance = jax.jit(partial(_advance, jax.vmap(step, (0, 0, None, None))), donate_argnums=0)
     saved = time.monotonic()
     size = sum(leaf.size for leaf in jax.tree.leaves(state)) // len(run.seeds)
-    with devices.precision(size), Steps(run.label, run.steps, start) as progress:
+    with (
+        devices.precision(size),
+        Steps(run.label, run.steps, start) as progress,
+        jobs.deferred_interrupt() as interrupted,
+    ):
         while start < run.steps:
             stop = min(start + REPORT_STEPS, run.steps)
             fits, means = advance(fits, own, shared, start, stop)
@@ -64,11 +79,13 @@ def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.nda
             means = {name: np.asarray(value) for name, value in means.items()}
             _log(run, start, means)
             progress.update(start, _line(means))
-            if time.monotonic() - saved >= SNAPSHOT_S or start == run.steps:
+            stopped = interrupted.is_set()
+            if time.monotonic() - saved >= SNAPSHOT_S or start == run.steps or stopped:
                 snapshot(run, start, fits)
                 saved = time.monotonic()
-    state, died_at = fits
-    return state, _mourn(run, np.asarray(died_at))
+            if stopped:
+                raise KeyboardInterrupt
+    return fits
 
 
 # --- Steps --------------------------------------------------------------------------------
@@ -99,54 +116,69 @@ def _mourn(run: Run, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 
 
 # --- Snapshots ----------------------------------------------------------------------------
+_used: set[Path] = set()
+"""Snapshots that runs of this process wrote or went on from, and that are not done with."""
+
+
 def resume(run: Run, fits):
     """Where to go on: the snapshot in `run.out`, or step 0 in a new directory.
 
     Raises:
         BadSetting: the snapshot belongs to another configuration, zoo or list of seeds.
         AlreadyExists: `run.out` holds other files.
+        BadFile: the snapshot is damaged, or of another version of this package.
     """
     if run.out is None:
         return 0, fits
-    claim(run.out)
+    _check_claim(run.out)
     path = run.out / SNAPSHOT
     if not path.exists():
         snapshot(run, 0, fits)
         return 0, fits
-    fits, meta = files.load_tree(path, fits)
+    meta = files.read_meta(path)
     if meta.get("signature") != _signature(run):
         raise BadSetting(
             f"{run.out} holds a snapshot of another run (its configuration, zoo or seeds differ); "
             "choose another directory or remove it"
         )
-    _trim_log(run.out / "metrics.jsonl", meta["step"])
-    return meta["step"], fits
+    fits, step = jobs.load_snapshot(path, fits), meta.get("step", 0)
+    _used.add(path)
+    _trim_log(run.out / METRICS, step)
+    return step, fits
 
 
 def claim(out: Path | None) -> None:
-    """Check that `out` is free, or holds a run to resume.
+    """Check that `out` is free, or holds a run to resume, before the first stage of a run.
 
     Raises:
-        AlreadyExists: it holds other files.
+        AlreadyExists: it holds other files or directories.
     """
-    if out is None or not out.exists() or (out / SNAPSHOT).exists():
+    if out is not None:
+        _used.difference_update({path for path in _used if path.is_relative_to(out)})
+        _check_claim(out)
+
+
+def _check_claim(out: Path) -> None:
+    if jobs.is_free(out, but=(ENCODER,)) or (out / SNAPSHOT).exists():
         return
-    if not out.is_dir() or any(p.is_file() for p in out.iterdir()):
-        raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
+    raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
 
 
 def snapshot(run: Run, step: int, fits) -> None:
     """Write everything needed to go on from `step`."""
     if run.out is not None:
+        jobs.check(run.out)
         meta = {"step": step, "signature": _signature(run)}
-        files.save_tree(run.out / SNAPSHOT, fits, meta, overwrite=True)
+        _used.add(files.save_tree(run.out / SNAPSHOT, fits, meta, overwrite=True))
 
 
 def finish(out: Path | None) -> None:
-    """Remove the snapshots below `out`, of a run whose result is safe and of its earlier stages."""
+    """Remove the snapshots of the run in `out` and of its earlier stages below, now that the
+    result is safe; those of other runs stay."""
     if out is not None:
-        for path in Path(out).rglob(SNAPSHOT):
-            path.unlink()
+        for path in [path for path in _used if path.is_relative_to(out)]:
+            path.unlink(missing_ok=True)
+            _used.discard(path)
 
 
 def digest(tree) -> str:
@@ -171,24 +203,28 @@ def _log(run: Run, step: int, means: dict[str, np.ndarray]) -> None:
         values = {name: float(value[n]) for name, value in means.items()}
         plain = {name: v if np.isfinite(v) else None for name, v in values.items()}
         lines.append(json.dumps({"step": step, "seed": seed, **plain}))
+    jobs.check(run.out)
     try:
-        with open(run.out / "metrics.jsonl", "a") as file:
+        with open(run.out / METRICS, "a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
     except OSError as error:
-        raise BadFile(f"cannot write {run.out}/metrics.jsonl: {error}") from None
+        raise files.fault(run.out / METRICS, error) from None
 
 
 def _trim_log(path: Path, step: int) -> None:
     """Drop the lines a killed run wrote after its last snapshot."""
     if path.exists():
-        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [line + "\n" for line in whole if json.loads(line)["step"] <= step]
-        text = "".join(kept)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = "".join(line + "\n" for line in lines if 0 <= _step_of(line) <= step)
+        files.write(path, lambda p: p.write_text(kept, encoding="utf-8"), overwrite=True)
 
-        def writer(temporary: Path) -> None:
-            temporary.write_text(text)
 
-        files.write(path, writer, overwrite=True)
+def _step_of(line: str) -> int:
+    """The step of a line of metrics; −1 of a line that was cut off."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return -1
 
 
 def _line(means: dict[str, np.ndarray]) -> str:

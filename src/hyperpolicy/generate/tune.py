@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 from tyro.conf import Suppress
 
-from hyperpolicy import fleet
+from hyperpolicy import fleet, jobs, seeds
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import RoundSchedule, Schedule, Start
 from hyperpolicy.fleet.judging import fit_critics
@@ -145,6 +145,7 @@ class Tuned(NamedTuple):
         return Policies(weights, self.start.spec)
 
 
+@jobs.alone
 def tune(
     config: TuneConfig,
     generator: Generator,
@@ -160,12 +161,15 @@ def tune(
 
     Raises:
         BadContext: contexts out of bounds, not finite, or of the wrong shape.
-        BadSetting: a budget too small, or critics that need a zoo and none is given.
+        BadSetting: a seed that is none, a budget too small, or critics that need a zoo and none
+            is given.
         BadZoo: the generator's architecture cannot be tuned, or the zoo is of another family.
+        Busy: another process works in `out`.
 
     Warns:
         UserWarning: a tuned policy is worse than its start; both are in the result.
     """
+    seeds.check(seed)
     fam = generator.family
     contexts = fam.context.check(contexts)
     if zoo is not None:

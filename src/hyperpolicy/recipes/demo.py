@@ -60,7 +60,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     split = fam.grid("macaw").split("full")
     if not (config.zoo / "zoo.json").exists():
         raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
-    out = files.free_name(config.out)
+    out = files.new_directory(config.out)
     source = table.source(config.zoo, split)
     console.print(
         f"1/4 {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "

@@ -163,10 +163,11 @@ def provide(config: Table1Config, cell: Cell) -> None:
         zoos.provide(roots, config.out, cell.tasks, names, config.preset)
         return
     place, name = zoos.place(cell.tasks), zero_shot.WITHOUT_BASE[cell.kind]
-    if not any((root / name).exists() for root in roots):
-        runs = config.out / "runs" / place
-        zoos.independent(runs / name, cell.tasks, presets.WITHOUT_BASE[cell.family][name])
-        zoos.ship(runs, config.out / "zoos" / place)
+    for kind in dict.fromkeys([name, "independent"]):  # which has the test experts
+        if not any((root / kind).exists() for root in roots):
+            runs = config.out / "runs" / place
+            zoos.independent(runs / kind, cell.tasks, presets.WITHOUT_BASE[cell.family][kind])
+            zoos.ship(runs, config.out / "zoos" / place)
 
 
 # --- Are they copies? ---------------------------------------------------------------------

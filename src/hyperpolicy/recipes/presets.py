@@ -102,7 +102,13 @@ class IndependentPreset:
     expert: SacConfig | PpoConfig
     schedule: Schedule | RoundSchedule
     splits: tuple[str, ...] | None = None
-    """Splits whose training and test contexts get experts; None: all contexts of the grid."""
+    """Splits whose training and test contexts get experts; None: all contexts of the grid. A shared
+    replay takes training contexts only, of `full` unless others are named."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether its experts learn from each other's transitions."""
+        return isinstance(self.schedule, Schedule) and self.schedule.replay == "shared"
 
 
 INDEPENDENT = Schedule(
@@ -113,7 +119,7 @@ SHARED_REPLAY = replace(INDEPENDENT, replay="shared", capacity=25_000)
 WITHOUT_BASE = {
     "cheetah-vel": {
         "independent": IndependentPreset(SacConfig(), INDEPENDENT),
-        "shared-replay": IndependentPreset(SacConfig(), SHARED_REPLAY),
+        "shared-replay": IndependentPreset(SacConfig(), SHARED_REPLAY, splits=("full",)),
     },
     "ant-dir": {
         "independent": IndependentPreset(

@@ -6,8 +6,8 @@ random split), every method is fitted once on each; where it has one, methods th
 numbers are fitted with three seeds.
 
 Kinds: `specialized` experts were fine-tuned from a base, `independent` ones trained alone from one
-initialization, `shared-replay` ones too but with everybody's transitions; `aligned` are the
-independent ones after permutation matching.
+initialization, `shared-replay` ones too but with everybody's transitions, for the split `full` only
+and without test experts; `aligned` are the independent ones after permutation matching.
 """
 
 import re
@@ -22,7 +22,7 @@ import numpy as np
 
 from hyperpolicy import files
 from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
 from hyperpolicy.evaluate.published import Published, published
@@ -65,7 +65,8 @@ WITHOUT_BASE = {
     "aligned": "independent",
     "shared-replay": "shared-replay",
 }
-"""Kinds whose zoos serve every split, and the zoos they are read from."""
+"""Kinds whose zoos serve every split, except the shared replay's, and the zoos they are read
+from."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 RANDOM = re.compile(r"random-\d+")
 RESIDUAL = "base + interpolated change"
@@ -256,7 +257,13 @@ def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
 
     Raises:
         BadZoo: there is none, or one misses a training expert.
+        BadSetting: experts that share their replay, for another split than `full`.
     """
+    if kind == "shared-replay" and split.name != "full":
+        raise BadSetting(
+            f"experts that share their replay learned from the training contexts of `full`, some "
+            f"of which split {split.name!r} tests on; ask for the split full"
+        )
     sources = [source(path, split) for path in paths(zoos, kind, split.name)]
     if kind == "aligned":
         return [replace(s, train=align.align_chain(s.train)) for s in sources]
@@ -278,7 +285,9 @@ def draws(grid: Grid, name: str) -> list[Split]:
 
 
 def experts_at(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Policies]:
-    """The test contexts' own experts, out of the zoos of the full grid."""
+    """The test contexts' own experts, out of the zoos of the full grid; independent ones where the
+    training experts share their replay, which takes nothing of test contexts."""
+    kind = "independent" if kind == "shared-replay" else kind
     return [Zoo.load(p).only(split.test).finals for p in paths(zoos, kind, "full")]
 
 

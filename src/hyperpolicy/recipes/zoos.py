@@ -26,6 +26,7 @@ from hyperpolicy.fleet import (
     train_on_policy,
 )
 from hyperpolicy.fleet.disk import SNAPSHOT
+from hyperpolicy.jobs import hold
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.recipes.presets import (
     PRESETS,
@@ -78,9 +79,10 @@ def bases(
     for i in range(0, len(missing), at_once):
         together = missing[i : i + at_once]
         run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in together))
-        for job, base in zip(together, _train_bases(run, grid, together, preset), strict=True):
-            base.save(paths[job])
-        (run / SNAPSHOT).unlink(missing_ok=True)
+        with hold(run):
+            for job, base in zip(together, _train_bases(run, grid, together, preset), strict=True):
+                base.save(paths[job])
+            (run / SNAPSHOT).unlink(missing_ok=True)
     return {job: Base.load(path) for job, path in paths.items()}
 
 
@@ -123,7 +125,10 @@ def specialized(
         cfg, schedule, start = preset.expert, preset.expert_schedule, fold(base, fam, contexts)
         origin, path = _origin(split) | {"base": base.provenance}, job.path(out)
         if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
-            zoos[job] = train(cfg, fam, contexts, schedule, start, job.seed, path, origin)
+            held_out = split.test  # refused where a preset shares the replay with them
+            zoos[job] = train(
+                cfg, fam, contexts, schedule, start, job.seed, path, origin, held_out=held_out
+            )
         elif isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule) and preset.critic:
             zoos[job] = train_on_policy(
                 cfg, preset.critic, fam, contexts, schedule, start, job.seed, path, origin
@@ -152,17 +157,22 @@ def provide(
 
 
 def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
-    """Experts from one shared initialization, one for each context of the grid or of the preset's
-    splits, in `out/zoo`."""
+    """Experts from one shared initialization, in `out/zoo`: one for each context of the grid or of
+    the preset's splits; one for each training context where they share their replay."""
     fam, contexts = family(grid.family), grid.contexts
-    origin = _origin(grid.split("full"))
-    if preset.splits is not None:
-        splits = [grid.split(name) for name in preset.splits]
-        ids = np.unique(np.concatenate([x for s in splits for x in (s.train_ids, s.test_ids)]))
-        contexts = grid.contexts[ids]
     cfg, schedule = preset.expert, preset.schedule
+    splits = [grid.split(name) for name in preset.splits or ("full",)]
+    trained, tested = [s.train_ids for s in splits], [s.test_ids for s in splits]
+    if preset.shares:
+        contexts = grid.contexts[np.unique(np.concatenate(trained))]
+    elif preset.splits is not None:
+        contexts = grid.contexts[np.unique(np.concatenate(trained + tested))]
+    origin = _origin(splits[0] if preset.shares else grid.split("full"))
     if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
-        return train(cfg, fam, contexts, schedule, "shared", out=out, provenance=origin)
+        held_out = grid.contexts[np.unique(np.concatenate(tested))]
+        return train(
+            cfg, fam, contexts, schedule, "shared", out=out, provenance=origin, held_out=held_out
+        )
     if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule):
         return train_on_policy(
             cfg, None, fam, contexts, schedule, "shared", out=out, provenance=origin
