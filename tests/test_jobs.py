@@ -64,7 +64,11 @@ def test_nothing_is_left_where_nothing_came_of_it(tmp_path):
 
 def test_only_a_directory_can_be_held(tmp_path):
     (tmp_path / "file").touch()
-    for path, error in (("file", AlreadyExists), ("file/run", BadFile), ("x" * 300, BadFile)):
+    for path, error in (
+        ("file", AlreadyExists),
+        ("file/run", BadFile),
+        ("a/" + "x" * 300, BadFile),
+    ):
         with pytest.raises(error), jobs.hold(tmp_path / path):
             pass
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

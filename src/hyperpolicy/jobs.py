@@ -43,12 +43,14 @@ def hold(out: str | Path | None) -> Iterator[None]:
         yield
         return
     made = [p for p in (place, *place.parents) if not os.path.exists(p)]
-    _held[place] = _lock(place, Path(out))
     try:
-        files.sweep(place)
-        yield
+        _held[place] = _lock(place, Path(out))
+        try:
+            files.sweep(place)
+            yield
+        finally:
+            _free(place, _held.pop(place))
     finally:
-        _free(place, _held.pop(place))
         for path in made:
             with suppress(OSError):  # it is in use
                 path.rmdir()
@@ -176,7 +178,7 @@ class Deferred:
     def __call__(self, *_) -> None:
         if not self.event.is_set():
             with suppress(OSError):
-                os.write(2, b"\nstopping as soon as it can go on from there\n")
+                os.write(2, b"\nstopping after this step\n")
         self.event.set()
 
 
