@@ -165,7 +165,8 @@ class Worlds(ABC):
         seed: int | Int[np.ndarray, " n"] = 0,
         num_threads: int = 0,
     ):
-        """`contexts` are [n, c]; `seed` is one number, or one for each world; `num_threads` 0 means all cores.
+        """`contexts` are [n, c]; `seed` is one number, or one for each world; `num_threads` 0 means
+        all cores.
 
         Raises:
             BadContext: wrong shape, not finite, or out of bounds.
