@@ -5,7 +5,8 @@ at or above it, so that no evaluation starts where a training run did. Worlds dr
 counter-based generator, learners from JAX keys; nothing here imports JAX before a key is asked for.
 """
 
-import numbers
+from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,7 +27,7 @@ def check(seed) -> int:
     Raises:
         BadSetting: not a whole number ≥ 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise BadSetting(f"seed={seed!r}; give a whole number, 0 or more")
     return int(seed)
 
@@ -35,6 +36,15 @@ def small(seed: int) -> int:
     """A number below 2³¹: the seed itself, or a hash of a larger one."""
     seed = check(seed)
     return seed if seed < HALF else int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
+
+
+def numbers(seeds: Sequence[int]) -> Int[np.ndarray, " n"]:
+    """`small` of each, for the fits of several seeds side by side.
+
+    Raises:
+        BadSetting: as `check`.
+    """
+    return np.array([small(seed) for seed in seeds], np.int32)
 
 
 # --- Learners ------------------------------------------------------------------------------

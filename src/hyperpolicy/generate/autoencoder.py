@@ -176,7 +176,9 @@ def fit(
         updates, adam = tx.update(grads, adam, coder)
         return (optax.apply_updates(coder, updates), adam), {"loss/reconstruction": value}
 
-    weights, numbers = jnp.asarray(zoo.weights), jnp.asarray(seeds)
+    signature = {"config": asdict(config), "zoo": loop.digest(zoo.weights)}
+    run = loop.Run("autoencoder", seeds, config.steps, out, signature)
+    weights, numbers = jnp.asarray(zoo.weights), jnp.asarray(run.numbers)
 
     @jax.jit
     @jax.vmap
@@ -184,8 +186,6 @@ def fit(
         coder = Coder.init(zoo.spec, config.dim, jax.random.key(seed))
         return coder, tx.init(coder)
 
-    signature = {"config": asdict(config), "zoo": loop.digest(zoo.weights)}
-    run = loop.Run("autoencoder", seeds, config.steps, out, signature)
     (coder, _), _ = loop.train(run, step, start(numbers), numbers, weights)
 
     tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(weights)))(coder)

@@ -208,7 +208,7 @@ def train(config: BehaviorEmbeddingConfig, run: loop.Run, data: Rows, loss: Call
         maps = Maps.init(config, o, s, jax.random.key(seed))
         return maps, tx.init(maps)
 
-    seeds = jnp.asarray(run.seeds)
+    seeds = jnp.asarray(run.numbers)
     (maps, _), _ = loop.train(run, step, jax.jit(jax.vmap(start))(seeds), seeds, data)
     return maps
 

@@ -180,7 +180,7 @@ def train(
         actor = spec.init(jax.random.key(seed))
         return actor, tx.init(actor)
 
-    numbers = jnp.asarray(run.seeds)
+    numbers = jnp.asarray(run.numbers)
     (actors, _), died_at = loop.train(run, step, start(numbers), numbers, data)
     flat = np.asarray(jax.vmap(spec.flatten)(actors))
     return {n: Conditioned(flat[n], spec) for n in range(len(run.seeds)) if died_at[n] < 0}

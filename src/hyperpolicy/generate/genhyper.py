@@ -265,7 +265,7 @@ def _fit(config: GenHyperConfig, zoo: Zoo, seeds, out, places) -> list[Generator
     def start(seed):
         return init(config, zoo.spec, normalizer, d, jax.random.key(seed))
 
-    numbers, shared = jnp.asarray(seeds), (data, jax.vmap(normalizer)(data.weights))
+    numbers, shared = jnp.asarray(run.numbers), (data, jax.vmap(normalizer)(data.weights))
     state, died_at = loop.train(run, step, start(numbers), numbers, shared)
 
     def model(n: int) -> GenHyper:

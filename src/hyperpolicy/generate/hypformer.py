@@ -211,7 +211,7 @@ def train(
         net = make_network(config, z, d, jax.random.key(seed))
         return net, optimizer(config).init(net)
 
-    seeds = jnp.asarray(run.seeds)
+    seeds = jnp.asarray(run.numbers)
     state = jax.jit(jax.vmap(start))(seeds)
     (net, _), died_at = loop.train(run, step, state, (seeds, base, latents), data)
 

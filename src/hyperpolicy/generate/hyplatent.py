@@ -247,7 +247,7 @@ def train(
         batch = draw(data, latents, config.batch, config.noise, config.states, key_batch)
         return update(config, Aim(spec, encoder), state, batch, key, improve)
 
-    numbers, z, d = jnp.asarray(run.seeds), latents.shape[-1], data.conditions.shape[-1]
+    numbers, z, d = jnp.asarray(run.numbers), latents.shape[-1], data.conditions.shape[-1]
     start = jax.jit(jax.vmap(lambda seed: init(config, z, d, jax.random.key(seed))))
     state, died_at = loop.train(run, step, start(numbers), (numbers, encoder, latents), data)
 

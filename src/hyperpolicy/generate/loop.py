@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from hyperpolicy import devices, files, jobs
+from hyperpolicy import devices, files, jobs, seeds
 from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.progress import Steps
 
@@ -43,6 +43,15 @@ class Run:
     out: Path | None
     signature: dict
     """Everything the result depends on: a snapshot resumes only under the same signature."""
+
+    def __post_init__(self):
+        """Raises BadSetting for a seed that is no whole number ≥ 0."""
+        seeds.numbers(self.seeds)
+
+    @property
+    def numbers(self) -> Int[np.ndarray, " n"]:
+        """What the fits' keys are made of."""
+        return seeds.numbers(self.seeds)
 
 
 def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:
