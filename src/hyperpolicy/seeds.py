@@ -32,7 +32,7 @@ def check(seed) -> int:
     return int(seed)
 
 
-def small(seed: int) -> int:
+def small(seed) -> int:
     """A number below 2³¹: the seed itself, or a hash of a larger one."""
     seed = check(seed)
     return seed if seed < HALF else int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
@@ -48,7 +48,7 @@ def numbers(seeds: Sequence[int]) -> Int[np.ndarray, " n"]:
 
 
 # --- Learners ------------------------------------------------------------------------------
-def key(seed: int):
+def key(seed):
     """The JAX key of a seed."""
     import jax
 
