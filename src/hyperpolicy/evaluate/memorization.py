@@ -65,16 +65,17 @@ class Audit:
         """How many generated policies are near-duplicates of a training row, in weights and in
         actions; None where experts have only one row."""
         near = self._near(self.groups[GENERATED])
-        return near and {name: int(found.sum()) for name, found in near.items()}
+        return None if near is None else {name: int(found.sum()) for name, found in near.items()}
 
     @property
     def kinds(self) -> dict[str, Kinds] | None:
         """What the generated policies are, in weights and in actions; None where experts have only
         one row, or where mixtures were not measured."""
         near = self._near(self.groups[GENERATED])
-        if near is None or GENERATED not in self.segments:
+        mixed = self._near(self.segments[GENERATED]) if self.segments else None
+        if near is None or mixed is None:
             return None
-        found, mixed = {}, self._near(self.segments[GENERATED])
+        found = {}
         for name, copies in near.items():
             mixtures = mixed[name] & ~copies
             rest = int((~copies & ~mixtures).sum())
@@ -141,8 +142,8 @@ class Audit:
         return found
 
     def to_json(self) -> dict:
-        kinds = self.kinds and {name: found._asdict() for name, found in self.kinds.items()}
-        return asdict(self) | {"copies": self.copies, "kinds": kinds}
+        kinds = {name: found._asdict() for name, found in (self.kinds or {}).items()}
+        return asdict(self) | {"copies": self.copies, "kinds": kinds or None}
 
     @classmethod
     def from_json(cls, record: dict) -> "Audit":
