@@ -29,6 +29,7 @@ STYLE: dict = {
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "legend.handlelength": 3.4,
     "figure.dpi": 140,
     "figure.constrained_layout.use": True,
 }
@@ -143,7 +144,7 @@ def plot_learning(
         for axes, names in zip(every, panels, strict=True):
             for name in names:
                 _draw_curve(axes, list(curves).index(name), name, *curves[name])
-            axes.set_xlabel("gradient updates of each expert [thousands]")
+            axes.set_xlabel("gradient updates [thousands]")
         every[0].set_ylabel("deterministic return")
         figure.suptitle(title or "Learning curves", x=0.01, ha="left", weight="bold")
         handles = [h for axes in every for h in axes.get_legend_handles_labels()[0]]
@@ -177,7 +178,7 @@ def plot_memorization(
     audit: Audit, path: str | Path, title: str = "", overwrite: bool = False
 ) -> Path:
     """Write distance in actions against distance in weights, each to the nearest training row and
-    relative to the median distance between two training experts; each group has a color and a marker.
+    relative to the median distance between two training experts; a marker for each group.
 
     A copy lies at the origin; a policy that acts like a training row with other weights lies low.
 

@@ -132,9 +132,10 @@ def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
     with figure_at(path, True, 2) as (figure, panels):
         for half, axes in zip(HALVES, panels, strict=True):
             axes.plot(counts, found.fitted[half], label="fitted with L", **stroke(0))
-            axes.plot(counts, found.given[half], label="given L", **stroke(1))
+            axes.plot(counts, found.given[half], label="fitted with 8, given L", **stroke(1))
             axes.plot(TOKENS, PUBLISHED[half], "x", color=INK, label="published")
             axes.set_xscale("log", base=2)
+            axes.set_xticks(TOKENS, [str(count) for count in TOKENS])
             axes.set_title(f"{half} tasks")
             axes.set_xlabel("tokens L")
             axes.set_ylabel("success [%]")
