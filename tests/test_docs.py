@@ -28,6 +28,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"^\s*(?:\$ )?hyperpolicy (.*?)(?:\s#.*)?$", re.MULTILINE)
+WORSE = "the policy tuned at"
+"""The one warning that a page may give: `tune` names policies that got worse."""
 SHELLS = {"", "sh", "bash", "shell", "console"}
 
 
@@ -60,7 +62,10 @@ def run(text: str, place: Path) -> None:
     """Run `text` as a program of its own, where a clone's `zoos` are."""
     (place / "zoos").symlink_to(ROOT / "zoos")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", text], cwd=place, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-W", f"default:{WORSE}", "-c", text],
+        cwd=place,
+        capture_output=True,
+        text=True,
     )
     assert not done.returncode, done.stderr
 
@@ -144,6 +149,56 @@ def test_commands_parse(page, capsys):
 def test_make_targets_exist(page):
     targets = re.findall(r"^\w+(?=:)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^    make (\w+)", page.read_text(), re.MULTILINE)) <= set(targets)
+
+
+CELL = re.compile(r"(\*\*)?([−\d.]+)(?:\*\*)?(?: \[([−\d.]+), ([−\d.]+)\])?")
+TRIVIAL = ("nearest training expert", "interpolated neighbors", "context-conditioned policy")
+TRIVIAL += ("regression of weights",)
+
+
+def cells(line: str) -> list[tuple[bool, float, float] | None]:
+    """Whether each cell of a line is bold, and its interval; the number where it has none."""
+    found: list[tuple[bool, float, float] | None] = []
+    for text in line.strip().strip("|").split("|")[1:]:
+        match = CELL.match(text.strip())
+        try:
+            mean, low, high = (float((x or "nan").replace("−", "-")) for x in match.groups()[1:])
+            found.append(
+                (bool(match[1]), mean if low != low else low, mean if high != high else high)
+            )
+        except (AttributeError, ValueError):
+            found.append(None)
+    return found
+
+
+def boasts(text: str) -> list[str]:
+    """Lines with a bold number that a trivial row of the same table is not clearly below."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        lines = table.splitlines()
+        trivial = [cells(x) for x in lines if any(name in x.split("|")[1] for name in TRIVIAL)]
+        for line in lines:
+            for column, cell in enumerate(cells(line)):
+                others = [row[column] for row in trivial if column < len(row)]
+                if cell and cell[0] and any(other and other[2] >= cell[1] for other in others):
+                    found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_bold_is_ahead_of_every_trivial_row(page):
+    """Returns and success: more is better."""
+    assert not boasts(page.read_text())
+
+
+def test_a_bold_number_within_a_trivial_row_is_found():
+    table = (
+        "| | a |\n|---|---|\n| nearest training expert | −28.5 [−29.4, −27.8] |\n| ours | {} |\n"
+    )
+    assert not boasts(table.format("**−20** [−22, −18]"))
+    assert not boasts(table.format("−28.0 [−28.2, −27.7]"))
+    assert len(boasts(table.format("**−27** [−28.2, −26]"))) == 1
+    assert len(boasts(table.format("**−28.1**"))) == 1
 
 
 def test_nothing_cites_pages_that_are_not_in_the_repository():
