@@ -2,7 +2,8 @@
 
 Each page is one script, its blocks in order, in a directory that holds the repository's `zoos`.
 A line before a block says what is special about it: `<!-- slow -->` (the slow tests run it) or
-`<!-- needs NAME -->` (left out where that package is missing).
+`<!-- needs NAME -->` (left out where that package is missing). A fence with
+`file=NAME` is a file that lies there for the others.
 """
 
 import ast
@@ -23,8 +24,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 names = [str(page.relative_to(ROOT)) for page in PAGES]
 
-BLOCK = re.compile(r"((?:<!-- .*? -->\n)*)```python\n(.*?)```", re.DOTALL)
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"((?:<!-- .*? -->\n)*)```python(?: file=(\S+))?\n(.*?)```", re.DOTALL)
+IMPORT = re.compile(r"^--import \S+ ")
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"^\s*(?:\$ )?hyperpolicy (.*?)(?:\s#.*)?$", re.MULTILINE)
@@ -37,13 +39,14 @@ class Block(NamedTuple):
     text: str
     slow: bool
     needs: list[str]
+    file: str
 
 
 def blocks(page: Path) -> list[Block]:
     """The page's Python, in order."""
     return [
-        Block(text, "<!-- slow -->" in marks, re.findall(r"<!-- needs (\w+) -->", marks))
-        for marks, text in BLOCK.findall(page.read_text())
+        Block(text, "<!-- slow -->" in marks, re.findall(r"<!-- needs (\w+) -->", marks), file)
+        for marks, file, text in BLOCK.findall(page.read_text())
     ]
 
 
@@ -53,14 +56,18 @@ def script(page: Path, slow: bool) -> str:
     for block in blocks(page):
         if block.slow and not slow:
             break  # what comes after goes on from it
-        if all(map(find_spec, block.needs)):
+        if all(map(find_spec, block.needs)) and not block.file:
             found.append(block.text)
     return "\n".join(found)
 
 
-def run(text: str, place: Path) -> None:
-    """Run `text` as a program of its own, where a clone's `zoos` are."""
+def run(page: Path, slow: bool, place: Path) -> None:
+    """Run the page as a program of its own, where a clone's `zoos` and the page's files are."""
     (place / "zoos").symlink_to(ROOT / "zoos")
+    for block in blocks(page):
+        if block.file:
+            (place / block.file).write_text(block.text)
+    text = script(page, slow)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", f"default:{WORSE}", "-c", text],
         cwd=place,
@@ -85,13 +92,13 @@ def test_pages_with_python_are_found():
 
 @pytest.mark.parametrize("page", FAST, ids=lambda page: page.name)
 def test_python_runs(page, tmp_path):
-    run(script(page, slow=False), tmp_path)
+    run(page, False, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SLOW, ids=lambda page: page.name)
 def test_slow_python_runs(page, tmp_path):
-    run(script(page, slow=True), tmp_path)
+    run(page, True, tmp_path)
 
 
 @pytest.mark.parametrize("page", sorted({*FAST, *SLOW}), ids=lambda page: page.name)
@@ -110,6 +117,7 @@ def test_python_defines_every_name_it_uses(page):
                 bound.add(node.name)
         known |= bound
         missing = {n.id for n in used} - known
+        known -= bound if block.file else set()
         assert not missing, f"{sorted(missing)} in\n{block.text}"
 
 
@@ -140,7 +148,7 @@ def test_commands_are_found_in_every_kind_of_block():
 def test_commands_parse(page, capsys):
     for line in commands(page.read_text()):
         try:
-            cli.parse(shlex.split(line))
+            cli.parse(shlex.split(IMPORT.sub("", line)))
         except SystemExit:
             pytest.fail(f"hyperpolicy {line}\n{capsys.readouterr().err}")
 
