@@ -25,7 +25,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchma
 names = [str(page.relative_to(ROOT)) for page in PAGES]
 
 BLOCK = re.compile(r"((?:<!-- .*? -->\n)*)```python(?: file=(\S+))?\n(.*?)```", re.DOTALL)
-IMPORT = re.compile(r"^--import \S+ ")
+IMPORT = re.compile(r"--import \S+")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
