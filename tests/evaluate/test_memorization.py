@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate import memorization, plots
+from hyperpolicy.evaluate import distances, memorization, palette, plots
 from hyperpolicy.evaluate.memorization import (
     CHECKPOINT,
     EXPERT,
@@ -121,6 +122,73 @@ def test_the_mean_is_of_two_experts_rows():
     assert 0.9 * other / 2 < found.weights[0] <= other / 2 + 1e-5
 
 
+def mixtures(*shares: float) -> Policies:
+    """Mixtures of the first two experts."""
+    a, b = ZOO.finals.weights[:2]
+    return Policies(np.array([(1 - s) * a + s * b for s in shares], np.float32), SPEC)
+
+
+def test_mixtures_of_two_experts_are_found():
+    found = audit(mixtures(0.5, 0.3), ZOO, STATES)
+    ours = found.segments[GENERATED]
+    assert ours.pair == ((0, 1), (0, 1))
+    np.testing.assert_allclose(ours.share, [0.5, 0.3], atol=1e-4)
+    assert max(*ours.weights, *ours.actions) < 1e-4
+    assert found.copies == {"weights": 0, "actions": 0}
+    assert found.kinds == {"weights": (0, 2, 0), "actions": (0, 2, 0)}
+    assert "2 in weights and 2 in actions are mixtures" in found.table()
+
+
+def test_copies_are_no_mixtures_and_strangers_are_neither():
+    both = np.concatenate([ZOO.weights[[2]], strangers(2).weights, mixtures(0.4).weights])
+    kinds = audit(Policies(both, SPEC), ZOO, STATES).kinds
+    assert kinds == {"weights": (1, 1, 2), "actions": (1, 1, 2)}
+
+
+def test_distance_to_mixtures_by_hand():
+    """Against a fine grid of shares over all pairs; ends are mixtures too."""
+    experts, shares = ZOO.finals.weights, np.linspace(0, 1, 2001)[:, None]
+    outside = 2 * experts[0] - experts[3]
+    for weights in (*strangers(3).weights, outside):
+        gaps = {
+            (a, b): np.linalg.norm(
+                (1 - shares) * experts[a] + shares * experts[b] - weights, axis=1
+            )
+            for a in range(4)
+            for b in range(a + 1, 4)
+        }
+        a, b, share = distances.nearest_mixture(weights, experts)
+        found = np.linalg.norm((1 - share) * experts[a] + share * experts[b] - weights)
+        np.testing.assert_allclose(found, min(gap.min() for gap in gaps.values()), rtol=1e-4)
+        assert 0.0 <= share <= 1.0
+        assert gaps[a, b].min() <= min(gap.min() for gap in gaps.values()) + 1e-4
+
+
+def test_experts_are_compared_with_mixtures_of_the_others():
+    found = audit(strangers(), ZOO, STATES, held_out=mixtures(0.5))
+    assert all(x not in pair for x, pair in enumerate(found.segments[EXPERT].pair))
+    assert min(found.segments[EXPERT].weights) > 1.0
+    assert max(found.segments[HELD_OUT].weights) < 1e-4
+    assert EXPERT not in audit(strangers(), make_zoo(2), STATES).segments
+
+
+def test_noise_around_a_row_is_no_mixture():
+    generated = mixtures(0.25, 0.75)
+    found = audit(generated, ZOO, STATES)
+    assert min(found.segments[NOISE].weights) > 0.8 * min(found.groups[GENERATED].weights)
+
+
+def test_audits_without_mixtures_are_still_read():
+    """Those in `results` were saved before mixtures were measured."""
+    saved = sorted(Path(__file__).parents[2].glob("results/**/audit-*.json"))
+    assert len(saved) >= 10
+    for path in saved:
+        found = Audit.from_json(files.load_json(path))
+        assert found.copies is not None and found.table()
+        assert (found.kinds is None) == (not found.segments)
+        assert "| generator" in memorization.compared({"generator": found})
+
+
 def test_noise_is_drawn_from_the_seed():
     a, b, c = (audit(strangers(), ZOO, STATES, seed=s) for s in (0, 0, 1))
     assert a == b
@@ -130,7 +198,7 @@ def test_noise_is_drawn_from_the_seed():
 
 def test_many_rows_act_in_blocks(monkeypatch):
     whole = audit(strangers(), ZOO, STATES)
-    monkeypatch.setattr(memorization, "AT_ONCE", 5)
+    monkeypatch.setattr(distances, "AT_ONCE", 5)
     parts = audit(strangers(), ZOO, STATES)
     for name, found in whole.groups.items():
         np.testing.assert_allclose(parts.groups[name].actions, found.actions, atol=1e-5)
@@ -150,7 +218,9 @@ def test_table_and_json(tmp_path):
     assert all(any(name in line for line in lines) for name in found.groups)
     path = found.save(tmp_path / "audit.json")
     assert Audit.from_json(files.load_json(path)) == found
-    assert json.loads(path.read_text())["copies"] == {"weights": 0, "actions": 0}
+    record = json.loads(path.read_text())
+    assert record["copies"] == {"weights": 0, "actions": 0}
+    assert record["kinds"]["weights"] == {"near_duplicates": 0, "mixtures": 0, "neither": 3}
     with pytest.raises(BadFile, match="this is no audit"):
         Audit.from_json({"groups": {GENERATED: {"weights": []}}})
     with pytest.raises(AlreadyExists):
@@ -171,7 +241,7 @@ def test_plot_has_a_color_for_every_group(tmp_path):
     found = audit(strangers(), ZOO, STATES, held_out=strangers(1))
     path = plots.plot_memorization(found, tmp_path / "audit.png")
     pixels = (matplotlib.image.imread(path)[..., :3] * 255).astype(int).reshape(-1, 3)
-    ours = tuple(int(plots.COLORS[0][i : i + 2], 16) for i in (1, 3, 5))
+    ours = tuple(int(palette.COLORS[0][i : i + 2], 16) for i in (1, 3, 5))
     assert ours in {tuple(color) for color in np.unique(pixels, axis=0).tolist()}
     text = plots.plot_memorization(found, tmp_path / "audit.svg").read_text()
     assert all(f"<!-- {name.split(' + ')[0]}" in text for name in found.groups)

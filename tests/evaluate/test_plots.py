@@ -9,7 +9,7 @@ import pytest
 from hyperpolicy import rollout
 from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.evaluate import Score, plots
+from hyperpolicy.evaluate import Score, palette, plots
 
 FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[2.0], [0.5], [1.0]])
@@ -33,8 +33,8 @@ def made_up(num_seeds: int) -> Score:
 def test_returns_are_drawn_one_color_a_score(tmp_path):
     scores = {"experts": made_up(1), "generator": made_up(3)}
     path = plots.plot_returns(scores, FAMILY, tmp_path / "returns.png", train=CONTEXTS)
-    assert {rgb(c) for c in plots.COLORS[:2]} <= colors(path)
-    assert rgb(plots.COLORS[2]) not in colors(path)
+    assert {rgb(c) for c in palette.COLORS[:2]} <= colors(path)
+    assert rgb(palette.COLORS[2]) not in colors(path)
     with pytest.raises(AlreadyExists):
         plots.plot_returns(scores, FAMILY, path)
     plots.plot_returns(scores, FAMILY, path, overwrite=True)
@@ -57,6 +57,49 @@ def test_learning_curves_skip_half_a_line_and_dead_experts(tmp_path):
     np.testing.assert_array_equal(returns, [[-8, np.nan, -16], [-16, np.nan, -32]])
     path = plots.plot_learning({"fleet": metrics}, tmp_path / "learning.svg")
     assert "<svg" in path.read_text()
+
+
+def curve(last: int, n: int = 3):
+    """Made-up learning curves of n experts, up to `last` updates."""
+    updates = np.linspace(last / 10, last, 10)
+    return updates, -np.outer(1 / updates, np.arange(1, n + 1))
+
+
+def test_much_longer_curves_get_a_panel_of_their_own(tmp_path):
+    curves = {"a": curve(16_000), "slow": curve(120_000), "b": curve(20_000)}
+    assert plots._by_length(curves) == [["a", "b"], ["slow"]]
+    one, two = (
+        plots.plot_learning({name: curves[name] for name in names}, tmp_path / f"{names}.svg")
+        for names in ("ab", ["a", "slow"])
+    )
+    panels = [path.read_text().count("gradient updates") for path in (one, two)]
+    assert panels == [1, 2]
+
+
+def test_one_learner_has_a_line_and_no_range(tmp_path):
+    text = plots.plot_learning({"base": curve(100, n=1)}, tmp_path / "a.svg").read_text()
+    assert "<!-- base -->" in text and "range" not in text
+
+
+def test_every_series_has_a_marker_of_its_own(tmp_path):
+    """Readers without color, and prints, tell curves apart."""
+    import matplotlib.figure
+
+    drawn = []
+    plot = matplotlib.figure.Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        drawn.append(figure)
+        return plot(figure, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.figure.Figure, "savefig", keep)
+        names = "abcdefg"
+        plots.plot_learning({name: curve(100) for name in names}, tmp_path / "l.png")
+        plots.plot_returns({name: made_up(1) for name in names}, FAMILY, tmp_path / "r.png")
+    for figure in drawn:
+        lines = figure.axes[0].get_lines()
+        assert len({(x.get_marker(), str(x._dash_pattern)) for x in lines}) == 7
 
 
 def test_metrics_that_are_none_are_explained(tmp_path):

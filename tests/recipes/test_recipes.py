@@ -310,3 +310,18 @@ def test_table_1_audits_its_generators(shipped, tmp_path):
     assert len(found["HypLatent"].groups["generated"].weights) == 3 * 4 * 5  # seeds, draws, tasks
     text = memorization.compared(found)
     assert "HypLatent" in text and "held-out experts" in text
+
+
+def test_curves_have_names_that_a_reader_knows(tmp_path):
+    found = zoos.base_names("bases-full-random-15-00-sixteenth2")
+    assert found == [
+        "base of full, seed 0",
+        "base of random-15-0, seed 0",
+        "base of sixteenth, seed 2",
+    ]
+    lines = [json.dumps({"updates": u, "return": [-u, -2 * u]}) for u in (8, 16)]
+    for run in ("specialized/bases-full1-full2", "specialized/seed-1/full", "independent"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "metrics.jsonl").write_text("\n".join(lines))
+    made = zoos.draw_curves(tmp_path, tmp_path, "Cheetah-Vel")
+    assert [path.name for path in made] == ["bases.png", "experts.png"]

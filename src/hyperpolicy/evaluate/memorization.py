@@ -1,9 +1,10 @@
 """Memorization audit: are generated policies copies of training checkpoints, or mixtures of two?
 
-Every policy is compared with every training row, by weights and by what it does; the smallest of
-each distance counts. Controls go through the same comparison: training rows with noise, mean
-weights of two rows, training experts against the others, checkpoints against their own expert's
-others, and experts that training never saw.
+Every policy is compared with every training row, by weights and by what it does, and with every
+mixture (1 − λ)·θ_a + λ·θ_b of two training experts; the smallest of each distance counts. Controls
+go through the same comparison: training rows with noise, mean weights of two rows, training experts
+against the others, checkpoints against their own expert's others, and experts that training never
+saw.
 
 The question and the controls are those of Zeng, Yin, Xu & Liu (2025), "Generative Modeling of
 Weights: Generalization or Memorization?", arXiv:2506.07998; distance in actions takes the place of
@@ -11,14 +12,16 @@ their overlap of wrong predictions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
+from hyperpolicy.evaluate.distances import Distances, Rows, Segments, same_size_noise
 from hyperpolicy.evaluate.tables import NONE, markdown, number
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.zoo import Zoo
@@ -30,23 +33,16 @@ MEAN = "mean of the two nearest experts' rows"
 EXPERT = "training experts and the others"
 HELD_OUT = "held-out experts"
 
-AT_ONCE = 256
-"""Policies that act at once, to bound memory."""
 
+class Kinds(NamedTuple):
+    """How many policies are what; the yardstick is the median distance from a training expert to
+    its own nearest checkpoint."""
 
-@dataclass(frozen=True)
-class Distances:
-    """How far n policies are from the training rows that come nearest to them."""
-
-    weights: tuple[float, ...]
-    """L2 distance to the nearest row."""
-    actions: tuple[float, ...]
-    """Root mean squared difference of deterministic actions in [-1, 1] to the row that acts most
-    alike, which may be another one."""
-    nearest: tuple[int, ...]
-    """The row nearest in weights."""
-    most_alike: tuple[int, ...]
-    """The row that acts most alike."""
+    near_duplicates: int
+    """Nearer than that to a training row."""
+    mixtures: int
+    """No near-duplicates, and nearer than that to a mixture of two training experts."""
+    neither: int
 
 
 @dataclass(frozen=True)
@@ -60,24 +56,63 @@ class Audit:
     relative columns."""
     num_states: int
     """Observations the actions were compared on."""
+    segments: dict[str, Segments] = field(default_factory=dict)
+    """Distances of the same policies to mixtures of two training experts; training experts are
+    compared with mixtures of the others. Empty in audits saved before these were measured."""
 
     @property
     def copies(self) -> dict[str, int] | None:
-        """How many generated policies are nearer to a training row than an expert typically is
-        (median) to its own nearest checkpoint, in weights and in actions; None where experts have
-        only one row."""
+        """How many generated policies are near-duplicates of a training row, in weights and in
+        actions; None where experts have only one row."""
+        near = self._near(self.groups[GENERATED])
+        return None if near is None else {name: int(found.sum()) for name, found in near.items()}
+
+    @property
+    def kinds(self) -> dict[str, Kinds] | None:
+        """What the generated policies are, in weights and in actions; None where experts have only
+        one row, or where mixtures were not measured."""
+        near = self._near(self.groups[GENERATED])
+        mixed = self._near(self.segments[GENERATED]) if self.segments else None
+        if near is None or mixed is None:
+            return None
+        found = {}
+        for name, copies in near.items():
+            mixtures = mixed[name] & ~copies
+            rest = int((~copies & ~mixtures).sum())
+            found[name] = Kinds(int(copies.sum()), int(mixtures.sum()), rest)
+        return found
+
+    def _near(self, distances: Distances | Segments) -> dict[str, np.ndarray] | None:
+        """Which policies are nearer than an expert typically is to its own nearest checkpoint."""
         if CHECKPOINT not in self.groups:
             return None
-        ours, theirs = self.groups[GENERATED], self.groups[CHECKPOINT]
-        pairs = {"weights": (ours.weights, theirs.weights)}
-        pairs["actions"] = (ours.actions, theirs.actions)
-        return {name: int(np.sum(a < np.median(b))) for name, (a, b) in pairs.items()}
+        own = self.groups[CHECKPOINT]
+        return {
+            "weights": np.array(distances.weights) < np.median(own.weights),
+            "actions": np.array(distances.actions) < np.median(own.actions),
+        }
 
     def table(self) -> str:
-        """Markdown: a line for each group, medians and ranges; and a sentence on copies."""
-        header = ["policies", "n", "weights", "relative", "range", "actions", "relative", "range"]
+        """Markdown: a line for each group, medians and ranges; mixtures; and what policies are."""
+        tables = [self._lines(self.groups, ["policies", "n"])]
+        weights, actions = self.between_experts
+        notes = [
+            "Distance to the nearest training row: median, relative to the median distance between "
+            f"two training experts ({number(weights, 2)} in weights, {number(actions, 4)} in "
+            f"actions, rms over {self.num_states} observations), and range."
+        ]
+        if self.segments:
+            tables.append(self._lines(self.segments, ["to mixtures of two experts", "n"]))
+            notes.append(
+                "Distance to the nearest mixture (1 − λ)·θ_a + λ·θ_b of two training experts, in "
+                "weights and in what that mixture does; experts: to mixtures of the others."
+            )
+        parts = [text for pair in zip(tables, notes, strict=True) for text in pair]
+        return "\n\n".join([*parts, *self._sentences()])
+
+    def _lines(self, groups: Mapping[str, Distances | Segments], header: list[str]) -> str:
         rows = []
-        for name, found in self.groups.items():
+        for name, found in groups.items():
             cells = [name, str(len(found.weights))]
             pairs = zip((found.weights, found.actions), self.between_experts, (2, 4), strict=True)
             for values, unit, digits in pairs:
@@ -85,26 +120,30 @@ class Audit:
                 cells += [number(middle, digits), number(middle / unit, 3)]
                 cells.append(" … ".join(number(end, digits) for end in ends))
             rows.append(cells)
-        weights, actions = self.between_experts
-        note = (
-            "Distance to the nearest training row: median, relative to the median distance between "
-            f"two training experts ({number(weights, 2)} in weights, {number(actions, 4)} in "
-            f"actions, rms over {self.num_states} observations), and range."
-        )
-        return "\n\n".join([markdown(header, rows), note, *self._sentence()])
+        columns = ["weights", "relative", "range", "actions", "relative", "range"]
+        return markdown([*header, *columns], rows)
 
-    def _sentence(self) -> list[str]:
+    def _sentences(self) -> list[str]:
         if self.copies is None:
             return []
         n = len(self.groups[GENERATED].weights)
-        return [
+        found = [
             f"Of {n} generated policies {self.copies['weights']} in weights and "
-            f"{self.copies['actions']} in actions are nearer to a training row than an expert "
-            "typically is to its own nearest checkpoint."
+            f"{self.copies['actions']} in actions are near-duplicates: nearer to a training row "
+            "than an expert typically is to its own nearest checkpoint."
         ]
+        if self.kinds is not None:
+            found.append(
+                f"{self.kinds['weights'].mixtures} in weights and "
+                f"{self.kinds['actions'].mixtures} in actions are mixtures: no near-duplicates, "
+                "and nearer than that to a point between two training experts. "
+                f"{self.kinds['weights'].neither} and {self.kinds['actions'].neither} are neither."
+            )
+        return found
 
     def to_json(self) -> dict:
-        return asdict(self) | {"copies": self.copies}
+        kinds = {name: found._asdict() for name, found in (self.kinds or {}).items()}
+        return asdict(self) | {"copies": self.copies, "kinds": kinds or None}
 
     @classmethod
     def from_json(cls, record: dict) -> "Audit":
@@ -118,8 +157,16 @@ class Audit:
                 name: Distances(**{column: tuple(values) for column, values in found.items()})
                 for name, found in record["groups"].items()
             }
-            return cls(groups, tuple(record["between_experts"]), record["num_states"])
-        except (KeyError, TypeError, AttributeError) as error:
+            segments = {
+                name: Segments(
+                    **{k: tuple(found[k]) for k in ("weights", "actions", "share")},
+                    pair=tuple((a, b) for a, b in found["pair"]),
+                )
+                for name, found in record.get("segments", {}).items()
+            }
+            unit = tuple(record["between_experts"])
+            return cls(groups, unit, record["num_states"], segments)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(f"this is no audit: {error!r}") from None
 
     def save(self, path: str | Path) -> Path:
@@ -144,25 +191,27 @@ def audit(
         BadZoo: fewer than two training experts: there is no distance between experts.
     """
     _check(generated, training, states, held_out)
-    rows = _Rows(training, states)
+    rows = Rows(training, states)
     found = rows.distances(generated.weights)
     nearest = np.array(found.nearest)
-    noise = _same_size_noise(generated.weights - training.weights[nearest], seed)
+    noise = same_size_noise(generated.weights - training.weights[nearest], seed)
     second = rows.nearest_of_another_expert(generated.weights, nearest)
-    groups = {
-        GENERATED: found,
-        NOISE: rows.distances(training.weights[nearest] + noise),
-        MEAN: rows.distances((training.weights[nearest] + training.weights[second]) / 2),
-    }
+    noisy = training.weights[nearest] + noise
+    mean = (training.weights[nearest] + training.weights[second]) / 2
+    groups = {GENERATED: found, NOISE: rows.distances(noisy), MEAN: rows.distances(mean)}
+    segments = {GENERATED: rows.segments(generated.weights), NOISE: rows.segments(noisy)}
     finals, expert = training.final_rows, training.expert
     own = (expert[finals][:, None] == expert) & (finals[:, None] != np.arange(len(expert)))
     if own.any(axis=1).all():
         groups[CHECKPOINT] = rows.distances(training.weights[finals], own)
     others = expert[finals][:, None] != expert
     groups[EXPERT] = rows.distances(training.weights[finals], others)
+    if len(finals) > 2:
+        segments[EXPERT] = rows.segments(training.weights[finals], range(len(finals)))
     if held_out is not None:
         groups[HELD_OUT] = rows.distances(held_out.weights)
-    return Audit(groups, rows.between(finals), len(states))
+        segments[HELD_OUT] = rows.segments(held_out.weights)
+    return Audit(groups, rows.between(finals), len(states), segments)
 
 
 def probe_states(zoo: Zoo, count: int = 512, seed: int = 0) -> Float[np.ndarray, "s o"]:
@@ -186,90 +235,37 @@ def kept(path: Path, make: Callable[[], Audit]) -> Audit:
 
 def compared(found: Mapping[str, Audit]) -> str:
     """Markdown: a line for each of several generators, and the controls that they share."""
-    header = ["policies", "weights", "actions", "nearer than a checkpoint, weights", "actions"]
+    header = ["policies", "to a row, weights", "actions", "to a mixture, weights", "actions"]
+    header += ["near-duplicates, weights", "actions", "mixtures, weights", "actions"]
     rows = []
     for name, one in found.items():
         copies = [str(n) for n in (one.copies or {}).values()] or [NONE] * 2
-        rows.append([name, *_relative(one, GENERATED), *copies])
+        mixed = [str(kind.mixtures) for kind in (one.kinds or {}).values()] or [NONE] * 2
+        rows.append([name, *_relative(one, GENERATED), *copies, *mixed])
     first = next(iter(found.values()))
     for control in (CHECKPOINT, EXPERT, HELD_OUT):
         if control in first.groups:
-            rows.append([control, *_relative(first, control), NONE, NONE])
-    text = "Median distance to the nearest training row, in units of the distance between experts:"
+            rows.append([control, *_relative(first, control), *[NONE] * 4])
+    text = (
+        "Median distance to the nearest training row and to the nearest mixture of two training "
+        "experts, in units of the distance between experts:"
+    )
     return f"{text}\n\n{markdown(header, rows)}\n"
 
 
 def _relative(audit: Audit, group: str) -> list[str]:
-    distances = audit.groups[group]
-    pairs = zip((distances.weights, distances.actions), audit.between_experts, strict=True)
-    return [number(float(np.median(values)) / unit, 3) for values, unit in pairs]
+    """Four cells: to a row, to a mixture; in weights and in actions."""
+    cells = []
+    for found in (audit.groups[group], audit.segments.get(group)):
+        if found is None:
+            cells += [NONE] * 2
+            continue
+        pairs = zip((found.weights, found.actions), audit.between_experts, strict=True)
+        cells += [number(float(np.median(values)) / unit, 3) for values, unit in pairs]
+    return cells
 
 
 # --- Parts --------------------------------------------------------------------------------
-class _Rows:
-    """Training rows, by their weights and by their actions on the states."""
-
-    def __init__(self, zoo: Zoo, states: Float[np.ndarray, "s o"]):
-        self.spec, self.expert, self.weights = zoo.spec, zoo.expert, zoo.weights
-        self.states = np.asarray(states, np.float32)
-        self.actions = self._act(zoo.weights)
-
-    def distances(
-        self, weights: Float[np.ndarray, "n p"], allowed: Bool[np.ndarray, "n r"] | None = None
-    ) -> Distances:
-        """Of n policies to the rows each is `allowed` to be compared with, all by default."""
-        if allowed is None:
-            allowed = np.ones((len(weights), len(self.weights)), bool)
-        by_weight = np.where(allowed, _norms(weights, self.weights), np.inf)
-        by_action = np.where(allowed, _rms(self._act(weights), self.actions), np.inf)
-        return Distances(
-            tuple(by_weight.min(axis=1).tolist()),
-            tuple(by_action.min(axis=1).tolist()),
-            tuple(by_weight.argmin(axis=1).tolist()),
-            tuple(by_action.argmin(axis=1).tolist()),
-        )
-
-    def nearest_of_another_expert(
-        self, weights: Float[np.ndarray, "n p"], rows: Int[np.ndarray, " n"]
-    ) -> Int[np.ndarray, " n"]:
-        """The row nearest to each policy among those of other experts than its row's."""
-        others = self.expert[rows][:, None] != self.expert
-        return np.where(others, _norms(weights, self.weights), np.inf).argmin(axis=1)
-
-    def between(self, rows: Int[np.ndarray, " x"]) -> tuple[float, float]:
-        """Median distance of two of the rows, in weights and in actions."""
-        pairs = np.triu_indices(len(rows), 1)
-        weights, actions = self.weights[rows], self.actions[rows]
-        return (
-            float(np.median(_norms(weights, weights)[pairs])),
-            float(np.median(_rms(actions, actions)[pairs])),
-        )
-
-    def _act(self, weights: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n sa"]:
-        found = []
-        for start in range(0, len(weights), AT_ONCE):
-            block = Policies(weights[start : start + AT_ONCE], self.spec)
-            obs = np.broadcast_to(self.states, (len(block), *self.states.shape))
-            found.append(block.act(obs).reshape(len(block), -1))
-        return np.concatenate(found)
-
-
-def _norms(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "n r"]:
-    """‖aᵢ − bⱼ‖, by subtraction: exactly 0 for a copy."""
-    return np.stack([np.linalg.norm(b - one, axis=1) for one in a])
-
-
-def _rms(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "n r"]:
-    return _norms(a, b) / np.sqrt(a.shape[1])
-
-
-def _same_size_noise(steps: Float[np.ndarray, "n p"], seed: int) -> Float[np.ndarray, "n p"]:
-    """Steps of the same lengths in random directions."""
-    noise = np.random.default_rng(seed).normal(size=steps.shape).astype(np.float32)
-    lengths = np.linalg.norm(steps, axis=1) / np.linalg.norm(noise, axis=1)
-    return noise * lengths[:, None]
-
-
 def _check(generated: Policies, training: Zoo, states, held_out: Policies | None) -> None:
     for policies in (generated, *([] if held_out is None else [held_out])):
         if policies.spec != training.spec or not len(policies):

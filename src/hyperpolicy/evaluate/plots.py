@@ -12,11 +12,9 @@ from hyperpolicy import files
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting
 from hyperpolicy.evaluate.memorization import Audit
+from hyperpolicy.evaluate.palette import INK, dots, stroke
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.rollout import Trace
-
-COLORS = ("#0b6e99", "#d1495b", "#2e933c", "#8d5fd3", "#c77700", "#5c6b73", "#c23b9a", "#111111")
-"""Distinct on white, and for most color-blind readers."""
 
 STYLE: dict = {
     "font.size": 10.5,
@@ -31,6 +29,7 @@ STYLE: dict = {
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "legend.handlelength": 3.4,
     "figure.dpi": 140,
     "figure.constrained_layout.use": True,
 }
@@ -58,15 +57,15 @@ def plot_returns(
             order = np.argsort(score.contexts[:, 0])
             x = score.contexts[order, 0]
             runs = score.returns.mean(axis=(1, 3))[:, order]
-            color = COLORS[i % len(COLORS)]
+            look = stroke(i, len(x))
             label = name if len(runs) == 1 else f"{name} ({len(runs)} seeds: mean, range)"
-            axes.plot(x, runs.mean(axis=0), "o-", ms=3.5, lw=1.6, color=color, label=label)
+            axes.plot(x, runs.mean(axis=0), label=label, **look)
             if len(runs) > 1:
                 low, high = runs.min(axis=0), runs.max(axis=0)
-                axes.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
+                axes.fill_between(x, low, high, color=look["color"], alpha=0.18, lw=0)
         if train is not None:
             ticks = axes.get_xaxis_transform()
-            tick = {"ms": 11, "mew": 1.3, "color": "#555555", "ls": "", "marker": "|"}
+            tick = {"ms": 11, "mew": 1.1, "color": INK, "ls": "", "marker": "|"}
             zero = np.zeros(len(train))
             axes.plot(train[:, 0], zero, transform=ticks, label="training contexts", **tick)
         axes.set_title(title or f"{family.name}: return by task")
@@ -85,7 +84,7 @@ def plot_velocities(
     overwrite: bool = False,
 ) -> Path:
     """Write velocity against time: a line for each policy, the mean over its episodes, a band for
-    their range, and its target speed dashed.
+    their range, and its target speed dashed, with the number at its end.
 
     Raises:
         BadSetting: the family's outcome is not one speed.
@@ -96,14 +95,15 @@ def plot_velocities(
         raise BadSetting(f"{family.name} has no single speed to draw against its target")
     import matplotlib
 
-    colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(contexts)))
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, len(contexts)))
     speed = np.where(trace.alive, trace.outcome[..., 0], np.nan)
     time_s = (np.arange(speed.shape[-1]) + 1) * family.dt_s
     unit = family.context.units[0]
     with figure_at(path, overwrite) as (_, axes):
-        for target, color, runs in zip(contexts[:, 0], colors, speed, strict=True):
+        for i, (target, color, runs) in enumerate(zip(contexts[:, 0], colors, speed, strict=True)):
             axes.axhline(target, color=color, ls=(0, (5, 3)), lw=1.1)
-            axes.plot(time_s, runs.mean(axis=0), color=color, lw=1.6)
+            look = stroke(i, len(time_s)) | {"color": color, "linestyle": "-"}
+            axes.plot(time_s, runs.mean(axis=0), **look)
             axes.fill_between(
                 time_s, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.16, lw=0
             )
@@ -116,39 +116,69 @@ def plot_velocities(
     return Path(path)
 
 
+Curve = tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t n"]]
+"""Updates, and the returns of n experts at them."""
+SHARED = 3.0
+"""Curves share a panel where the longest is at most so many times as long as the shortest."""
+
+
 def plot_learning(
-    metrics: Mapping[str, str | Path],
+    metrics: Mapping[str, str | Path | Curve],
     path: str | Path,
     title: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write learning curves from named metrics.jsonl files of fleets: the median return over
-    experts, and a band from the worst expert to the best.
+    """Write learning curves from fleets' metrics.jsonl files, or from curves read from them: the
+    median return over experts, and a band from the worst expert to the best.
+
+    Much longer curves get a panel, and axes, of their own.
 
     Raises:
         BadFile: a file is missing, or holds no evaluations.
         AlreadyExists: `path` exists and `overwrite` is false.
     """
-    curves = {name: read_curve(file) for name, file in metrics.items()}
-    with figure_at(path, overwrite) as (figure, axes):
-        for i, (name, (updates, found)) in enumerate(curves.items()):
-            color = COLORS[i % len(COLORS)]
-            label = f"{name}: median of {found.shape[1]} experts, and their range"
-            axes.plot(updates / 1000, np.nanmedian(found, axis=1), color=color, lw=1.8, label=label)
-            low, high = np.nanmin(found, axis=1), np.nanmax(found, axis=1)
-            axes.fill_between(updates / 1000, low, high, color=color, alpha=0.16, lw=0)
-        axes.set_title(title or "Learning curves")
-        axes.set_xlabel("gradient updates of each expert [thousands]")
-        axes.set_ylabel("deterministic return")
-        figure.legend(loc="outside lower center", ncols=1)
+    curves = {k: x if isinstance(x, tuple) else read_curve(x) for k, x in metrics.items()}
+    panels = _by_length(curves)
+    with figure_at(path, overwrite, len(panels)) as (figure, found):
+        every = np.atleast_1d(found)
+        for axes, names in zip(every, panels, strict=True):
+            for name in names:
+                _draw_curve(axes, list(curves).index(name), name, *curves[name])
+            axes.set_xlabel("gradient updates [thousands]")
+        every[0].set_ylabel("deterministic return")
+        figure.suptitle(title or "Learning curves", x=0.01, ha="left", weight="bold")
+        handles = [h for axes in every for h in axes.get_legend_handles_labels()[0]]
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=1 if len(handles) < 4 else 2
+        )
     return Path(path)
+
+
+def _by_length(curves: Mapping[str, Curve]) -> list[list[str]]:
+    """Names whose curves end at similar updates, the short ones first."""
+    last = {name: updates[-1] for name, (updates, _) in curves.items()}
+    panels: list[list[str]] = []
+    for name in sorted(last, key=lambda name: last[name]):
+        if not panels or last[name] > SHARED * last[panels[-1][0]]:
+            panels.append([])
+        panels[-1].append(name)
+    return [[name for name in curves if name in panel] for panel in panels]
+
+
+def _draw_curve(axes, i: int, name: str, updates, returns) -> None:
+    look, n = stroke(i, len(updates)), returns.shape[1]
+    label = f"{name}: median of {n} experts, range" if n > 1 else name
+    axes.plot(updates / 1000, np.nanmedian(returns, axis=1), label=label, **look)
+    if n > 1:
+        low, high = np.nanmin(returns, axis=1), np.nanmax(returns, axis=1)
+        axes.fill_between(updates / 1000, low, high, color=look["color"], alpha=0.16, lw=0)
 
 
 def plot_memorization(
     audit: Audit, path: str | Path, title: str = "", overwrite: bool = False
 ) -> Path:
     """Write distance in actions against distance in weights, each to the nearest training row and
-    relative to the median distance between two training experts; a color for each group.
+    relative to the median distance between two training experts; a marker for each group.
 
     A copy lies at the origin; a policy that acts like a training row with other weights lies low.
 
@@ -161,8 +191,7 @@ def plot_memorization(
                 np.array([found.weights, found.actions]) / np.array(audit.between_experts)[:, None]
             )
             look = {"s": 44, "zorder": 4} if i == 0 else {"s": 24, "alpha": 0.65, "zorder": 3}
-            color = COLORS[i % len(COLORS)]
-            axes.scatter(x, y, color=color, lw=0, label=name, clip_on=False, **look)
+            axes.scatter(x, y, lw=0, label=name, clip_on=False, **look, **dots(i))
         axes.set_xlim(left=0.0)
         axes.set_ylim(bottom=0.0)
         axes.set_title(title or "Distance to the nearest training row")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.evaluate.plots import COLORS, figure_at, read_curve
+from hyperpolicy.evaluate.palette import INK, stroke
+from hyperpolicy.evaluate.plots import figure_at, read_curve
 
 
 class Curves(NamedTuple):
@@ -64,12 +65,12 @@ def plot(
         for axes, (task, kinds) in zip(all_axes, panels.items(), strict=True):
             for name, curves in kinds.items():
                 shown = curves.steps <= (until or np.inf)
-                x, color = curves.steps[shown] / 1000, COLORS[names.index(name) % len(COLORS)]
+                x, look = curves.steps[shown] / 1000, stroke(names.index(name), shown.sum())
                 mean, std = curves.returns.mean(axis=0)[shown], curves.returns.std(axis=0)[shown]
-                axes.plot(x, mean, color=color, lw=1.7, label=name)
-                axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.15, lw=0)
+                axes.plot(x, mean, label=name, **look)
+                axes.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
             for name, level in (levels or {}).get(task, {}).items():
-                axes.axhline(level, color="#555555", ls=(0, (5, 3)), lw=1.1, label=name)
+                axes.axhline(level, color=INK, ls=(0, (1, 3)), lw=1.3, label=name)
             axes.set_title(task)
             axes.set_xlabel("environment steps [thousands]")
         all_axes[0].set_ylabel("deterministic return")

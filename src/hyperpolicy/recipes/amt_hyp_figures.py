@@ -18,7 +18,8 @@ from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.evaluate.plots import COLORS, figure_at
+from hyperpolicy.evaluate.palette import COLORS, INK, dots, stroke
+from hyperpolicy.evaluate.plots import figure_at
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import markdown, number
@@ -53,7 +54,7 @@ def draw_success(found: Mapping[str, Cells], path: Path) -> Path:
             printed = amt_hyp_tables.printed(half)
             for y, name in enumerate(names):
                 if name in printed:
-                    axes.plot(printed[name][half], y, "x", color=COLORS[5], label="published")
+                    axes.plot(printed[name][half], y, "x", color=INK, label="published")
                 if name in found[half]:
                     _draw_cell(axes, y, found[half][name])
             axes.set_yticks(range(len(names)), names if half == HALVES[0] else [""] * len(names))
@@ -69,7 +70,7 @@ def draw_success(found: Mapping[str, Cells], path: Path) -> Path:
 def _draw_cell(axes, y: int, one: Cell) -> None:
     rate = one.strict.successes
     tasks = 100 * rate.task_means
-    axes.plot(tasks, np.full(len(tasks), y), "|", color=COLORS[5], alpha=0.5, label="each task")
+    axes.plot(tasks, np.full(len(tasks), y), "|", color=INK, alpha=0.4, label="each task")
     low, high = rate.interval
     axes.plot([100 * low, 100 * high], [y, y], "-", lw=2.5, color=COLORS[0], alpha=0.6)
     axes.plot(100 * rate.mean, y, "o", color=COLORS[0], label="strict, 95 % interval")
@@ -130,10 +131,11 @@ def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
     """The curve, with the published bars as crosses."""
     with figure_at(path, True, 2) as (figure, panels):
         for half, axes in zip(HALVES, panels, strict=True):
-            axes.plot(counts, found.fitted[half], "o-", color=COLORS[0], label="fitted with L")
-            axes.plot(counts, found.given[half], "s--", color=COLORS[1], label="given L")
-            axes.plot(TOKENS, PUBLISHED[half], "x", color=COLORS[5], label="published")
+            axes.plot(counts, found.fitted[half], label="fitted with L", **stroke(0))
+            axes.plot(counts, found.given[half], label="fitted with 8, given L", **stroke(1))
+            axes.plot(TOKENS, PUBLISHED[half], "x", color=INK, label="published")
             axes.set_xscale("log", base=2)
+            axes.set_xticks(TOKENS, [str(count) for count in TOKENS])
             axes.set_title(f"{half} tasks")
             axes.set_xlabel("tokens L")
             axes.set_ylabel("success [%]")
@@ -202,10 +204,11 @@ def draw_latents(panels: dict[str, Panel], path: Path) -> Path:
             plane = np.linalg.svd(panel.shown - mean, full_matrices=False)[2][:2].T
             for i, (label, rows) in enumerate({"shown": panel.shown, **panel.written}.items()):
                 x, y = ((rows - mean) @ plane).T
-                here.plot(x, y, "o", ms=3.5, alpha=0.6, color=COLORS[i], label=label)
+                here.plot(x, y, ls="", ms=4, alpha=0.6, label=label, **dots(i))
             here.set_title(task)
+            here.locator_params(nbins=5)
             here.set_xlabel("first principal component")
-        axes[0].set_ylabel("second")
+        axes[0].set_ylabel("second principal component")
         labels = axes[0].get_legend_handles_labels()
         figure.legend(*labels, loc="outside lower center", ncols=3)
     return path

@@ -5,6 +5,7 @@ Everything resumes: run the same command again after a kill. Shipped slices are 
 finished runs by `cut`.
 """
 
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.evaluate.plots import plot_learning
+from hyperpolicy.evaluate.plots import Curve, plot_learning, read_curve
 from hyperpolicy.fleet import (
     Base,
     RoundSchedule,
@@ -182,10 +183,15 @@ def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
 
 def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
     """Learning curves of whatever lies under `runs`: `bases.png` and `experts.png` in `into`."""
-    bases = {p.parent.name: p for p in (runs / "specialized").glob("bases-*/metrics.jsonl")}
+    bases: dict[str, Curve] = {}
+    for path in sorted((runs / "specialized").glob("bases-*/metrics.jsonl")):
+        updates, returns = read_curve(path)
+        for i, name in enumerate(base_names(path.parent.name)):
+            bases[name] = updates, returns[:, [i]]
     experts = {}
     for path in sorted((runs / "specialized").glob("seed-*/full/metrics.jsonl")):
-        experts[f"specialized, {path.parent.parent.name}"] = path
+        seed = path.parent.parent.name.removeprefix("seed-")
+        experts[f"specialized, seed {seed}"] = path
     names = {"independent": "independent, shared start", "shared-replay": "shared replay"}
     for kind, label in names.items():
         if (runs / kind / "metrics.jsonl").exists():
@@ -196,6 +202,12 @@ def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
             text = f"{title} {name}: return of the averaged weights"
             made.append(plot_learning(curves, into / f"{name}.png", text, overwrite=True))
     return made
+
+
+def base_names(run: str) -> list[str]:
+    """The bases of a run, by the name that `bases` gave its directory."""
+    jobs = re.findall(r"(random-\d+-\d|[a-z]+)(\d*)", run.removeprefix("bases-"))
+    return [f"base of {split}, seed {seed or 0}" for split, seed in jobs]
 
 
 def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
