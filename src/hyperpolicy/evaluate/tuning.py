@@ -65,7 +65,7 @@ def plot(
         for axes, (task, kinds) in zip(all_axes, panels.items(), strict=True):
             for name, curves in kinds.items():
                 shown = curves.steps <= (until or np.inf)
-                x, look = curves.steps[shown] / 1000, stroke(names.index(name), shown.sum())
+                x, look = curves.steps[shown] / 1000, stroke(names.index(name), int(shown.sum()))
                 mean, std = curves.returns.mean(axis=0)[shown], curves.returns.std(axis=0)[shown]
                 axes.plot(x, mean, label=name, **look)
                 axes.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
