@@ -8,7 +8,7 @@ import hyperpolicy
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
-        "types errors files headers seeds symmetry devices progress provenance registration "
+        "types errors bounds files headers seeds symmetry devices progress provenance registration "
         "tracking".split()
     ),
     {"nets", "envs", "replay"},

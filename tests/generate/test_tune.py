@@ -15,7 +15,7 @@ from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
 from hyperpolicy.fleet.train import EVALUATION_SEED
 from hyperpolicy.generate import critics, interpolate, tune
-from hyperpolicy.generate.tune import TuneConfig
+from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.nets.policy import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig

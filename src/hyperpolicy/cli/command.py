@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hyperpolicy.bounds import Bounded
 from hyperpolicy.errors import AlreadyExists
 
 
-class Command(ABC):
+class Command(Bounded, ABC):
     """A frozen dataclass whose fields are the command's options.
 
     `run` imports what it needs, so that `--help` stays quick.

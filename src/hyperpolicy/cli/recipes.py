@@ -10,7 +10,7 @@ from tyro.conf import subcommand
 from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.tune import CriticStart, TuneConfig
+from hyperpolicy.generate.tune_config import CriticStart, TuneConfig
 
 
 @dataclass(frozen=True)

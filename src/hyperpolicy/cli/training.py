@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
+from hyperpolicy.bounds import Bounded, Seed
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
@@ -33,7 +34,7 @@ class Train(Command):
     """Split of the grid; its training contexts get experts."""
     start: Literal["own", "shared"] = "shared"
     """Every expert from its own networks, or all from one initialization."""
-    seed: int = 0
+    seed: Seed = 0
     """Of networks, exploration and worlds."""
     track: bool = False
     """Write TensorBoard logs beside metrics.jsonl; needs the extra `track`."""
@@ -63,7 +64,7 @@ class Train(Command):
 
 
 @dataclass(frozen=True)
-class ResidualConfig:
+class ResidualConfig(Bounded):
     base: Path | None = None
     """The base the zoo's experts started from; ZOO/base.safetensors by default."""
 
@@ -90,7 +91,7 @@ class Fit(Command):
     """Grid of contexts."""
     split: str = "full"
     """Split of the grid; only experts at its training contexts are used."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the fit; the regression draws nothing."""
 
     def run(self, console: Console) -> None:

@@ -7,9 +7,11 @@ from typing import ClassVar
 from rich.console import Console
 from tyro.conf import Positional
 
+from hyperpolicy.bounds import Seed
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.cli.sources import contexts_of
-from hyperpolicy.generate.tune import TuneConfig
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.generate.tune_config import FRESH, TuneConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Tune(Command):
     """Directory of the run. The same command resumes a stopped run."""
     zoo: Path | None = None
     """The zoo the generator was fitted on, for critics that start from its experts."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the generator's noise, the worlds and the learners."""
     video: bool = True
     """Record the first context's policy before and after; needs a rendering back end."""
@@ -39,6 +41,7 @@ class Tune(Command):
         from hyperpolicy.generate.tune import tune
         from hyperpolicy.zoo import Zoo
 
+        self._check()
         generator = load(self.generator)
         fam = generator.family
         contexts = contexts_of(fam, self.context)
@@ -69,6 +72,21 @@ class Tune(Command):
             f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
             "what the generator wrote in start.safetensors, the curve in curve.png"
         )
+
+    def _check(self) -> None:
+        """Refuse what would have no effect, and critics whose zoo is missing."""
+        self.config.refuse_unused()
+        given = self.config.critics not in FRESH
+        if self.zoo is not None and not given:
+            raise BadSetting(
+                f"--zoo has no effect with critics={self.config.critics}: they know nothing at the "
+                "start; leave it out, or give --critics nearest, interpolated, generated or fitted"
+            )
+        if self.zoo is None and given:
+            raise BadSetting(
+                f"critics={self.config.critics} come from the experts' zoo; give the one the "
+                "generator was fitted on by --zoo, or take --critics warm-up"
+            )
 
     def _film(self, fam, contexts, tuned, console: Console) -> None:
         from hyperpolicy.errors import NoRendering

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from hyperpolicy import files, rollout
+from hyperpolicy.bounds import Bounded, Count
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
 from hyperpolicy.evaluate.compare import (
@@ -39,7 +40,7 @@ BEST_PUBLISHED = (
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Bounded):
     zoo: Path = Path("zoos/cheetah-vel/specialized-full")
     """The zoo to fit on; the repository ships this one."""
     out: Path = Path("demo")
@@ -48,7 +49,7 @@ class DemoConfig:
         default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
     """The generator to fit."""
-    episodes: int = 10
+    episodes: Count = 10
     """Episodes of each policy."""
     video: bool = True
     """Record a short video; needs a rendering back end."""

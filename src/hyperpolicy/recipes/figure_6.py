@@ -17,30 +17,34 @@ from typing import Literal
 import numpy as np
 
 from hyperpolicy import files, fleet
+from hyperpolicy.bounds import Bounded, Count, Counts
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.tune import CriticStart, TuneConfig, tune
+from hyperpolicy.generate.tune import tune
+from hyperpolicy.generate.tune_config import CriticStart, TuneConfig, TuneSac
 from hyperpolicy.recipes import zero_shot, zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import Source
 from hyperpolicy.rl.sac import SacConfig
-from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import returns, uniform
 from hyperpolicy.zoo import Zoo
 
 TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
 SCRATCH = "SAC from scratch"
+PUBLISHED = TuneSac(initial_alpha=1.0)
+"""CleanRL's settings, beside random critics."""
 Kind = CriticStart | Literal["ppo"]
 """How a start is tuned."""
 
 
 @dataclass(frozen=True)
-class Figure6Config:
+class Figure6Config(Bounded):
     family: str = "cheetah-vel"
     grid: str = "macaw"
     zoos: Path = Path("zoos")
@@ -48,27 +52,27 @@ class Figure6Config:
     new_zoos: Path = Path("runs/genhyper-table1")
     """Where missing ones are trained: specialized zoos of the splits random-<count>-0."""
     out: Path = Path("runs/figure-6/cheetah-vel")
-    counts: tuple[int, ...] = (15, 25, 35)
+    counts: Counts = (15, 25, 35)
     """Training tasks of the generators."""
     critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
     """Ways to begin the critics, beside the published random ones, for the largest count."""
-    seeds: int = 3
-    steps: int = 200_000
+    seeds: Count = 3
+    steps: Count = 200_000
     """Environment steps of SAC from scratch."""
-    tuned_steps: int = 200_000
+    tuned_steps: Count = 200_000
     """Environment steps of generated starts whose critics are random."""
-    critics_steps: int = 100_000
+    critics_steps: Count = 100_000
     """Environment steps of the other critics' curves."""
-    ppo_steps: int = 100_000
+    ppo_steps: Count = 100_000
     """Environment steps of the starts tuned by PPO."""
-    first_steps: int = 10_000
+    first_steps: Count = 10_000
     """How many of them the enlarged picture shows, and in which dips count."""
     hyplatent: HypLatentConfig = field(
         default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
     tune: TuneConfig = field(default_factory=TuneConfig)
     """Settings of all fine-tunings; steps and critics are set above."""
-    random_start_steps: int = 5_000
+    random_start_steps: Count = 5_000
     """Random actions before SAC from scratch learns (CleanRL)."""
     preset: SpecializedPreset | None = None
     """How missing zoos are trained; the family's own preset by default."""
@@ -101,19 +105,13 @@ def run(config: Figure6Config) -> Figure6:
     """All curves, from disk where they are there already.
 
     Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a family without tasks in the figure,
-            other names that are none, or no counts; before any work.
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: as `check`, before any work.
     """
-    if config.family not in TASKS:
-        raise unknown(UnknownFamily, "tasks in Figure 6 of", "Families", config.family, TASKS)
-    if not config.counts:
-        raise BadSetting("counts are empty; give at least one number of training tasks")
-    grid = config.tasks
-    splits = [split_of(grid, count).name for count in config.counts]
-    needed = list(dict.fromkeys(["full", *splits]))
-    zoos.provide(config.places, config.new_zoos, grid, needed, config.preset)
+    grid, splits = check(config)
+    zoos.provide(config.places, config.new_zoos, grid, splits, config.preset)
     contexts = grid.contexts[list(TASKS[config.family])]
-    paths = {SCRATCH: scratch(config, contexts)}
+    width = source(config, grid, config.counts[0]).train.spec.hidden[0]
+    paths = {SCRATCH: scratch(config, contexts, width)}
     for count in config.counts:
         found = source(config, grid, count)
         generator = start_of(config, found, count)
@@ -136,6 +134,29 @@ def run(config: Figure6Config) -> Figure6:
     )
 
 
+def check(config: Figure6Config) -> tuple[Grid, list[str]]:
+    """The grid, and the splits whose specialized zoos the figure needs.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a family without tasks in the figure,
+            other names that are none, or steps too few to learn from.
+    """
+    if config.family not in TASKS:
+        raise unknown(UnknownFamily, "tasks in Figure 6 of", "Families", config.family, TASKS)
+    grid = config.tasks
+    splits = [split_of(grid, count).name for count in config.counts]
+    if config.steps <= config.random_start_steps:
+        raise BadSetting(
+            f"steps={config.steps} of SAC from scratch begin with {config.random_start_steps} "
+            "random ones; give more"
+        )
+    scratch_schedule(config)
+    for kind in ("random", *config.critics):
+        setting(config, kind).schedule()
+    setting(config, "ppo").rounds(family(config.family).horizon_steps)
+    return grid, list(dict.fromkeys(["full", *splits]))
+
+
 def label(count: int, kind: Kind) -> str:
     """A curve's name."""
     return f"{count} tasks, " + ("PPO" if kind == "ppo" else f"critics {kind}")
@@ -147,19 +168,29 @@ def rows_of(config: Figure6Config, task: int) -> slice:
 
 
 # --- Curves -------------------------------------------------------------------------------
-def scratch(config: Figure6Config, contexts) -> Path:
+def scratch(config: Figure6Config, contexts, width: int) -> Path:
     """SAC alone, as CleanRL begins it; its metrics."""
     out = config.out / "scratch"
-    like = replace(config.tune, steps=config.steps).schedule()
-    schedule = replace(
-        like,
-        fill_steps=config.random_start_steps,
-        num_updates=config.steps - config.random_start_steps,
-    )
     rows = np.repeat(contexts, config.seeds, axis=0)
-    cfg = SacConfig(width=config.tune.sac.width)
-    fleet.train(cfg, family(config.family), rows, schedule, "own", out=out)
+    schedule = scratch_schedule(config)
+    fleet.train(SacConfig(width=width), family(config.family), rows, schedule, "own", out=out)
     return out / "metrics.jsonl"
+
+
+def scratch_schedule(config: Figure6Config) -> Schedule:
+    """One update a step, after random actions."""
+    like = replace(config.tune, steps=config.steps).schedule()
+    fill = config.random_start_steps
+    return replace(like, fill_steps=fill, num_updates=config.steps - fill)
+
+
+def setting(config: Figure6Config, kind: Kind) -> TuneConfig:
+    """How starts of that kind are tuned."""
+    if kind == "ppo":
+        return replace(config.tune, steps=config.ppo_steps, learner="ppo", critics="warm-up")
+    if kind == "random":
+        return replace(config.tune, steps=config.tuned_steps, critics=kind, sac=PUBLISHED)
+    return replace(config.tune, steps=config.critics_steps, critics=kind)
 
 
 def fine_tune(
@@ -171,15 +202,8 @@ def fine_tune(
     count: int,
 ) -> Path:
     """The generator's policies, one a task and seed, tuned; their metrics."""
-    out = config.out / f"{count}-tasks-{kind}"
-    if kind == "ppo":
-        setting = replace(config.tune, steps=config.ppo_steps, learner="ppo", critics="warm-up")
-    elif kind == "random":  # as published
-        published = TdSacConfig(width=config.tune.sac.width)
-        setting = replace(config.tune, steps=config.tuned_steps, critics=kind, sac=published)
-    else:
-        setting = replace(config.tune, steps=config.critics_steps, critics=kind)
-    tune(setting, generator, np.repeat(contexts, config.seeds, axis=0), found.train, out=out)
+    out, rows = config.out / f"{count}-tasks-{kind}", np.repeat(contexts, config.seeds, axis=0)
+    tune(setting(config, kind), generator, rows, found.train, out=out)
     return out / "metrics.jsonl"
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy import files
+from hyperpolicy.bounds import Bounded, Count, Seeds
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate import tables
@@ -72,7 +73,7 @@ MAY_TURN = (NEAREST, "HypLatent", "GenHyper", RESIDUAL)
 
 
 @dataclass(frozen=True)
-class Learned:
+class Learned(Bounded):
     """A generator to fit, and how it sees the contexts."""
 
     config: HypLatentConfig | GenHyperConfig
@@ -92,7 +93,7 @@ RADIANS = {
 
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConfig(Bounded):
     family: str = "cheetah-vel"
     grid: str = "macaw"
     zoos: tuple[Path, ...] = (Path("zoos/cheetah-vel"),)
@@ -104,11 +105,11 @@ class TableConfig:
     """Zoos to use."""
     splits: tuple[str, ...] = SPLITS
     """Splits to use."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """Fits of a method on one zoo."""
-    episodes: int = 10
+    episodes: Count = 10
     """Episodes of each policy on each test task."""
-    draws: int = 8
+    draws: Count = 8
     """Noise draws of a HypLatent on each test task."""
     learned: dict[str, Learned] = field(default_factory=lambda: dict(HYPLATENT))
     distill: DistillConfig = field(default_factory=DistillConfig)
