@@ -40,6 +40,7 @@ Sizes = Annotated[tuple[Size, ...], Meta(min_length=1)]
 Counts = Annotated[tuple[Count, ...], Meta(min_length=1)]
 Seed = Annotated[int, Meta(ge=0)]
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
+Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Number = Annotated[float, Meta()]
 Positive = Annotated[float, Meta(gt=0.0)]
 Rate = Annotated[float, Meta(gt=0.0)]
@@ -195,29 +196,38 @@ def _split(kind) -> tuple[Any, tuple]:
 def wanted(kind) -> str:
     """What a value of the type `kind` may be, in words."""
     plain, marks = _split(kind)
-    for mark in marks:
-        if isinstance(mark, OneOf):
-            return f"one of {', '.join(mark.known)}"
-    text = ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
-    return text
+    names = _names(kind)
+    if names and get_origin(plain) is not tuple:
+        also = " or nothing" if type(None) in get_args(plain) else ""
+        return f"one of {', '.join(map(repr, names))}{also}"
+    if get_origin(plain) is tuple:
+        return _many(get_args(plain), marks)
+    return ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
+
+
+def _many(parts: tuple, marks: tuple) -> str:
+    if parts[1:] != (...,):
+        return f"{len(parts)} values: {'; '.join(map(wanted, parts))}"
+    least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
+    return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
 
 
 def _plain(kind) -> str:
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return " or ".join(wanted(part) for part in parts)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    if origin is tuple:
-        if parts[1:] == (...,):
-            return f"any number of values, each {wanted(parts[0])}"
-        return f"{len(parts)} values: {'; '.join(map(wanted, parts))}"
-    if kind in (None, type(None)):
-        return "nothing"
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(wanted(part) for part in get_args(kind))
     if is_dataclass(kind):
         return f"a {getattr(kind, '__name__', kind)}"
-    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
-    return names.get(kind, "a path that the system accepts" if kind is Path else str(kind))
+    return WORDS.get(kind, str(kind))
+
+
+WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path that the system accepts",
+    type(None): "nothing",
+}
 
 
 def _limits(mark) -> str:
@@ -225,8 +235,6 @@ def _limits(mark) -> str:
         return mark.text
     if not isinstance(mark, Meta):
         return ""
-    if mark.min_length is not None:
-        return f"at least {mark.min_length}"
     low = _limit("above", mark.gt) or _limit("at least", mark.ge)
     high = _limit("below", mark.lt) or ("" if mark.le == MOST else _limit("at most", mark.le))
     return " and ".join(filter(None, [low, high]))
@@ -236,19 +244,24 @@ def _limit(word: str, end: float | None) -> str:
     return "" if end is None else f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
 
 
+def _names(kind) -> list[str]:
+    """The names a type knows, in itself or in its parts."""
+    plain, marks = _split(kind)
+    if get_origin(plain) is Literal:
+        return list(map(str, get_args(plain)))
+    found = [name for mark in marks if isinstance(mark, OneOf) for name in mark.known]
+    return found + [name for part in get_args(plain) for name in _names(part)]
+
+
 def _hint(value, kind) -> str:
     """The largest number where one is larger; a name that is close to what was given."""
     if isinstance(value, int) and value > MOST:
         return f"; the largest is {MOST:,}"
-    plain, marks = _split(kind)
-    for part in get_args(plain) if get_origin(plain) is tuple else ():
-        for one in value if isinstance(value, tuple) and part is not ... else ():
-            if not fits(one, part):
-                return _hint(one, part)
-    known = [name for mark in marks if isinstance(mark, OneOf) for name in mark.known]
-    known += [str(one) for one in get_args(plain) if get_origin(plain) is Literal]
-    found = closest(value, known) if isinstance(value, str) else ""
-    return f".{found}" if found else ""
+    known = _names(kind)
+    for one in value if isinstance(value, tuple) else (value,):
+        if known and isinstance(one, str) and one not in known and (found := closest(one, known)):
+            return f".{found}"
+    return ""
 
 
 _REPR = Repr()

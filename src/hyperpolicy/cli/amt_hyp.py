@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from msgspec import Meta
 from rich.console import Console
 
+from hyperpolicy.bounds import OneOf
 from hyperpolicy.cli.command import Command
+from hyperpolicy.cli.paths import Place
+from hyperpolicy.errors import BadSetting
 
 
 @dataclass(frozen=True)
@@ -17,25 +21,14 @@ class OnBench(Command):
 
     preset: Literal["small", "paper"] = "small"
     """Sizes and lengths: for two cores, or the published ones for a GPU."""
-    out: Path = Path("runs/amt-hyp")
+    out: Place = Path("runs/amt-hyp")
     """Everything goes here; the same command goes on from what is there."""
-    methods: tuple[str, ...] = ()
-    """Rows of the tables, by name; all unless given."""
 
     def bench(self):
         """Data and shared parts of this directory."""
         from hyperpolicy.recipes import amt_hyp, amt_hyp_presets
 
         return amt_hyp.bench(amt_hyp_presets.PRESETS[self.preset], self.out)
-
-    def cells(self, b, half: str, console: Console):
-        """The chosen rows of one half of the tasks."""
-        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
-
-        names = self.methods or tuple(amt_hyp_rows.METHODS)
-        for name in names:
-            amt_hyp_rows.method(name)  # unknown names before hours of work
-        return amt_hyp_tables.cells(b, half, names, console.print)
 
     def write(self, console: Console, name: str, text: str) -> None:
         """A page, shown and kept."""
@@ -46,13 +39,50 @@ class OnBench(Command):
         console.print(f"{self.out / name}")
 
 
+def _methods() -> list[str]:
+    from hyperpolicy.recipes import amt_hyp_rows
+
+    return list(amt_hyp_rows.METHODS)
+
+
 @dataclass(frozen=True)
-class AmtHyp(OnBench):
+class Table(OnBench):
+    """A recipe of tables, which have a row a method."""
+
+    halves: ClassVar[tuple[str, ...]] = ("seen", "unseen")
+    """The tasks it is about."""
+
+    methods: Annotated[tuple[Annotated[str, OneOf(_methods)], ...], Meta(min_length=1)] | None = (
+        None
+    )
+    """Rows of the tables, by name; all unless given."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.methods or ():
+            from hyperpolicy.recipes import amt_hyp_rows
+
+            having = amt_hyp_rows.METHODS[name].halves
+            if not set(self.halves) & set(having):
+                raise BadSetting(
+                    f"{name!r} has a meaning on {' and '.join(having)} tasks; this table is about "
+                    f"{' and '.join(self.halves)} ones"
+                )
+
+    def cells(self, b, half: str, console: Console):
+        """The chosen rows of one half of the tasks."""
+        from hyperpolicy.recipes import amt_hyp_tables
+
+        return amt_hyp_tables.cells(b, half, self.methods or tuple(_methods()), console.print)
+
+
+@dataclass(frozen=True)
+class AmtHyp(Table):
     """AMT-Hyp on Meta-World from nothing: experts, demonstrations, generators, all tables."""
 
-    ship: Path | None = None
+    ship: Place | None = None
     """Also write a compact slice of the zoo, with demonstrations, below this directory."""
-    ship_generator: Path | None = None
+    ship_generator: Place | None = None
     """Also write HypLatent, compact, as this directory."""
 
     def run(self, console: Console) -> None:
@@ -72,8 +102,10 @@ class AmtHyp(OnBench):
 
 
 @dataclass(frozen=True)
-class Table1(OnBench):
+class Table1(Table):
     """AMT-Hyp's Table I: the eight tasks the generators were trained on."""
+
+    halves: ClassVar[tuple[str, ...]] = ("seen",)
 
     def run(self, console: Console) -> None:
         from hyperpolicy.recipes import amt_hyp_tables as tables
@@ -83,7 +115,7 @@ class Table1(OnBench):
 
 
 @dataclass(frozen=True)
-class Table2(OnBench):
+class Table2(Table):
     """AMT-Hyp's Table II: averages and the best policies, seen and unseen, strict and legacy."""
 
     def run(self, console: Console) -> None:
@@ -95,8 +127,10 @@ class Table2(OnBench):
 
 
 @dataclass(frozen=True)
-class Table3(OnBench):
+class Table3(Table):
     """AMT-Hyp's Table III: eight tasks nobody trained on, from one demonstration each."""
+
+    halves: ClassVar[tuple[str, ...]] = ("unseen",)
 
     def run(self, console: Console) -> None:
         from hyperpolicy.recipes import amt_hyp_tables as tables

@@ -1,5 +1,6 @@
 """What every command shares: how it is run, how it prints, and that it overwrites nothing."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,5 +45,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
 
 def refuse(path: Path | None) -> None:
     """Raise AlreadyExists before any work is done for a `path` that could not be written."""
-    if path is not None and path.exists():
+    if path is not None and os.path.lexists(path):
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")

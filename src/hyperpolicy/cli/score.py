@@ -6,8 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from tyro.conf import Positional
 
+from hyperpolicy.bounds import Count, Names, Seed
 from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.sources import maker_of, zoo_path
+from hyperpolicy.cli.paths import NewFile
+from hyperpolicy.cli.sources import maker_of, open_zoo, zoo_path
 from hyperpolicy.errors import BadZoo
 
 
@@ -21,7 +23,7 @@ class Score(Command):
 
     family: Positional[str]
     """Task family, e.g. cheetah-vel."""
-    policy: tuple[str, ...] = ("generator",)
+    policy: Names = ("generator",)
     """Sources as in `play`: generator, or paths of generators and zoos."""
     grid: str = "macaw"
     """Grid of contexts."""
@@ -29,13 +31,13 @@ class Score(Command):
     """Split of the grid; its test contexts are scored."""
     zoo: Path | None = None
     """Zoo of the trivial rows; zoos/<family>/specialized-<split> by default."""
-    episodes: int = 10
+    episodes: Count = 10
     """Episodes of each policy on each context."""
-    draws: int = 1
+    draws: Count = 1
     """Noise draws of a generator on each context."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the episodes."""
-    out: Path | None = None
+    out: NewFile | None = None
     """Write all returns here, as JSON."""
 
     def run(self, console: Console) -> None:
@@ -67,11 +69,10 @@ class Score(Command):
             BadZoo: its training contexts meet the split's test contexts.
         """
         from hyperpolicy.generate import interpolate
-        from hyperpolicy.zoo import Zoo
 
         if name == "expert":
             path = zoo_path(fam, self.zoo, self.split)
-            return interpolate.nearest(Zoo.load(path).only(split.train))
+            return interpolate.nearest(open_zoo(fam, path).only(split.train))
         maker = maker_of(fam, name, self.zoo)
         trained = getattr(maker, "trained_contexts", split.test[:0])
         if len(trained) and fam.context.distance(split.test, trained).min() < 1e-6:
@@ -85,12 +86,11 @@ class Score(Command):
         from hyperpolicy.evaluate import Method
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, interpolate
-        from hyperpolicy.zoo import Zoo
 
         try:
             path = zoo_path(fam, self.zoo, self.split)
-            train = Zoo.load(path).only(split.train)
-            oracles = Zoo.load(zoo_path(fam, self.zoo)).only(split.test)
+            train = open_zoo(fam, path).only(split.train)
+            oracles = open_zoo(fam, zoo_path(fam, self.zoo)).only(split.test)
         except BadZoo as error:
             if self.zoo is not None:
                 raise

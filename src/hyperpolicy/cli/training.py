@@ -7,11 +7,13 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
-from hyperpolicy.bounds import Bounded, Seed
+from hyperpolicy.bounds import Bounded, Seed, unused
 from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.gan import GanConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
@@ -26,7 +28,7 @@ class Train(Command):
 
     family: Positional[str]
     """Task family, e.g. cheetah-vel."""
-    out: Path
+    out: Place
     """Directory of the run; the zoo will be OUT/zoo. The same command resumes a stopped run."""
     grid: str = "macaw"
     """Grid of contexts."""
@@ -77,7 +79,7 @@ class Fit(Command):
 
     zoo: Positional[Path]
     """Directory of a zoo."""
-    out: Path
+    out: Place
     """Directory of the generator. The same command resumes a stopped fit."""
     config: (
         Annotated[RegressionConfig, subcommand("regression")]
@@ -92,13 +94,14 @@ class Fit(Command):
     split: str = "full"
     """Split of the grid; only experts at its training contexts are used."""
     seed: Seed = 0
-    """Of the fit; the regression draws nothing."""
+    """Of the fit; regression and residual draw nothing."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, genhyper, hyplatent, regression, residual
         from hyperpolicy.zoo import Zoo
 
+        self._refuse_unused()
         zoo = Zoo.load(self.zoo)
         zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
         made_for = zoo.provenance.get("split", self.split)
@@ -126,3 +129,9 @@ class Fit(Command):
         console.print(
             f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
+
+    def _refuse_unused(self) -> None:
+        if isinstance(self.config, RegressionConfig | ResidualConfig):
+            unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
+        if isinstance(self.config, GanConfig) and self.config.behavior == 0:
+            unused(self.config, ["states"], "without --behavior")

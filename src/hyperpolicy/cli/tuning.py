@@ -7,8 +7,9 @@ from typing import ClassVar
 from rich.console import Console
 from tyro.conf import Positional
 
-from hyperpolicy.bounds import Seed
+from hyperpolicy.bounds import Seed, unused
 from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.paths import Place
 from hyperpolicy.cli.sources import contexts_of
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.tune_config import FRESH, TuneConfig
@@ -24,7 +25,7 @@ class Tune(Command):
     """A shipped generator's name, or a generator's directory."""
     context: tuple[float, ...]
     """One or more contexts; repeat one to tune it several times."""
-    out: Path
+    out: Place
     """Directory of the run. The same command resumes a stopped run."""
     zoo: Path | None = None
     """The zoo the generator was fitted on, for critics that start from its experts."""
@@ -77,11 +78,8 @@ class Tune(Command):
         """Refuse what would have no effect, and critics whose zoo is missing."""
         self.config.refuse_unused()
         given = self.config.critics not in FRESH
-        if self.zoo is not None and not given:
-            raise BadSetting(
-                f"--zoo has no effect with critics={self.config.critics}: they know nothing at the "
-                "start; leave it out, or give --critics nearest, interpolated, generated or fitted"
-            )
+        if not given:
+            unused(self, ["zoo"], f"with --critics {self.config.critics}, which know nothing")
         if self.zoo is None and given:
             raise BadSetting(
                 f"critics={self.config.critics} come from the experts' zoo; give the one the "

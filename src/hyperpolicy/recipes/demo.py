@@ -87,8 +87,8 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
 
     console.print("[bold]3/4[/] Drawing …")
     draw(config, source, fitted, shipped, out)
-    console.print("[bold]4/4[/] Recording a video …")
     if config.video:
+        console.print("[bold]4/4[/] Recording a video …")
         _video(shipped, out, console)
     for path in sorted(out.iterdir()):
         console.print(f"    {path}")

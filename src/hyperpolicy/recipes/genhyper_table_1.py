@@ -29,7 +29,6 @@ from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
-KINDS = ("specialized", *zero_shot.WITHOUT_BASE)
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ def _checked(config: Table1Config) -> list[Cell]:
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
     for kind in config.kinds:
-        if kind not in KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, KINDS)
+        if kind not in zero_shot.ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, zero_shot.ALL_KINDS)
     found = list(cells(config))
     for cell in found:
         zero_shot.draws(cell.tasks, cell.split)

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy import files
-from hyperpolicy.bounds import Bounded, Count, Seeds
+from hyperpolicy.bounds import Bounded, Count, Names, Seeds
 from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo, unknown
 from hyperpolicy.evaluate import tables
 from hyperpolicy.evaluate.compare import (
     NEAREST,
@@ -63,6 +63,7 @@ WITHOUT_BASE = {
     "shared-replay": "shared-replay",
 }
 """Kinds whose zoos serve every split, and the zoos they are read from."""
+ALL_KINDS = ("specialized", *WITHOUT_BASE)
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 RANDOM = re.compile(r"random-\d+")
 REGRESSION, RESIDUAL = "regression of weights", "base + interpolated change"
@@ -101,9 +102,9 @@ class TableConfig(Bounded):
     first that has those of a kind and split serves."""
     out: Path = Path("runs/cheetah-vel-table")
     """Where fits, cells and pictures go; a second run goes on from what is there."""
-    kinds: tuple[str, ...] = KINDS
+    kinds: Names = KINDS
     """Zoos to use."""
-    splits: tuple[str, ...] = SPLITS
+    splits: Names = SPLITS
     """Splits to use."""
     seeds: Seeds = (0, 1, 2)
     """Fits of a method on one zoo."""
@@ -242,6 +243,24 @@ def turned(method: Method) -> Method:
 
 
 # --- Zoos ---------------------------------------------------------------------------------
+def check(config: TableConfig) -> None:
+    """Refuse names that are none, and zoos that are missing, before any work.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a name that is none.
+        BadZoo: no zoo of a kind and split, or none with the experts of its test contexts.
+    """
+    grid = family(config.family).grid(config.grid)
+    for kind in config.kinds:
+        if kind not in ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
+    splits = [split.name for name in config.splits for split in draws(grid, name)]
+    for kind in config.kinds:
+        for split in ("full", *splits):
+            paths(config.zoos, kind, split)
+    paths(config.zoos, "specialized", "full")  # of `between`
+
+
 def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
     """The training experts of `split` in every zoo of this kind; never a test expert.
 
