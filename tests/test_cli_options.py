@@ -260,7 +260,8 @@ REFUSED = [
     ("fit {zoo} --out file regression", "out='file'"),
     ("fit {long} --out o regression", "a path that the system accepts"),
     ("tune {generator} --context 1 --out file", "out='file'"),
-    ("zoo align {zoo} --out file", "out='file'"),
+    ("zoo align {zoo} --out file", "AlreadyExists: file exists"),
+    ("zoo align {zoo} --out link", "AlreadyExists: link exists"),
     ("zoo info {long}", "a path that the system accepts"),
     # other families and tasks
     ("score ant-dir-radians --policy zero --zoo {zoo}", "of family cheetah-vel; give one of ant"),

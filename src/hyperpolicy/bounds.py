@@ -240,7 +240,7 @@ def _limits(mark) -> str:
     return " and ".join(filter(None, [low, high]))
 
 
-def _limit(word: str, end: float | None) -> str:
+def _limit(word: str, end: int | float | None) -> str:
     return "" if end is None else f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
 
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from msgspec import Meta
 from rich.console import Console
 
-from hyperpolicy.bounds import OneOf
+from hyperpolicy.bounds import Names
 from hyperpolicy.cli.command import Command
 from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadSetting
@@ -39,12 +38,6 @@ class OnBench(Command):
         console.print(f"{self.out / name}")
 
 
-def _methods() -> list[str]:
-    from hyperpolicy.recipes import amt_hyp_rows
-
-    return list(amt_hyp_rows.METHODS)
-
-
 @dataclass(frozen=True)
 class Table(OnBench):
     """A recipe of tables, which have a row a method."""
@@ -52,9 +45,7 @@ class Table(OnBench):
     halves: ClassVar[tuple[str, ...]] = ("seen", "unseen")
     """The tasks it is about."""
 
-    methods: Annotated[tuple[Annotated[str, OneOf(_methods)], ...], Meta(min_length=1)] | None = (
-        None
-    )
+    methods: Names | None = None
     """Rows of the tables, by name; all unless given."""
 
     def __post_init__(self):
@@ -62,7 +53,7 @@ class Table(OnBench):
         for name in self.methods or ():
             from hyperpolicy.recipes import amt_hyp_rows
 
-            having = amt_hyp_rows.METHODS[name].halves
+            having = amt_hyp_rows.method(name).halves
             if not set(self.halves) & set(having):
                 raise BadSetting(
                     f"{name!r} has a meaning on {' and '.join(having)} tasks; this table is about "
@@ -71,9 +62,10 @@ class Table(OnBench):
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""
-        from hyperpolicy.recipes import amt_hyp_tables
+        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
 
-        return amt_hyp_tables.cells(b, half, self.methods or tuple(_methods()), console.print)
+        names = self.methods or tuple(amt_hyp_rows.METHODS)
+        return amt_hyp_tables.cells(b, half, names, console.print)
 
 
 @dataclass(frozen=True)

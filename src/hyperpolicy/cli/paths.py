@@ -40,6 +40,8 @@ NewFile = Annotated[
     WRITABLE,
 ]
 """A file that is written; `command.refuse` says whether it exists."""
+NewPlace = Annotated[Path, WRITABLE]
+"""A directory that is made; `command.refuse` says whether something is there."""
 Place = Annotated[
     Path,
     Rule(

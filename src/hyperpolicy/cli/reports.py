@@ -11,7 +11,7 @@ from rich.text import Text
 from tyro.conf import Positional, subcommand
 
 from hyperpolicy.cli.command import Command, refuse, table
-from hyperpolicy.cli.paths import NewFile, Place
+from hyperpolicy.cli.paths import NewFile, NewPlace
 from hyperpolicy.errors import BadSetting, BadZoo
 
 
@@ -124,7 +124,7 @@ class ZooAlign(Command):
 
     path: Positional[Path]
     """The zoo's directory."""
-    out: Place
+    out: NewPlace
     """The directory to write."""
     to: Literal["neighbors", "middle"] = "neighbors"
     """What experts are matched to: each to its neighbor in context, from the middle outward, or all
@@ -161,7 +161,7 @@ class ZooImport(Command):
     """Files (.pt) of the tensors param, traj and task; one a task."""
     task: tuple[str, ...]
     """The Meta-World task of each file, such as window-open; the files do not say."""
-    out: Place
+    out: NewPlace
     """The directory to write."""
     demonstrations: NewFile | None = None
     """The file of demonstrations to write; OUT.demonstrations.safetensors unless given."""
