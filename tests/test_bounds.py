@@ -182,8 +182,8 @@ BAD = [
     ({"path": Path("x" * 300)}, "give a path that the system accepts"),
     ({"path": Path("x\0")}, "give a path that the system accepts"),
     ({"flag": 1}, "give true or false"),
-    ({"inner": None}, "give a Inner"),
-    ({"either": 3}, "give a PcaConfig or a Inner"),
+    ({"inner": None}, "give Inner()"),
+    ({"either": 3}, "give PcaConfig() or Inner()"),
 ]
 
 

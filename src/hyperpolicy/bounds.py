@@ -216,7 +216,7 @@ def _plain(kind) -> str:
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(wanted(part) for part in get_args(kind))
     if is_dataclass(kind):
-        return f"a {getattr(kind, '__name__', kind)}"
+        return f"{getattr(kind, '__name__', kind)}()"
     return WORDS.get(kind, str(kind))
 
 

@@ -56,7 +56,7 @@ class Table(OnBench):
             having = amt_hyp_rows.method(name).halves
             if not set(self.halves) & set(having):
                 raise BadSetting(
-                    f"{name!r} has a meaning on {' and '.join(having)} tasks; this table is about "
+                    f"{name!r} is a row for {' and '.join(having)} tasks; this table has "
                     f"{' and '.join(self.halves)} ones"
                 )
 

@@ -1,5 +1,6 @@
 """Settings of Figure 6 (`recipes.figure_6`), and whether they can work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -78,13 +79,21 @@ def check(config: Figure6Config) -> tuple[Grid, list[str]]:
     splits = [split_of(grid, count).name for count in config.counts]
     if config.steps <= config.random_start_steps:
         raise BadSetting(
-            f"steps={config.steps} of SAC from scratch begin with {config.random_start_steps} "
-            "random ones; give more"
+            f"steps={config.steps} (--steps): SAC from scratch begins with "
+            f"{config.random_start_steps} random ones; give more"
         )
-    scratch_schedule(config)
-    for kind in ("random", *config.critics):
-        setting(config, kind).schedule()
-    setting(config, "ppo").rounds(family(config.family).horizon_steps)
+    horizon_steps = family(config.family).horizon_steps
+    makers: dict[str, Callable[[], object]] = {
+        "steps": lambda: scratch_schedule(config),
+        "tuned_steps": lambda: setting(config, "random").schedule(),
+        "critics_steps": lambda: setting(config, "warm-up").schedule(),
+        "ppo_steps": lambda: setting(config, "ppo").rounds(horizon_steps),
+    }
+    for name, make in makers.items():
+        try:
+            make()
+        except BadSetting as error:
+            raise BadSetting(f"{name} (--{name.replace('_', '-')}): {error}") from None
     return grid, list(dict.fromkeys(["full", *splits]))
 
 

@@ -269,6 +269,9 @@ def update(
     The actor rests in the first `warmup_rounds`.
 
     Transitions that do not fill the last minibatch of a pass are left out of it.
+
+    Raises:
+        BadSetting: more minibatches than transitions.
     """
     advantage, target = advantages(cfg, state, r, encoded)
     seen = see_round(state.moments, r.obs, encoded)
@@ -278,6 +281,11 @@ def update(
 
     key, own = jax.random.split(state.key)
     size = len(rows[0]) // cfg.minibatches
+    if size < 1:
+        raise BadSetting(
+            f"minibatches={cfg.minibatches} of a round of {len(rows[0])} transitions; give fewer, "
+            "or more worlds or steps a round"
+        )
     orders = jax.vmap(lambda k: jax.random.permutation(k, len(rows[0])))(
         jax.random.split(own, cfg.epochs)
     )
