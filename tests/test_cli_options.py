@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     n = len(contexts)
     zoo = hp.Zoo(
         SPEC,
-        "cheetah-vel",
+        hp.family("cheetah-vel"),
         np.random.default_rng(0).normal(0, 0.3, (n, SPEC.size)).astype(np.float32),
         expert=np.arange(n),
         updates=np.full(n, 10),
@@ -160,6 +160,27 @@ def test_every_number_of_every_command_has_bounds(line, place):
                 count += 1
     assert count > 0 or line in WITHOUT_NUMBERS
     assert not os.listdir()
+
+
+def test_no_command_is_left_out():
+    """The lines above reach every command and configuration; those that only look have no number."""
+    seen = {type(one) for line in LINES for one, _ in configs(cli.parse(line.split()))}
+    for name in cli.COMMANDS:
+        for kind in options(cli.load(name)) - seen:
+            found = [wrong_numbers(one) for one in bounds.kinds(kind).values()]
+            assert not any(found), f"{kind.__name__} stands in no line"
+
+
+def options(command: type) -> set[type]:
+    """A command's class and those of its subcommands and configurations."""
+    found = {command}
+    for kind in bounds.kinds(command).values():
+        parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        for part in parts:
+            part = part.__origin__ if get_origin(part) is Annotated else part
+            if is_dataclass(part) and "Suppress" not in repr(kind):
+                found |= options(part)
+    return found
 
 
 WITHOUT_NUMBERS = ("demo", "recipe zoos", "recipe amthyp-tokens", "recipe amthyp-pca")
@@ -320,7 +341,7 @@ def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monk
 
     class Reads:
         takes_demonstrations = True
-        family = "metaworld"
+        family = fam
 
     shown = fam.contexts(["door-open", "window-open"])
     kept = type("Kept", (), {"contexts": shown, "__len__": lambda self: 2})()

@@ -1,4 +1,4 @@
-"""Imports point down only (design §3), siblings only in one package, names that say something."""
+"""Imports point down only, siblings only in one package, names that say something."""
 
 import ast
 from pathlib import Path

@@ -40,7 +40,6 @@ def told(generator, contexts, demo: Path | None):
             is of a task.
     """
     from hyperpolicy.demonstrations import Demonstrations
-    from hyperpolicy.envs import family
 
     if not getattr(generator, "takes_demonstrations", False):
         if demo is not None:
