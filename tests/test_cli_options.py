@@ -163,7 +163,7 @@ def test_every_number_of_every_command_has_bounds(line, place):
 
 
 def test_no_command_is_left_out():
-    """The lines above reach every command and configuration; those that only look have no number."""
+    """The lines above reach every command and configuration that has a number."""
     seen = {type(one) for line in LINES for one, _ in configs(cli.parse(line.split()))}
     for name in cli.COMMANDS:
         for kind in options(cli.load(name)) - seen:
