@@ -81,4 +81,5 @@ def closest(name: str, known: Iterable[str]) -> str:
 def unknown(error: type[HyperpolicyError], kind: str, plural: str, name: str, known: Iterable[str]):
     """An `error` for `name` that suggests the closest of the `known` names."""
     known = sorted(known)
-    return error(f"no {kind} {name!r}.{closest(name, known)} {plural}: {', '.join(known)}")
+    names = map(repr, known) if any("," in one for one in known) else known
+    return error(f"no {kind} {name!r}.{closest(name, known)} {plural}: {', '.join(names)}")
