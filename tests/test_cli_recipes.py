@@ -23,11 +23,11 @@ from hyperpolicy.recipes import genhyper_table_1, zoos
         ("genhyper-table1 --splits random-99", "UnknownSplit: split 'random-99-0' of cheetah-vel"),
         ("genhyper-table1 --kinds specialized nope", "BadSetting: no kind of zoos called 'nope'"),
         ("genhyper-table1 --families ant-dir --kinds shared-replay", "BadSetting: no cell for fam"),
-        ("genhyper-table1 --families", "BadSetting: no cell for families (none)"),
+        ("genhyper-table1 --families", "BadSetting: families=() (--families)"),
         ("figure-6 --family nope", "UnknownFamily: no task family 'nope'"),
         ("figure-6 --family ant-dir-radians", "UnknownFamily: no tasks in Figure 6 of 'ant-dir-r"),
         ("figure-6 --grid nope", "UnknownGrid: no grid of cheetah-vel called 'nope'"),
-        ("figure-6 --counts", "BadSetting: counts are empty"),
+        ("figure-6 --counts", "BadSetting: counts=() (--counts)"),
         ("figure-6 --counts 99", "UnknownSplit: split 'random-99-0' of cheetah-vel"),
     ],
 )

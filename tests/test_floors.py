@@ -8,8 +8,8 @@ import hyperpolicy
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
-        "types errors files headers jobs seeds symmetry devices progress provenance registration "
-        "tracking interrupts opengl terminal".split()
+        "types errors bounds files headers jobs seeds symmetry devices progress provenance "
+        "registration tracking interrupts opengl terminal".split()
     ),
     {"nets", "envs", "replay"},
     {"zoo", "rollout", "rl", "demonstrations"},

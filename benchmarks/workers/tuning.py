@@ -15,7 +15,8 @@ from goal import EPISODES, EVERY_STEPS, goals
 
 from hyperpolicy.evaluate import tuning
 from hyperpolicy.generate import load
-from hyperpolicy.generate.tune import TuneConfig, tune
+from hyperpolicy.generate.tune import tune
+from hyperpolicy.generate.tune_config import TuneConfig
 
 
 def main(steps: int, speeds: list[float], seed: int) -> dict:

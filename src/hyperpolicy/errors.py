@@ -84,9 +84,14 @@ class BadSetting(HyperpolicyError):
     """A configuration value that cannot work."""
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean …?` with the closest of the `known` names; empty where none is close."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def unknown(error: type[HyperpolicyError], kind: str, plural: str, name: str, known: Iterable[str]):
     """An `error` for `name` that suggests the closest of the `known` names."""
     known = sorted(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return error(f"no {kind} {name!r}.{hint} {plural}: {', '.join(known)}")
+    names = map(repr, known) if any("," in one for one in known) else known
+    return error(f"no {kind} {name!r}.{closest(name, known)} {plural}: {', '.join(names)}")

@@ -119,7 +119,7 @@ def test_other_settings_do_not_resume_and_widths_must_agree(tmp_path):
 
 
 def test_a_base_that_is_not_finite_is_refused(monkeypatch):
-    broken = replace(CFG, value_rate=float("nan"), max_rate=float("nan"))
+    broken = replace(CFG, value_rate=3e38, first_rate=3e38, max_rate=3e38)
     with pytest.raises(BadZoo, match="stopped being finite"):
         fleet.train_base(broken, CRITIC, ANT, POOL, SHORT)
 

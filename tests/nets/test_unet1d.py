@@ -131,8 +131,9 @@ def test_bad_settings():
         Unet1dConfig(embedding=3)
     with pytest.raises(BadSetting, match="kernel=4"):
         Unet1dConfig(kernel=4)
-    for channels in ((), (8, 12)):
-        with pytest.raises(BadSetting, match="multiple of the groups"):
-            Unet1dConfig(channels=channels)
+    with pytest.raises(BadSetting, match="multiple of the groups"):
+        Unet1dConfig(channels=(8, 12))
+    with pytest.raises(BadSetting, match="channels="):
+        Unet1dConfig(channels=())
     with pytest.raises(BadSetting, match="latent of 7 numbers does not make 2 tokens"):
         Unet1d.init(CONFIG, 7, 1, jax.random.key(0))

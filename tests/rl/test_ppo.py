@@ -165,3 +165,13 @@ def test_it_learns_what_a_context_asks_for():
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(BadSetting, match=next(iter(wrong))):
         PpoConfig(**wrong)
+
+
+def test_more_minibatches_than_transitions_are_refused(state):
+    r, encoded = a_round()
+    with pytest.raises(BadSetting, match="minibatches=19 of a round of 18 transitions"):
+        jax.eval_shape(
+            partial(ppo.update, replace(CFG, minibatches=19)), state, r, jnp.asarray(encoded)
+        )
+    with pytest.raises(BadSetting, match="between min_rate"):
+        replace(CFG, first_rate=1.0)

@@ -7,7 +7,10 @@ from typing import ClassVar, Literal
 
 from rich.console import Console
 
+from hyperpolicy.bounds import Names
 from hyperpolicy.cli.command import Command
+from hyperpolicy.cli.paths import Place
+from hyperpolicy.errors import BadSetting
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,8 @@ class OnBench(Command):
 
     preset: Literal["small", "paper"] = "small"
     """Sizes and lengths: for two cores, or the published ones for a GPU."""
-    out: Path = Path("runs/amt-hyp")
+    out: Place = Path("runs/amt-hyp")
     """Everything goes here; the same command goes on from what is there."""
-    methods: tuple[str, ...] = ()
-    """Rows of the tables, by name; all unless given."""
 
     def bench(self):
         """Data and shared parts of this directory."""
@@ -29,32 +30,52 @@ class OnBench(Command):
 
         return amt_hyp.bench(amt_hyp_presets.PRESETS[self.preset], self.out)
 
-    def cells(self, b, half: str, console: Console):
-        """The chosen rows of one half of the tasks."""
-        from hyperpolicy import jobs
-        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
-
-        names = self.methods or tuple(amt_hyp_rows.METHODS)
-        for name in names:
-            amt_hyp_rows.method(name)  # unknown names before hours of work
-        return amt_hyp_tables.cells(b, half, names, partial(jobs.show, console.print))
-
     def write(self, console: Console, name: str, text: str) -> None:
         """A page, shown and kept."""
         from hyperpolicy import files
 
-        files.write(self.out / name, lambda p: p.write_text(text), overwrite=True)
+        files.write(self.out / name, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
         console.print(text)
         console.print(f"{self.out / name}")
 
 
 @dataclass(frozen=True)
-class AmtHyp(OnBench):
+class Table(OnBench):
+    """A recipe of tables, which have a row a method."""
+
+    halves: ClassVar[tuple[str, ...]] = ("seen", "unseen")
+    """The tasks it is about."""
+
+    methods: Names | None = None
+    """Rows of the tables, by name; all unless given."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.methods or ():
+            from hyperpolicy.recipes import amt_hyp_rows
+
+            having = amt_hyp_rows.method(name).halves
+            if not set(self.halves) & set(having):
+                raise BadSetting(
+                    f"{name!r} is a row for {' and '.join(having)} tasks; this table has "
+                    f"{' and '.join(self.halves)} ones"
+                )
+
+    def cells(self, b, half: str, console: Console):
+        """The chosen rows of one half of the tasks."""
+        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
+
+        names = self.methods or tuple(amt_hyp_rows.METHODS)
+        return amt_hyp_tables.cells(b, half, names, console.print)
+
+
+@dataclass(frozen=True)
+class AmtHyp(Table):
     """AMT-Hyp on Meta-World from nothing: experts, demonstrations, generators, all tables."""
 
-    ship: Path | None = None
+    ship: Place | None = None
     """Also write a compact slice of the zoo, with demonstrations, below this directory."""
-    ship_generator: Path | None = None
+    ship_generator: Place | None = None
     """Also write HypLatent, compact, as this directory."""
 
     def run(self, console: Console) -> None:
@@ -74,8 +95,10 @@ class AmtHyp(OnBench):
 
 
 @dataclass(frozen=True)
-class Table1(OnBench):
+class Table1(Table):
     """AMT-Hyp's Table I: the eight tasks the generators were trained on."""
+
+    halves: ClassVar[tuple[str, ...]] = ("seen",)
 
     def run(self, console: Console) -> None:
         from hyperpolicy.recipes import amt_hyp_tables as tables
@@ -85,7 +108,7 @@ class Table1(OnBench):
 
 
 @dataclass(frozen=True)
-class Table2(OnBench):
+class Table2(Table):
     """AMT-Hyp's Table II: averages and the best policies, seen and unseen, strict and legacy."""
 
     def run(self, console: Console) -> None:
@@ -97,8 +120,10 @@ class Table2(OnBench):
 
 
 @dataclass(frozen=True)
-class Table3(OnBench):
+class Table3(Table):
     """AMT-Hyp's Table III: eight tasks nobody trained on, from one demonstration each."""
+
+    halves: ClassVar[tuple[str, ...]] = ("unseen",)
 
     def run(self, console: Console) -> None:
         from hyperpolicy.recipes import amt_hyp_tables as tables

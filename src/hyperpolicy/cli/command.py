@@ -1,5 +1,6 @@
 """What every command shares: how it is run, how it prints, and that it overwrites nothing."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
+from hyperpolicy.bounds import Bounded
 from hyperpolicy.errors import AlreadyExists
 from hyperpolicy.terminal import Sheet
 
 
-class Command(ABC):
+class Command(Bounded, ABC):
     """A frozen dataclass whose fields are the command's options.
 
     `run` imports what it needs, so that `--help` stays quick.
@@ -39,5 +41,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Sheet:
 
 def refuse(path: Path | None) -> None:
     """Raise AlreadyExists before any work is done for a `path` that could not be written."""
-    if path is not None and path.exists():
+    if path is not None and os.path.lexists(path):
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")

@@ -6,8 +6,11 @@ from pathlib import Path
 from rich.console import Console
 from tyro.conf import Positional
 
+from hyperpolicy.bounds import Seed
 from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.cli.sources import contexts_of, told
+from hyperpolicy.errors import BadContext
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,13 @@ class Generate(Command):
 
     generator: Positional[str]
     """A shipped generator's name, or a generator's directory."""
-    out: Path
+    out: NewFile
     """The file to write, e.g. policies.safetensors."""
     context: tuple[float, ...] = ()
-    """One or more contexts."""
+    """One or more contexts, for a generator that reads contexts."""
     demo: Path | None = None
     """Demonstrations, for a generator that reads them: one policy for each."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the generator's noise."""
 
     def run(self, console: Console) -> None:
@@ -33,10 +36,14 @@ class Generate(Command):
         generator = load(self.generator)
         fam = generator.family
         if generator.takes_demonstrations:
+            if self.context:
+                raise BadContext(
+                    "this generator reads demonstrations, no contexts: leave --context out"
+                )
             given = told(generator, None, self.demo)
             names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))
         else:
-            given = contexts_of(fam, self.context)
+            given = told(generator, contexts_of(fam, self.context), self.demo)
             names = ", ".join(fam.task_name(context) for context in given)
         policies = generator.generate(given, seed=self.seed)
         policies.save(self.out)

@@ -6,7 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from tyro.conf import Positional
 
+from hyperpolicy.bounds import Count, Seed, unused
 from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, told, zoo_path
 from hyperpolicy.progress import Announced
 
@@ -24,27 +26,27 @@ class Play(Command):
     one), or the path of a generator, a zoo or a file of policies."""
     demo: Path | None = None
     """Demonstrations, for a generator that reads them: the first one of each task."""
-    video: Path | None = None
+    video: NewFile | None = None
     """Write an mp4 here; needs a rendering back end."""
     zoo: Path | None = None
     """Where `expert` is looked up; zoos/<family>/specialized-full by default."""
-    every: int | None = None
+    every: Count | None = None
     """One frame of the video for so many steps; 20 frames a second unless given."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the initial state, and of the generator's noise."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy.rollout import trace
 
         fam, contexts = tasks_of(self.family, self.context)
-        if self.video is not None:
-            _check_video(self.video, self.every)
+        self._check()
         if self.policy == "scripted":
             actor = scripts_of(fam, contexts)
         else:
             actor = maker_of(fam, self.policy, self.zoo)
+        given = told(actor, contexts, self.demo)
         if hasattr(actor, "generate"):
-            actor = actor.generate(told(actor, contexts, self.demo), seed=self.seed)
+            actor = actor.generate(given, seed=self.seed)
         with Announced(f"playing one episode of {fam.horizon_steps} steps"):
             found = trace(actor, fam, contexts, seed=self.seed)
         if self.video is not None:
@@ -57,6 +59,15 @@ class Play(Command):
         console.print(_outcomes(fam, contexts, found))
         if self.video is not None:
             console.print(f"video: {self.video}")
+
+    def _check(self) -> None:
+        """Refuse what would be overwritten and what would have no effect."""
+        if self.video is None:
+            unused(self, ["every"], "without --video")
+        else:
+            _check_video(self.video, self.every)
+        if self.policy != "expert":
+            unused(self, ["zoo"], f"with --policy {self.policy}; it is where `expert` is looked up")
 
     def _nearest(self, fam, contexts) -> str:
         from hyperpolicy.zoo import Zoo

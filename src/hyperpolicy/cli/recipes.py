@@ -7,10 +7,25 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import subcommand
 
+from hyperpolicy.bounds import Count, Counts, Names, Weight
 from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command
-from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.tune import CriticStart, TuneConfig
+from hyperpolicy.cli.paths import Place
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.generate.tune_config import CriticStart, TuneConfig
+
+
+def there(command: Command, name: str) -> None:
+    """Refuse a directory that was given and is missing; the default one may be.
+
+    Raises:
+        BadZoo: it is missing.
+    """
+    path = getattr(command, name)
+    if path != getattr(type(command), name) and not path.is_dir():
+        raise BadZoo(
+            f"no directory {path} (--{name}); leave it out to train all zoos, or correct it"
+        )
 
 
 @dataclass(frozen=True)
@@ -19,7 +34,7 @@ class Zoos(Command):
 
     resumes: ClassVar[bool] = True
 
-    out: Path = Path("runs")
+    out: Place = Path("runs")
     """Where the runs go, in a directory of their own for each family; the same command resumes."""
     family: str = "cheetah-vel"
     """Task family."""
@@ -30,7 +45,7 @@ class Zoos(Command):
     )
     """The specialized zoo of the full split, those of all splits, two more seeds of the first, the
     independent one, the one whose experts share their replay, or everything."""
-    ship: Path | None = None
+    ship: Place | None = None
     """Also write compact slices below this directory; existing ones are left alone."""
 
     def run(self, console: Console) -> None:
@@ -40,6 +55,7 @@ class Zoos(Command):
 
         fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
         grid = fam.grid(self.grid)
+        self._check(grid, alone)
         out = self.out / zoos.place(grid)
         with jobs.hold(out):
             self._build(console, out, grid, alone)
@@ -50,11 +66,6 @@ class Zoos(Command):
 
         for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
             if kind in ("independent", "shared-replay"):
-                if kind not in alone:
-                    raise BadSetting(
-                        f"{self.family} has no {kind} zoo: PPO has no replay; of those without a "
-                        f"base there is: {', '.join(alone)}"
-                    )
                 zoos.independent(out / kind, grid, alone[kind])
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
@@ -66,6 +77,19 @@ class Zoos(Command):
             for path in zoos.ship(out, self.ship / zoos.place(grid)):
                 console.print(f"new slice: {path}")
 
+    def _check(self, grid, alone) -> None:
+        """Refuse a kind that the family or the grid does not have."""
+        from hyperpolicy.recipes import zoos
+
+        if self.kind in ("independent", "shared-replay") and self.kind not in alone:
+            raise BadSetting(
+                f"{self.family} has no {self.kind} zoo: PPO has no replay; of those without a "
+                f"base there is: {', '.join(alone)}"
+            )
+        jobs = zoos.ALL_SPLITS if self.kind in ("splits", "all") else zoos.FULL
+        for job in jobs:
+            grid.split(job.split)
+
 
 @dataclass(frozen=True)
 class CheetahVelTable(Command):
@@ -75,11 +99,11 @@ class CheetahVelTable(Command):
 
     zoos: Path = Path("zoos/cheetah-vel")
     """Directory of the zoos; the repository ships these."""
-    out: Path = Path("runs/cheetah-vel-table")
+    out: Place = Path("runs/cheetah-vel-table")
     """Where fits and cells go; the same command goes on from what is there."""
-    kinds: tuple[str, ...] = ("specialized", "independent")
+    kinds: Names = ("specialized", "independent")
     """Zoos to use."""
-    splits: tuple[str, ...] = ("full", "eighth", "sixteenth", "extrapolation")
+    splits: Names = ("full", "eighth", "sixteenth", "extrapolation")
     """Splits to use."""
 
     def run(self, console: Console) -> None:
@@ -89,11 +113,12 @@ class CheetahVelTable(Command):
         config = recipe.TableConfig(
             zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
         )
+        recipe.check(config)
         with jobs.hold(self.out):
             cells = recipe.run(config)
             page = self.out / "table.md"
             text = recipe.markdown(cells, recipe.between(config))
-            files.write(page, lambda p: p.write_text(text), overwrite=True)
+            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
         for (kind, split), comparison in cells.items():
             console.print(comparison.rich(f"{kind} zoo, split {split}"))
         console.print(f"the whole table: {page}")
@@ -105,29 +130,30 @@ class Table1(Command):
 
     resumes: ClassVar[bool] = True
 
-    families: tuple[str, ...] = ("cheetah-vel", "ant-dir")
+    families: Names = ("cheetah-vel", "ant-dir")
     """Task families."""
-    grids: tuple[str, ...] = ("authors", "macaw")
+    grids: Names = ("authors", "macaw")
     """Grids of contexts; the published rows are on `authors`."""
-    kinds: tuple[str, ...] = ("specialized", "independent")
+    kinds: Names = ("specialized", "independent")
     """Kinds of zoos."""
-    splits: tuple[str, ...] | None = None
+    splits: Names | None = None
     """Splits of every grid, e.g. full or random-10; all there are by default."""
     zoos: Path = Path("zoos")
     """Zoos that are there already; the repository ships some."""
-    out: Path = Path("runs/genhyper-table1")
+    out: Place = Path("runs/genhyper-table1")
     """New zoos, fits and cells; the same command goes on from what is there."""
-    minutes: float = 120.0
+    minutes: Weight = 120.0
     """No new zoo or cell is begun after that."""
-    draws: int = 8
+    draws: Count = 8
     """Noise draws of a generator on each test task."""
-    rows: tuple[str, ...] | None = None
+    rows: Names | None = None
     """Which generators to fit, e.g. HypLatent GenHyper; all by default."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files, jobs
         from hyperpolicy.recipes import genhyper_table_1 as recipe
 
+        there(self, "zoos")
         config = recipe.Table1Config(
             self.families,
             self.grids,
@@ -142,7 +168,7 @@ class Table1(Command):
         with jobs.hold(self.out):
             done, left = recipe.run(config)
             page, text = self.out / "table1.md", recipe.markdown(config, done, left)
-            files.write(page, lambda p: p.write_text(text), overwrite=True)
+            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
         for cell, comparison in done.items():
             title = f"{cell.family}, {cell.grid} grid, {cell.kind}, {cell.split}"
             console.print(comparison.rich(title))
@@ -161,23 +187,23 @@ class Figure6(Command):
     """Grid of contexts."""
     zoos: Path = Path("zoos")
     """Zoos that are there already; the repository ships some."""
-    new_zoos: Path = Path("runs/genhyper-table1")
+    new_zoos: Place = Path("runs/genhyper-table1")
     """Where missing zoos are trained, and where Table I leaves its own."""
-    out: Path = Path("runs/figure-6")
+    out: Place = Path("runs/figure-6")
     """Where curves and pictures go, in a directory of their own for each family."""
-    counts: tuple[int, ...] = (15, 25, 35)
+    counts: Counts = (15, 25, 35)
     """Training tasks of the generators."""
-    steps: int = 200_000
+    steps: Count = 200_000
     """Environment steps of SAC from scratch."""
-    tuned_steps: int = 200_000
+    tuned_steps: Count = 200_000
     """Environment steps of generated starts whose critics are random."""
     critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
     """Ways to begin the critics, beside random ones, for the largest count."""
-    critics_steps: int = 100_000
+    critics_steps: Count = 100_000
     """Environment steps of the other ways to begin the critics."""
-    ppo_steps: int = 100_000
+    ppo_steps: Count = 100_000
     """Environment steps of the starts tuned by PPO."""
-    episodes: int = 5
+    episodes: Count = 5
     """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
 
     def run(self, console: Console) -> None:
@@ -186,6 +212,7 @@ class Figure6(Command):
         from hyperpolicy.recipes import figure_6 as recipe
         from hyperpolicy.recipes.zoos import place
 
+        there(self, "zoos")
         name = place(family(self.family).grid(self.grid))
         config = recipe.Figure6Config(
             family=self.family,
@@ -204,7 +231,7 @@ class Figure6(Command):
         with jobs.hold(config.out):
             found = recipe.run(config)
             page, text = config.out / "figure-6.md", recipe.markdown(found)
-            files.write(page, lambda p: p.write_text(text), overwrite=True)
+            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
             made = [page, *recipe.draw(found)]
         console.print(text)
         for path in made:
@@ -243,7 +270,7 @@ class Demo(Command):
 
     zoo: Path = Path("zoos/cheetah-vel/specialized-full")
     """The zoo to fit on; the repository ships this one."""
-    out: Path = Path("demo")
+    out: Place = Path("demo")
     """Where everything goes; a number is added where it exists."""
     video: bool = True
     """Record a short video; needs a rendering back end."""

@@ -11,6 +11,7 @@ from rich.text import Text
 from tyro.conf import Positional, subcommand
 
 from hyperpolicy.cli.command import Command, refuse, table
+from hyperpolicy.cli.paths import NewFile, NewPlace
 from hyperpolicy.errors import BadSetting, BadZoo
 
 
@@ -123,7 +124,7 @@ class ZooAlign(Command):
 
     path: Positional[Path]
     """The zoo's directory."""
-    out: Path
+    out: NewPlace
     """The directory to write."""
     to: Literal["neighbors", "middle"] = "neighbors"
     """What experts are matched to: each to its neighbor in context, from the middle outward, or all
@@ -160,9 +161,9 @@ class ZooImport(Command):
     """Files (.pt) of the tensors param, traj and task; one a task."""
     task: tuple[str, ...]
     """The Meta-World task of each file, such as window-open; the files do not say."""
-    out: Path
+    out: NewPlace
     """The directory to write."""
-    demonstrations: Path | None = None
+    demonstrations: NewFile | None = None
     """The file of demonstrations to write; OUT.demonstrations.safetensors unless given."""
 
     def run(self, console: Console) -> None:
@@ -205,7 +206,7 @@ class ZooExport(Command):
 
     path: Positional[Path]
     """The zoo's directory."""
-    make_an_agent: Path
+    make_an_agent: NewFile
     """The file (.pt) to write."""
     demonstrations: Path | None = None
     """The file of demonstrations, one a row; ZOO.demonstrations.safetensors unless given."""

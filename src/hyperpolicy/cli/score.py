@@ -7,8 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from tyro.conf import Positional, UseAppendAction
 
+from hyperpolicy.bounds import Count, Names, Seed
 from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, zoo_path
+from hyperpolicy.cli.paths import NewFile
+from hyperpolicy.cli.sources import maker_of, open_zoo, scripts_of, tasks_of, zoo_path
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
 
 BY_HAND = "a program written for the task"
@@ -26,7 +28,7 @@ class Score(Command):
 
     family: Positional[str]
     """Task family, e.g. cheetah-vel; with named tasks, metaworld:window-open."""
-    policy: tuple[str, ...] = ("generator",)
+    policy: Names = ("generator",)
     """Sources as in `play`: zero, random, scripted, expert, generator, or paths of generators,
     zoos and files of policies."""
     method: UseAppendAction[tuple[Path, ...]] = ()
@@ -40,13 +42,13 @@ class Score(Command):
     """Zoo of the trivial rows; zoos/<family>/specialized-<split> by default."""
     demo: Path | None = None
     """Demonstrations, for generators that read them; --draws of each task."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Episodes of each policy on each context; 100 on Ant-Dir, 20 on Meta-World, 10 elsewhere."""
-    draws: int = 1
+    draws: Count = 1
     """Policies of a generator on each context: draws of its noise, or demonstrations."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the episodes."""
-    out: Path | None = None
+    out: NewFile | None = None
     """Write all returns here, as JSON."""
 
     def run(self, console: Console) -> None:
@@ -186,11 +188,10 @@ class Score(Command):
             BadZoo: its training contexts meet the split's test contexts.
         """
         from hyperpolicy.generate import interpolate
-        from hyperpolicy.zoo import Zoo
 
         if name == "expert":
             path = zoo_path(fam, self.zoo, split.name)
-            zoo = Zoo.load(path)
+            zoo = open_zoo(fam, path)
             return interpolate.nearest(zoo.only(split.train) if len(split.train) else zoo)
         maker = maker_of(fam, name, self.zoo)
         trained = getattr(maker, "trained_contexts", split.test[:0])
@@ -208,12 +209,11 @@ class Score(Command):
         from hyperpolicy.evaluate import Method
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, interpolate, regression
-        from hyperpolicy.zoo import Zoo
 
         try:
             path = zoo_path(fam, self.zoo, split.name)
-            train = Zoo.load(path).only(split.train)
-            oracles = Zoo.load(zoo_path(fam, self.zoo)).only(split.test)
+            train = open_zoo(fam, path).only(split.train)
+            oracles = open_zoo(fam, zoo_path(fam, self.zoo)).only(split.test)
         except BadZoo as error:
             if self.zoo is not None:
                 raise

@@ -7,6 +7,7 @@ shipped for the family), the name of a shipped generator, or a path: a generator
 (its nearest expert), or a file of policies, one a context.
 """
 
+import os
 from pathlib import Path
 
 from hyperpolicy.errors import BadContext, BadZoo
@@ -35,11 +36,14 @@ def told(generator, contexts, demo: Path | None):
     that is asked for, all of them if none is.
 
     Raises:
-        BadContext: demonstrations are wanted and not given, or none of them is of a task.
+        BadContext: demonstrations are wanted and not given, or given and not read, or none of them
+            is of a task.
     """
     from hyperpolicy.demonstrations import Demonstrations
 
     if not getattr(generator, "takes_demonstrations", False):
+        if demo is not None:
+            raise BadContext("nothing reads demonstrations here, only contexts: leave --demo out")
         return contexts
     if demo is None:
         raise BadContext("this generator reads demonstrations; give --demo FILE")
@@ -47,8 +51,11 @@ def told(generator, contexts, demo: Path | None):
     if contexts is None:
         return shown
     rows = [(shown.contexts == context[None]).all(axis=1) for context in contexts]
-    if not all(row.any() for row in rows):
-        raise BadContext(f"{demo} shows not all of these tasks; it has {len(shown)} demonstrations")
+    if absent := [context for context, row in zip(contexts, rows, strict=True) if not row.any()]:
+        fam = generator.family
+        names = ", ".join(fam.task_name(context) for context in absent)
+        there = ", ".join(sorted({fam.task_name(context) for context in shown.contexts}))
+        raise BadContext(f"{demo} has no demonstration of {names}; it has some of: {there}")
     return shown[[int(row.argmax()) for row in rows]]
 
 
@@ -95,6 +102,17 @@ def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
     return path
 
 
+def open_zoo(fam, path: Path):
+    """The zoo at `path`, of the family `fam`.
+
+    Raises:
+        BadZoo: it is of another family, damaged or none.
+    """
+    from hyperpolicy.zoo import Zoo
+
+    return _of_family(fam, Zoo.load(path), str(path))
+
+
 def maker_of(fam, source: str, zoo: Path | None):
     """Who makes or is the policies: a generator, Policies, or bare actions.
 
@@ -104,22 +122,21 @@ def maker_of(fam, source: str, zoo: Path | None):
     from hyperpolicy import rollout
     from hyperpolicy.generate import interpolate, load
     from hyperpolicy.nets.policy import Policies
-    from hyperpolicy.zoo import Zoo
 
     if source == "zero":
         return rollout.zero(fam)
     if source == "random":
         return rollout.uniform(fam)
     if source == "expert":
-        return _of_family(fam, interpolate.nearest(Zoo.load(zoo_path(fam, zoo))), source)
-    if (Path(source) / "zoo.json").is_file():
-        return _of_family(fam, interpolate.nearest(Zoo.load(source)), source)
-    if Path(source).is_file():
+        return interpolate.nearest(open_zoo(fam, zoo_path(fam, zoo)))
+    if os.path.isfile(Path(source) / "zoo.json"):
+        return interpolate.nearest(open_zoo(fam, Path(source)))
+    if os.path.isfile(source):
         return Policies.load(source)
     return _of_family(fam, load(fam.name if source == "generator" else source), source)
 
 
-def _of_family(fam, generator, source: str):
-    if generator.family.name != fam.name:
-        raise BadZoo(f"{source} is of family {generator.family.name}; give one of {fam.name}")
-    return generator
+def _of_family(fam, found, source: str):
+    if found.family.name != fam.name:
+        raise BadZoo(f"{source} is of family {found.family.name}; give one of {fam.name}")
+    return found

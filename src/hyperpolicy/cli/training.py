@@ -7,10 +7,13 @@ from typing import Annotated, ClassVar, Literal
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
+from hyperpolicy.bounds import Bounded, Seed, unused
 from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.gan import GanConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
@@ -25,7 +28,7 @@ class Train(Command):
 
     family: Positional[str]
     """Task family, e.g. cheetah-vel."""
-    out: Path
+    out: Place
     """Directory of the run; the zoo will be OUT/zoo. The same command resumes a stopped run."""
     grid: str = "macaw"
     """Grid of contexts."""
@@ -33,7 +36,7 @@ class Train(Command):
     """Split of the grid; its training contexts get experts."""
     start: Literal["own", "shared"] = "shared"
     """Every expert from its own networks, or all from one initialization."""
-    seed: int = 0
+    seed: Seed = 0
     """Of networks, exploration and worlds."""
     track: bool = False
     """Write TensorBoard logs beside metrics.jsonl; needs the extra `track`."""
@@ -69,7 +72,7 @@ class Train(Command):
 
 
 @dataclass(frozen=True)
-class ResidualConfig:
+class ResidualConfig(Bounded):
     base: Path | None = None
     """The base the zoo's experts started from; ZOO/base.safetensors by default."""
 
@@ -82,7 +85,7 @@ class Fit(Command):
 
     zoo: Positional[Path]
     """Directory of a zoo."""
-    out: Path
+    out: Place
     """Directory of the generator. The same command resumes a stopped fit."""
     config: (
         Annotated[RegressionConfig, subcommand("regression")]
@@ -96,14 +99,15 @@ class Fit(Command):
     """Grid of contexts."""
     split: str = "full"
     """Split of the grid; only experts at its training contexts are used."""
-    seed: int = 0
-    """Of the fit; the regression draws nothing."""
+    seed: Seed = 0
+    """Of the fit; regression and residual draw nothing."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate import conditioned, genhyper, hyplatent, regression, residual
         from hyperpolicy.zoo import Zoo
 
+        self._refuse_unused()
         zoo = Zoo.load(self.zoo)
         zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
         made_for = zoo.provenance.get("split", self.split)
@@ -133,3 +137,9 @@ class Fit(Command):
         console.print(
             f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
+
+    def _refuse_unused(self) -> None:
+        if isinstance(self.config, RegressionConfig | ResidualConfig):
+            unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
+        if isinstance(self.config, GanConfig) and self.config.behavior == 0:
+            unused(self.config, ["states"], "without --behavior")

@@ -7,9 +7,12 @@ from typing import ClassVar
 from rich.console import Console
 from tyro.conf import Positional
 
+from hyperpolicy.bounds import Seed, unused
 from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.paths import Place
 from hyperpolicy.cli.sources import contexts_of
-from hyperpolicy.generate.tune import TuneConfig
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.generate.tune_config import FRESH, TuneConfig
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,11 @@ class Tune(Command):
     """A shipped generator's name, or a generator's directory."""
     context: tuple[float, ...]
     """One or more contexts; repeat one to tune it several times."""
-    out: Path
+    out: Place
     """Directory of the run. The same command resumes a stopped run."""
     zoo: Path | None = None
     """The zoo the generator was fitted on, for critics that start from its experts."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the generator's noise, the worlds and the learners."""
     video: bool = True
     """Record the first context's policy before and after; needs a rendering back end."""
@@ -39,6 +42,7 @@ class Tune(Command):
         from hyperpolicy.generate.tune import tune
         from hyperpolicy.zoo import Zoo
 
+        self._check()
         generator = load(self.generator)
         fam = generator.family
         contexts = contexts_of(fam, self.context)
@@ -60,6 +64,18 @@ class Tune(Command):
             f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
             "what the generator wrote in start.safetensors, the curve in curve.png"
         )
+
+    def _check(self) -> None:
+        """Refuse what would have no effect, and critics whose zoo is missing."""
+        self.config.refuse_unused()
+        given = self.config.critics not in FRESH
+        if not given:
+            unused(self, ["zoo"], f"with --critics {self.config.critics}, which know nothing")
+        if self.zoo is None and given:
+            raise BadSetting(
+                f"critics={self.config.critics} come from the experts' zoo; give the one the "
+                "generator was fitted on by --zoo, or take --critics warm-up"
+            )
 
     def _save(self, fam, contexts, tuned) -> str:
         """Everything beside the tuned zoo, before anything is printed; why there is no video."""

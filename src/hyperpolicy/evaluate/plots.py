@@ -227,7 +227,7 @@ def read_curve(
         BadFile: no such file, or no evaluations in it.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise BadFile(f"cannot read metrics: {error}") from None
     found = []

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy import files, jobs, seeds
+from hyperpolicy.bounds import Bounded, Count, PartialShare
 from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Family, Worlds
-from hyperpolicy.errors import BadSetting
 from hyperpolicy.fleet import disk
 from hyperpolicy.fleet.disk import METRICS, SNAPSHOT, Tasks
 from hyperpolicy.fleet.member import EXPERTS, SAME, place
@@ -27,34 +27,24 @@ from hyperpolicy.rl import ppo
 
 
 @dataclass(frozen=True)
-class RoundSchedule:
-    num_rounds: int = 600
+class RoundSchedule(Bounded):
+    num_rounds: Count = 600
     """Rounds of steps, each learned from once."""
-    num_envs: int = 360
+    num_envs: Count = 360
     """Worlds of each learner; for a base best a multiple of its training contexts."""
-    round_steps: int = 32
+    round_steps: Count = 32
     """Steps of the worlds in a round."""
-    average_from: float = 0.9
+    average_from: PartialShare = 0.9
     """Share of the rounds after which the actor's weights are averaged; the average is the
     result."""
-    num_checkpoints: int = 10
+    num_checkpoints: Count = 10
     """Actors kept along the way, evenly spaced over the averaged part."""
-    num_evaluations: int = 20
+    num_evaluations: Count = 20
     """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
-    episodes: int = 2
+    episodes: Count = 2
     """Episodes of each evaluation."""
-    num_states: int = 256
+    num_states: Count = 256
     """Observations kept of each expert."""
-
-    def __post_init__(self):
-        least_one = (
-            "num_rounds num_envs round_steps num_checkpoints num_evaluations episodes num_states"
-        )
-        for name in least_one.split():
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
-        if not 0.0 <= self.average_from < 1.0:
-            raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
 
     @property
     def env_steps(self) -> int:

@@ -3,51 +3,42 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hyperpolicy.bounds import Bounded, Count, PartialShare
 from hyperpolicy.errors import BadSetting
 
 
 @dataclass(frozen=True)
-class Schedule:
-    num_updates: int = 100_000
+class Schedule(Bounded):
+    num_updates: Count = 100_000
     """Gradient updates of each expert."""
-    num_envs: int = 4
+    num_envs: Count = 4
     """Worlds of each expert, stepped together."""
-    updates_per_step: int = 8
+    updates_per_step: Count = 8
     """Gradient updates of each expert for every step of its worlds."""
-    batch: int = 256
+    batch: Count = 256
     """Transitions in a batch."""
-    capacity: int = 100_000
+    capacity: Count = 100_000
     """Transitions each expert remembers; rounded down to whole steps of its worlds."""
     replay: Literal["own", "shared"] = "own"
     """Whose transitions an expert learns from: its own, or all experts', relabeled with its own
     reward."""
-    fill_steps: int = 250
+    fill_steps: Count = 250
     """Steps of the worlds before the first update: random actions for fresh networks, the own
     stochastic policy for given ones."""
-    average_from: float = 0.5
+    average_from: PartialShare = 0.5
     """Share of the updates after which the actor's weights are averaged; the average is the
     result."""
-    num_checkpoints: int = 10
+    num_checkpoints: Count = 10
     """Actors kept along the way, evenly spaced over the averaged part."""
-    num_evaluations: int = 20
+    num_evaluations: Count = 20
     """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
-    episodes: int = 5
+    episodes: Count = 5
     """Episodes of each evaluation."""
-    num_states: int = 256
+    num_states: Count = 256
     """Observations kept of each expert's replay."""
 
     def __post_init__(self):
-        least_one = (
-            "num_updates num_envs updates_per_step batch capacity fill_steps num_checkpoints "
-            "num_evaluations episodes num_states"
-        )
-        for name in least_one.split():
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
-        if self.replay not in ("own", "shared"):
-            raise BadSetting(f"replay={self.replay!r}; say 'own' or 'shared'")
-        if not 0.0 <= self.average_from < 1.0:
-            raise BadSetting(f"average_from={self.average_from}; give a share in [0, 1)")
+        super().__post_init__()
         if self.num_updates < self.updates_per_step or self.num_updates % self.updates_per_step:
             raise BadSetting(
                 f"num_updates={self.num_updates} must be a positive multiple of "

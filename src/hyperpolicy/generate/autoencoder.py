@@ -22,6 +22,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy.bounds import Bounded, Count, Rate, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
@@ -33,22 +34,22 @@ EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    dim: int = 64
+class AutoencoderConfig(Bounded):
+    dim: Size = 64
     """Numbers a token; a latent is two tokens (published: 1024)."""
-    input_noise: float = 1e-3
+    input_noise: Weight = 1e-3
     """f on weights."""
-    latent_noise: float = 1e-2
+    latent_noise: Weight = 1e-2
     """f on tokens."""
-    rate: float = 1e-3
+    rate: Rate = 1e-3
     """AdamW step size at the start of each cosine cycle."""
-    weight_decay: float = 5e-3
+    weight_decay: Weight = 5e-3
     """AdamW's decoupled decay."""
-    batch: int = 32
+    batch: Count = 32
     """Policies a step."""
-    steps: int = 5110
+    steps: Count = 5110
     """Gradient steps; 10·(2ⁿ − 1) ends with a cycle (published: 3000 epochs)."""
-    first_cycle: int = 10
+    first_cycle: Count = 10
     """Steps of the first cosine cycle; each later one is twice as long."""
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy.bounds import Bounded, Count, Rate, Size, Sizes, Weight
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
@@ -40,22 +41,22 @@ from hyperpolicy.types import Key, Scalar
 
 
 @dataclass(frozen=True)
-class BehaviorEmbeddingConfig:
-    dim: int = 128
+class BehaviorEmbeddingConfig(Bounded):
+    dim: Size = 128
     """d, numbers in h and in v."""
-    opening_hidden: tuple[int, ...] = (1024, 1024)
+    opening_hidden: Sizes = (1024, 1024)
     """Widths of φ's hidden layers."""
-    ending_hidden: int = 256
+    ending_hidden: Size = 256
     """Width of ψ's hidden layer."""
-    rate: float = 1e-4
+    rate: Rate = 1e-4
     """AdamW step size at the start of each cosine cycle."""
-    weight_decay: float = 1e-4
+    weight_decay: Weight = 1e-4
     """AdamW's decoupled decay."""
-    batch: int = 64
+    batch: Count = 64
     """Demonstrations a step (published: 16)."""
-    steps: int = 5110
+    steps: Count = 5110
     """Gradient steps; 10·(2ⁿ − 1) ends with a cycle (published: 400 epochs)."""
-    first_cycle: int = 10
+    first_cycle: Count = 10
     """Steps of the first cosine cycle; each later one is twice as long."""
 
 

@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy import jobs
+from hyperpolicy.bounds import Bounded, Count, Rate
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
@@ -31,12 +32,12 @@ from hyperpolicy.zoo import Zoo
 
 
 @dataclass(frozen=True)
-class DistillConfig:
-    steps: int = 20_000
+class DistillConfig(Bounded):
+    steps: Count = 20_000
     """Gradient steps."""
-    batch: int = 256
+    batch: Count = 256
     """Pairs (expert, observation) a step."""
-    rate: float = 1e-3
+    rate: Rate = 1e-3
     """Adam step size at the start; a cosine takes it to 0."""
 
 

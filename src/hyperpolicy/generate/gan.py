@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Sizes, Weight, Whole
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
@@ -16,34 +17,34 @@ from hyperpolicy.types import Key
 
 
 @dataclass(frozen=True)
-class GanConfig:
+class GanConfig(Bounded):
     """What HypLatent and GenHyper have in common."""
 
-    generator_hidden: tuple[int, ...] = (128, 64, 32)
+    generator_hidden: Sizes = (128, 64, 32)
     """Widths of G below its first layer (published: 1024, 512, 256)."""
-    discriminator_hidden: tuple[int, ...] = (128, 128, 64)
+    discriminator_hidden: Sizes = (128, 128, 64)
     """Widths of F's trunk (published: 1024, 1024, 512)."""
-    noise: int = 4
+    noise: Whole = 4
     """Numbers in n (published: 4 on MuJoCo, 128 on Meta-World)."""
-    dropout: float = 0.1
+    dropout: PartialShare = 0.1
     """In G's blocks, while training."""
-    mse: float = 1e3
+    mse: Weight = 1e3
     """λ_mse, on what G is to write: latents in HypLatent, weights in GenHyper."""
-    regularization: float = 1e3
+    regularization: Weight = 1e3
     """λ_reg."""
-    adversarial: float = 1.0
+    adversarial: Weight = 1.0
     """λ_adv."""
-    behavior: float = 0.0
+    behavior: Weight = 0.0
     """λ_behavior; 0 leaves the behavior loss out."""
-    states: int = 16
+    states: Count = 16
     """Observations a generated policy is run on in the behavior loss."""
-    rate: float = 2e-4
+    rate: Rate = 2e-4
     """Step size of all three Adams, β = (0.5, 0.999)."""
-    weight_decay: float = 1e-5
+    weight_decay: Weight = 1e-5
     """Added to the gradient as weight_decay · θ."""
-    batch: int = 64
+    batch: Count = 64
     """Pairs (context, checkpoint) a step (published: 128)."""
-    steps: int = 10_000
+    steps: Count = 10_000
     """Updates (published: 5000 epochs)."""
 
 

@@ -31,6 +31,7 @@ import optax
 from jaxtyping import Array, Float
 
 from hyperpolicy import jobs
+from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
 from hyperpolicy.generate.behavior import behavior_loss
@@ -59,11 +60,11 @@ from hyperpolicy.zoo import Zoo
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class GenHyperConfig(GanConfig):
-    dim: int = 64
+    dim: Size = 64
     """Numbers a token; a latent is two tokens (published: 1024)."""
-    reconstruction: float = 1e3
+    reconstruction: Weight = 1e3
     """λ_rec."""
-    steps: int = 3_000
+    steps: Count = 3_000
     """Updates (published: 5000 epochs)."""
 
 

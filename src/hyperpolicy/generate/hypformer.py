@@ -33,6 +33,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Size, Weight
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import gan, loop
@@ -47,33 +48,38 @@ from hyperpolicy.types import Key, Scalar
 
 # --- Config -------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class HypFormerConfig:
-    width: int = 64
+class HypFormerConfig(Bounded):
+    width: Size = 64
     """Numbers a token inside the network (published: 256)."""
-    heads: int = 32
+    heads: Size = 32
     """Heads of attention, a divisor of `width` (published: 128, of two numbers each)."""
-    ff: int = 512
+    ff: Size = 512
     """Width inside the encoder layer's own network (published: 2048)."""
-    tokens: int = 8
+    tokens: Size = 8
     """L, samples of G a prediction is made of."""
-    dropout: float = 0.2
+    dropout: PartialShare = 0.2
     """In the MLPs and heads, while training."""
-    layer_dropout: float = 0.1
+    layer_dropout: PartialShare = 0.1
     """In the encoder layer, while training."""
-    residue: float = 1e3
+    residue: Weight = 1e3
     """λ_res."""
-    cosine: float = 1e3
+    cosine: Weight = 1e3
     """λ_cos."""
-    mse: float = 1e3
+    mse: Weight = 1e3
     """λ_mse."""
-    rate: float = 2e-4
+    rate: Rate = 2e-4
     """Step size of Adam, β = (0.5, 0.999)."""
-    weight_decay: float = 1e-5
+    weight_decay: Weight = 1e-5
     """Added to the gradient as weight_decay · θ."""
-    batch: int = 64
+    batch: Count = 64
     """Pairs (condition, checkpoint) a step (published: 128)."""
-    steps: int = 10_000
+    steps: Count = 10_000
     """Updates (published: 3000 epochs)."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % self.heads:
+            raise BadSetting(f"heads={self.heads} do not divide width={self.width} evenly")
 
 
 def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
@@ -196,7 +202,7 @@ def train(
         BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
         BadShape: a base of other conditions, or not one per seed.
     """
-    _check(config, run, data, base)
+    _check(run, data, base)
     latents = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(base.encoder, data.weights)
 
     def step(state, own, data, i):
@@ -222,14 +228,7 @@ def train(
     return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
 
 
-def _check(config: HypFormerConfig, run: loop.Run, data: Pairs, base: HypLatent) -> None:
-    if config.heads < 1 or config.width % config.heads:
-        raise BadSetting(f"{config.heads} heads do not divide a width of {config.width} evenly")
-    if config.tokens < 1:
-        raise BadSetting(f"tokens = {config.tokens}; a prediction is made of at least one sample")
-    for name in ("dropout", "layer_dropout"):
-        if not 0.0 <= (share := getattr(config, name)) < 1.0:
-            raise BadSetting(f"{name} = {share}; it is a share, at least 0 and below 1")
+def _check(run: loop.Run, data: Pairs, base: HypLatent) -> None:
     weight, d = base.net.first.weight, data.conditions.shape[1]
     if weight.ndim != 3 or len(weight) != len(run.seeds):
         raise BadShape(

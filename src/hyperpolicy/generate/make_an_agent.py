@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Share, Weight
 from hyperpolicy.generate import diffusion, loop
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import normalizer as norm
@@ -48,37 +48,35 @@ Net = FilmMlp | Unet1d
 
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
-class MakeAnAgentConfig:
+class MakeAnAgentConfig(Bounded):
     encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
     """What a latent is (published: an autoencoder of 1024 numbers a token)."""
     net: FilmMlpConfig | Unet1dConfig = field(default_factory=FilmMlpConfig)
     """What predicts x̂₀ (published: a UNet; D7)."""
-    diffusion_steps: int = 100
+    diffusion_steps: Count = 100
     """T, times of the noise schedule."""
-    sampling_steps: int = 10
+    sampling_steps: Count = 10
     """Steps of DDIM."""
-    rate: float = 2e-4
+    rate: Rate = 2e-4
     """AdamW step size at the start of each cosine cycle."""
-    betas: tuple[float, float] = (0.95, 0.999)
+    betas: tuple[PartialShare, PartialShare] = (0.95, 0.999)
     """AdamW's decay rates of its two moments."""
-    weight_decay: float = 5e-4
+    weight_decay: Weight = 5e-4
     """AdamW's decoupled decay."""
-    first_cycle: int = 10
+    first_cycle: Count = 10
     """Steps of the first cosine cycle; each later one is twice as long."""
-    batch: int = 128
+    batch: Count = 128
     """Pairs (condition, checkpoint) a step."""
-    steps: int = 10_230
+    steps: Count = 10_230
     """Updates; 10·(2ⁿ − 1) ends with a cycle (published: 1000 epochs)."""
-    average_power: float = 0.75
+    average_power: Weight = 0.75
     """How fast the share that average weights keep of themselves nears 1."""
-    average_most: float = 0.9999
+    average_most: Share = 0.9999
     """The largest such share."""
 
     def __post_init__(self):
+        super().__post_init__()
         diffusion.times(self.diffusion_steps, self.sampling_steps)
-        for name in ("batch", "first_cycle", "steps"):
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
 
 
 class MakeAnAgentState(NamedTuple):

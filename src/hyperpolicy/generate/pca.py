@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hyperpolicy.bounds import Bounded, Size
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
 
 
 @dataclass(frozen=True)
-class PcaConfig:
-    components: int = 32
+class PcaConfig(Bounded):
+    components: Size = 32
     """Numbers a latent; fewer where there are fewer training rows."""
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from hyperpolicy.bounds import Bounded, Size, Weight, Whole
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate import pca as pca_
@@ -27,12 +28,12 @@ MAX_DEGREE = 5
 
 
 @dataclass(frozen=True)
-class RegressionConfig:
-    components: int = 32
+class RegressionConfig(Bounded):
+    components: Size = 32
     """Principal components kept; fewer where there are fewer training rows."""
-    degree: int | None = None
+    degree: Whole | None = None
     """Degree of the polynomial; None chooses it by leaving out one training context at a time."""
-    ridge: float = 1e-5
+    ridge: Weight = 1e-5
     """Penalty on the squared coefficients, per training row; coordinates are scaled to [−1, 1]."""
     checkpoints: bool = False
     """Fit every row of the zoo, not only the experts' final ones."""

@@ -18,114 +18,28 @@ contexts count from the first one, whatever they are used for.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tyro.conf import Suppress
 
 from hyperpolicy import fleet, jobs, seeds
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.fleet import RoundSchedule, Schedule, Start
+from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
 from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.zoo import Zoo
 
-CriticStart = Literal["random", "warm-up", "nearest", "interpolated", "generated", "fitted"]
 REPORT_SEED = 31
 """Episodes on which a tuned policy is compared with its start; training evaluates on others."""
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    steps: int = 50_000
-    """Environment steps at each context, all counted."""
-    learner: Literal["td-sac", "ppo"] = "td-sac"
-    """GenHyper's, or `rl/ppo.py`, which goes in small steps along what paid off: better for actors
-    with little noise, such as PPO's own."""
-    critics: CriticStart = "warm-up"
-    """Where the critics start."""
-    sac: TdSacConfig = field(
-        default_factory=lambda: TdSacConfig(initial_alpha=0.05, warmup_updates=5_000)
-    )
-    """The learner; its width is the generator's, its usual reward that of given critics, and its
-    warm-up is for `warm-up` critics only."""
-    ppo: Suppress[PpoConfig] = field(
-        default_factory=lambda: PpoConfig(discount=0.97, warmup_rounds=4)
-    )
-    """The other learner; no options of the command line, whose names are the first one's."""
-    fill_steps: int = 1_000
-    """Steps the generated policy collects before the first update; without meaning for PPO."""
-    evaluate_every: int = 2_500
-    """Steps between two evaluations."""
-    episodes: int = 5
-    """Episodes of each evaluation."""
-    neighbors: int = 2
-    """Training experts whose transitions `fitted` critics learn from."""
-    judge_updates: int = 4_000
-    """Offline updates of `fitted` critics."""
-
-    def __post_init__(self):
-        for name in ("evaluate_every", "episodes", "neighbors", "judge_updates"):
-            if getattr(self, name) < 1:
-                raise BadSetting(f"{name}={getattr(self, name)}; give at least one")
-
-    def rounds(self, horizon_steps: int) -> RoundSchedule:
-        """Rounds of 512 steps in eight worlds, after an episode that only looks; the weights of
-        the last tenth are averaged.
-
-        Raises:
-            BadSetting: a budget too small to learn from one round.
-        """
-        num_rounds = (self.steps - horizon_steps) // 512
-        if num_rounds <= self.ppo.warmup_rounds:
-            raise BadSetting(
-                f"steps={self.steps}: PPO looks for an episode and rests for "
-                f"{self.ppo.warmup_rounds} rounds of 512 steps; give at least "
-                f"{horizon_steps + 512 * (self.ppo.warmup_rounds + 1)} steps"
-            )
-        return RoundSchedule(
-            num_rounds=num_rounds,
-            num_envs=8,
-            round_steps=64,
-            num_checkpoints=1,
-            num_evaluations=max(1, round(self.steps / self.evaluate_every)),
-            episodes=self.episodes,
-        )
-
-    def schedule(self) -> Schedule:
-        """One world and one update a step; the weights of the last tenth are averaged.
-
-        Raises:
-            BadSetting: a budget too small to fill one batch and learn from it.
-        """
-        least = max(self.fill_steps, Schedule().batch) + 1
-        if self.steps < least or self.fill_steps < Schedule().batch:
-            raise BadSetting(
-                f"steps={self.steps}, fill_steps={self.fill_steps}: filling one batch takes "
-                f"{Schedule().batch} steps; give more steps than fill_steps, and a fill_steps of "
-                f"at least {Schedule().batch}"
-            )
-        updates = self.steps - self.fill_steps
-        return Schedule(
-            num_updates=updates,
-            num_envs=1,
-            updates_per_step=1,
-            capacity=self.steps,
-            fill_steps=self.fill_steps,
-            average_from=0.9,
-            num_checkpoints=1,
-            num_evaluations=max(1, round(updates / self.evaluate_every)),
-            episodes=self.episodes,
-        )
 
 
 class Tuned(NamedTuple):
@@ -205,8 +119,8 @@ def _ppo(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, out)
         raise BadSetting(
             f"critics={config.critics!r} with learner='ppo', which has none; leave them out"
         )
-    width = learner(config, generator).width
-    cfg, rounds = replace(config.ppo, width=width), config.rounds(fam.horizon_steps)
+    cfg = replace(config.ppo, width=width_of(generator))
+    rounds = config.rounds(fam.horizon_steps)
     origin = {"generator": generator.provenance}
     return fleet.train_on_policy(cfg, None, fam, contexts, rounds, policies, seed, out, origin)
 
@@ -215,16 +129,21 @@ LEARNERS: dict[str, Callable[..., Zoo]] = {"td-sac": _td_sac, "ppo": _ppo}
 
 
 def learner(config: TuneConfig, generator: Generator) -> TdSacConfig:
-    """The learner's settings for the generator's architecture and the critics' start.
+    """The learner's settings for the generator's architecture and the critics' start."""
+    cfg = config.sac.of_width(width_of(generator))
+    return cfg if config.critics == "warm-up" else replace(cfg, warmup_updates=0)
+
+
+def width_of(generator: Generator) -> int:
+    """Units of each of the two hidden layers.
 
     Raises:
-        BadZoo: hidden layers SAC does not train.
+        BadZoo: hidden layers that are not trained here.
     """
     spec, width = generator.spec, generator.spec.hidden[0]
-    cfg = replace(config.sac, width=width)
     if spec.hidden != (width, width) or set(spec.activations) != {"relu"}:
         raise BadZoo(f"fine-tuning takes two equal ReLU layers; this generator writes {spec}")
-    return cfg if config.critics == "warm-up" else replace(cfg, warmup_updates=0)
+    return width
 
 
 # --- Where critics start ------------------------------------------------------------------

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy.bounds import Bounded, Size
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
@@ -24,18 +25,17 @@ EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class FilmMlpConfig:
-    width: int = 256
+class FilmMlpConfig(Bounded):
+    width: Size = 256
     """Units of every layer."""
-    blocks: int = 4
+    blocks: Size = 4
     """Residual blocks, of two layers each."""
-    embedding: int = 128
+    embedding: Size = 128
     """Numbers in S(t)."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_embedding(self.embedding)
-        if self.width < 1 or self.blocks < 1:
-            raise BadSetting(f"width={self.width}, blocks={self.blocks}; give at least one of each")
 
 
 def check_embedding(size: int) -> None:

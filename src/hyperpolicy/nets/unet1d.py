@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy.bounds import Bounded, Size, Sizes
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.film_mlp import EPSILON, StepEmbedding, check_embedding, modulation
 from hyperpolicy.nets.mlp import Linear
@@ -31,21 +32,22 @@ TOKENS = 2
 
 
 @dataclass(frozen=True)
-class Unet1dConfig:
-    channels: tuple[int, ...] = (512, 1024, 2048)
+class Unet1dConfig(Bounded):
+    channels: Sizes = (512, 1024, 2048)
     """Channels of each level, from the first to the deepest (published: the default)."""
-    kernel: int = 3
+    kernel: Size = 3
     """Taps of the convolutions in blocks; odd."""
-    groups: int = 8
+    groups: Size = 8
     """Groups of channels that GroupNorm normalizes together."""
-    embedding: int = 128
+    embedding: Size = 128
     """Numbers in S(t)."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_embedding(self.embedding)
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        if self.kernel % 2 == 0:
             raise BadSetting(f"kernel={self.kernel}; give an odd number, so that tokens keep place")
-        if not self.channels or self.groups < 1 or any(c % self.groups for c in self.channels):
+        if any(c % self.groups for c in self.channels):
             raise BadSetting(
                 f"channels={self.channels}, groups={self.groups}; each level needs a multiple of "
                 "the groups"

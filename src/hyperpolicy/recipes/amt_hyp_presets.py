@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from hyperpolicy.bounds import Bounded, Count, Seeds
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
 from hyperpolicy.generate.conditioned import DistillConfig
@@ -15,7 +16,7 @@ from hyperpolicy.recipes.metaworld_presets import DataPreset
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Bounded):
     """Sizes and lengths of everything that is fitted."""
 
     data: DataPreset = field(default_factory=DataPreset)
@@ -46,13 +47,13 @@ class Preset:
         default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=32))
     )
     """A HypLatent of its own, small enough for the package, and what it reads with."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """Fits of each method."""
-    policies: int = 100
+    policies: Count = 100
     """Policies a task and seed, one a demonstration."""
-    configurations: int = 3
+    configurations: Count = 3
     """In which each of them plays, until its first success."""
-    choosing: int = 1
+    choosing: Count = 1
     """Other configurations, in which the best policies are chosen."""
 
 

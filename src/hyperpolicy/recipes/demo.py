@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from hyperpolicy import files, rollout
+from hyperpolicy.bounds import Bounded, Count
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
 from hyperpolicy.evaluate.compare import Method, compare, standard_rows
@@ -34,7 +35,7 @@ BEST_PUBLISHED = (
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Bounded):
     zoo: Path = Path("zoos/cheetah-vel/specialized-full")
     """The zoo to fit on; the repository ships this one."""
     out: Path = Path("demo")
@@ -43,7 +44,7 @@ class DemoConfig:
         default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
     """The generator to fit."""
-    episodes: int = 10
+    episodes: Count = 10
     """Episodes of each policy."""
     video: bool = True
     """Record a short video; needs a rendering back end."""
@@ -76,7 +77,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     comparison = compare_all(config, source, fitted, shipped, split)
     files.save_json(out / "table.json", comparison.to_json())
     text = f"# Cheetah-Vel, five held-out speeds\n\n{comparison.markdown()}\n"
-    files.write(out / "table.md", lambda p: p.write_text(text))
+    files.write(out / "table.md", lambda p: p.write_text(text, encoding="utf-8"))
     console.print(comparison.rich("Return over 200 steps on five held-out speeds"))
 
     console.print("3/4 Drawing …")

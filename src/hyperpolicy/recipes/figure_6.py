@@ -9,79 +9,35 @@ under every way to begin its critics.
 Each curve is a fleet of its own (tasks × seeds), saved as it goes; the same call resumes.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from hyperpolicy import files, fleet
-from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
+from hyperpolicy.envs import Grid, family
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.tune import CriticStart, TuneConfig, tune
+from hyperpolicy.generate.tune import tune
 from hyperpolicy.recipes import zero_shot, zoos
-from hyperpolicy.recipes.presets import SpecializedPreset
+from hyperpolicy.recipes.figure_6_config import (
+    TASKS,
+    Figure6Config,
+    Kind,
+    check,
+    scratch_schedule,
+    setting,
+    split_of,
+)
 from hyperpolicy.recipes.zero_shot import Source
 from hyperpolicy.rl.sac import SacConfig
-from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import returns, uniform
 from hyperpolicy.zoo import Zoo
 
-TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
 SCRATCH = "SAC from scratch"
-Kind = CriticStart | Literal["ppo"]
-"""How a start is tuned."""
-
-
-@dataclass(frozen=True)
-class Figure6Config:
-    family: str = "cheetah-vel"
-    grid: str = "macaw"
-    zoos: Path = Path("zoos")
-    """Zoos that are there already, in a directory for each family and grid."""
-    new_zoos: Path = Path("runs/genhyper-table1")
-    """Where missing ones are trained: specialized zoos of the splits random-<count>-0."""
-    out: Path = Path("runs/figure-6/cheetah-vel")
-    counts: tuple[int, ...] = (15, 25, 35)
-    """Training tasks of the generators."""
-    critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
-    """Ways to begin the critics, beside the published random ones, for the largest count."""
-    seeds: int = 3
-    steps: int = 200_000
-    """Environment steps of SAC from scratch."""
-    tuned_steps: int = 200_000
-    """Environment steps of generated starts whose critics are random."""
-    critics_steps: int = 100_000
-    """Environment steps of the other critics' curves."""
-    ppo_steps: int = 100_000
-    """Environment steps of the starts tuned by PPO."""
-    first_steps: int = 10_000
-    """How many of them the enlarged picture shows, and in which dips count."""
-    hyplatent: HypLatentConfig = field(
-        default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
-    )
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    """Settings of all fine-tunings; steps and critics are set above."""
-    random_start_steps: int = 5_000
-    """Random actions before SAC from scratch learns (CleanRL)."""
-    preset: SpecializedPreset | None = None
-    """How missing zoos are trained; the family's own preset by default."""
-
-    @property
-    def tasks(self) -> Grid:
-        return family(self.family).grid(self.grid)
-
-    @property
-    def places(self) -> tuple[Path, ...]:
-        """Directories of specialized zoos."""
-        place = zoos.place(self.tasks)
-        return self.zoos / place, self.new_zoos / "zoos" / place
 
 
 @dataclass(frozen=True)
@@ -101,19 +57,13 @@ def run(config: Figure6Config) -> Figure6:
     """All curves, from disk where they are there already.
 
     Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a family without tasks in the figure,
-            other names that are none, or no counts; before any work.
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: as `check`, before any work.
     """
-    if config.family not in TASKS:
-        raise unknown(UnknownFamily, "tasks in Figure 6 of", "Families", config.family, TASKS)
-    if not config.counts:
-        raise BadSetting("counts are empty; give at least one number of training tasks")
-    grid = config.tasks
-    splits = [split_of(grid, count).name for count in config.counts]
-    needed = list(dict.fromkeys(["full", *splits]))
-    zoos.provide(config.places, config.new_zoos, grid, needed, config.preset)
+    grid, splits = check(config)
+    zoos.provide(config.places, config.new_zoos, grid, splits, config.preset)
     contexts = grid.contexts[list(TASKS[config.family])]
-    paths = {SCRATCH: scratch(config, contexts)}
+    width = source(config, grid, config.counts[0]).train.spec.hidden[0]
+    paths = {SCRATCH: scratch(config, contexts, width)}
     for count in config.counts:
         found = source(config, grid, count)
         generator = start_of(config, found, count)
@@ -147,18 +97,12 @@ def rows_of(config: Figure6Config, task: int) -> slice:
 
 
 # --- Curves -------------------------------------------------------------------------------
-def scratch(config: Figure6Config, contexts) -> Path:
+def scratch(config: Figure6Config, contexts, width: int) -> Path:
     """SAC alone, as CleanRL begins it; its metrics."""
     out = config.out / "scratch"
-    like = replace(config.tune, steps=config.steps).schedule()
-    schedule = replace(
-        like,
-        fill_steps=config.random_start_steps,
-        num_updates=config.steps - config.random_start_steps,
-    )
     rows = np.repeat(contexts, config.seeds, axis=0)
-    cfg = SacConfig(width=config.tune.sac.width)
-    fleet.train(cfg, family(config.family), rows, schedule, "own", out=out)
+    schedule = scratch_schedule(config)
+    fleet.train(SacConfig(width=width), family(config.family), rows, schedule, "own", out=out)
     return out / "metrics.jsonl"
 
 
@@ -171,15 +115,8 @@ def fine_tune(
     count: int,
 ) -> Path:
     """The generator's policies, one a task and seed, tuned; their metrics."""
-    out = config.out / f"{count}-tasks-{kind}"
-    if kind == "ppo":
-        setting = replace(config.tune, steps=config.ppo_steps, learner="ppo", critics="warm-up")
-    elif kind == "random":  # as published
-        published = TdSacConfig(width=config.tune.sac.width)
-        setting = replace(config.tune, steps=config.tuned_steps, critics=kind, sac=published)
-    else:
-        setting = replace(config.tune, steps=config.critics_steps, critics=kind)
-    tune(setting, generator, np.repeat(contexts, config.seeds, axis=0), found.train, out=out)
+    out, rows = config.out / f"{count}-tasks-{kind}", np.repeat(contexts, config.seeds, axis=0)
+    tune(setting(config, kind), generator, rows, found.train, out=out)
     return out / "metrics.jsonl"
 
 
@@ -196,12 +133,6 @@ def source(config: Figure6Config, grid: Grid, count: int) -> Source:
         BadZoo: it is not there.
     """
     return zero_shot.find(config.places, "specialized", split_of(grid, count))[0]
-
-
-def split_of(grid: Grid, count: int) -> Split:
-    """The first draw of `count` training tasks."""
-    everything = grid.split("full")
-    return everything if count == len(everything.train) else grid.split(f"random-{count}-0")
 
 
 def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], list[float]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyperpolicy.bounds import Bounded, Count, Weight
 from hyperpolicy.envs import Grid, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import memorization
@@ -28,11 +29,10 @@ from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
-KINDS = ("specialized", *zero_shot.WITHOUT_BASE)
 
 
 @dataclass(frozen=True)
-class Table1Config:
+class Table1Config(Bounded):
     families: tuple[str, ...] = ("cheetah-vel", "ant-dir")
     grids: tuple[str, ...] = ("authors", "macaw")
     """`authors` is the published rows' grid."""
@@ -43,13 +43,13 @@ class Table1Config:
     """Zoos that exist already, in a directory for each family and grid."""
     out: Path = Path("runs/genhyper-table1")
     """New zoos, fits and cells; a second run goes on from what is there."""
-    minutes: float = 120.0
+    minutes: Weight = 120.0
     """No new zoo or cell is begun after that."""
     learned: dict[str, Learned] = field(default_factory=lambda: dict(LEARNED))
     """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
     preset: SpecializedPreset | None = None
     """How zoos are trained; the families' own presets by default."""
-    draws: int = 8
+    draws: Count = 8
     """Noise draws of a generator on each test task."""
     rows: tuple[str, ...] | None = None
     """Which of the generators, by the names of their rows; all by default."""
@@ -80,7 +80,7 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
         table = table_config(config, cell)
         path = table.out / f"{cell.kind}-{cell.split}.json"
         if not path.exists():
-            if time.monotonic() - began > 60.0 * config.minutes:
+            if time.monotonic() - began >= 60.0 * config.minutes:
                 left.append(cell)
                 continue
             provide(config, cell)
@@ -97,8 +97,8 @@ def _checked(config: Table1Config) -> list[Cell]:
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
     for kind in config.kinds:
-        if kind not in KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, KINDS)
+        if kind not in zero_shot.ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, zero_shot.ALL_KINDS)
     found = list(cells(config))
     for cell in found:
         zero_shot.draws(cell.tasks, cell.split)

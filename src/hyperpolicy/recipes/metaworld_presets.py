@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass, field, replace
 
+from hyperpolicy.bounds import Bounded, Count, Weight
 from hyperpolicy.fleet import RoundSchedule
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.rl.ppo import PpoConfig
 
 
 @dataclass(frozen=True)
-class DataPreset:
+class DataPreset(Bounded):
     """How long experts train, what is kept of them, and how much is shown."""
 
     clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
     """One fit of the base."""
-    fits: int = 4
+    fits: Count = 4
     """Fits of the base; each after the first also sees states that the one before reached."""
     ppo: PpoConfig = field(
         default_factory=lambda: PpoConfig(width=128, activations=("elu", "relu"), warmup_rounds=6)
@@ -29,15 +30,15 @@ class DataPreset:
             num_evaluations=8,
         )
     )
-    prior_steps: int = 1_000
+    prior_steps: Count = 1_000
     """Of each world in which a scripted policy shows the base what to do."""
-    noise: float = 0.3
+    noise: Weight = 0.3
     """Standard deviation of the noise on scripted policies' actions."""
-    gate_episodes: int = 4
+    gate_episodes: Count = 4
     """A checkpoint is kept if it succeeds in all of these."""
-    shown: int = 2
+    shown: Count = 2
     """Episodes from which a row's demonstrations are cut, for training."""
-    test: int = 100
+    test: Count = 100
     """Demonstrations a task, for testing."""
 
 

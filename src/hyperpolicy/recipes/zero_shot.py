@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy import files
+from hyperpolicy.bounds import Bounded, Count, Names, Seeds
 from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.errors import BadSetting, BadZoo, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
 from hyperpolicy.evaluate.published import Published, published
@@ -67,13 +68,14 @@ WITHOUT_BASE = {
 }
 """Kinds whose zoos serve every split, except the shared replay's, and the zoos they are read
 from."""
+ALL_KINDS = ("specialized", *WITHOUT_BASE)
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 RANDOM = re.compile(r"random-\d+")
 RESIDUAL = "base + interpolated change"
 
 
 @dataclass(frozen=True)
-class Learned:
+class Learned(Bounded):
     """A generator to fit, and how it sees the contexts."""
 
     config: HypLatentConfig | GenHyperConfig
@@ -93,7 +95,7 @@ RADIANS = {
 
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConfig(Bounded):
     family: str = "cheetah-vel"
     grid: str = "macaw"
     zoos: tuple[Path, ...] = (Path("zoos/cheetah-vel"),)
@@ -101,16 +103,16 @@ class TableConfig:
     first that has those of a kind and split serves."""
     out: Path = Path("runs/cheetah-vel-table")
     """Where fits, cells and pictures go; a second run goes on from what is there."""
-    kinds: tuple[str, ...] = KINDS
+    kinds: Names = KINDS
     """Zoos to use."""
-    splits: tuple[str, ...] = SPLITS
+    splits: Names = SPLITS
     """Splits to use."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """Fits of a method on one zoo."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Episodes of each policy on each test task; 100 on Ant-Dir and 10 on Cheetah-Vel if not given
     (`evaluate.protocol.EPISODES`)."""
-    draws: int = 8
+    draws: Count = 8
     """Noise draws of a HypLatent on each test task."""
     learned: dict[str, Learned] = field(default_factory=lambda: dict(HYPLATENT))
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -250,6 +252,24 @@ def turned(methods: dict[str, Method]) -> dict[str, Method]:
 
 
 # --- Zoos ---------------------------------------------------------------------------------
+def check(config: TableConfig) -> None:
+    """Refuse names that are none, and zoos that are missing, before any work.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a name that is none.
+        BadZoo: no zoo of a kind and split, or none with the experts of its test contexts.
+    """
+    grid = family(config.family).grid(config.grid)
+    for kind in config.kinds:
+        if kind not in ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
+    splits = [split.name for name in config.splits for split in draws(grid, name)]
+    for kind in config.kinds:
+        for split in ("full", *splits):
+            paths(config.zoos, kind, split)
+    paths(config.zoos, "specialized", "full")  # of `between`
+
+
 def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
     """The training experts of `split` in every zoo of this kind; never a test expert.
 

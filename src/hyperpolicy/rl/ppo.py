@@ -15,7 +15,7 @@ advantages of Schulman et al. (2016), arXiv:1506.02438. Departures, marked where
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,59 +23,59 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
+from msgspec import Meta
 
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Share, Size, Whole
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.fold import fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.nets.policy import LOG_STD_MAX, LOG_STD_MIN, Actor, PolicySpec
+from hyperpolicy.rl.sac import Activation
 from hyperpolicy.types import Key, Scalar
 
 
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
-class PpoConfig:
-    width: int = 64
+class PpoConfig(Bounded):
+    width: Size = 64
     """Units per hidden layer of the actor."""
-    activations: tuple[str, str] = ("relu", "relu")
+    activations: tuple[Activation, Activation] = ("relu", "relu")
     """Of the actor's two hidden layers."""
-    value_width: int = 128
+    value_width: Size = 128
     """Units per hidden layer of the value network."""
-    discount: float = 0.99
+    discount: PartialShare = 0.99
     """γ, per environment step."""
-    trace: float = 0.95
+    trace: Share = 0.95
     """λ of the advantages."""
-    clip: float = 0.2
+    clip: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
     """ε: how far a ratio may leave 1 and still count."""
-    epochs: int = 5
+    epochs: Count = 5
     """Passes over a round's transitions."""
-    minibatches: int = 8
+    minibatches: Count = 8
     """Gradient steps of a pass."""
-    target_kl: float = 0.01
+    target_kl: Positive = 0.01
     """Divergence from the old policy, in nats, that the actor's step size aims at (D2)."""
-    first_rate: float = 3e-4
+    first_rate: Rate = 3e-4
     """Adam step size of the actor at the start."""
-    min_rate: float = 1e-5
+    min_rate: Rate = 1e-5
     """Smallest step size of the actor."""
-    max_rate: float = 3e-3
+    max_rate: Rate = 3e-3
     """Largest step size of the actor."""
-    value_rate: float = 1e-3
+    value_rate: Rate = 1e-3
     """Adam step size of the value network."""
-    first_log_std: float = -0.7
+    first_log_std: Annotated[float, Meta(gt=LOG_STD_MIN, lt=LOG_STD_MAX)] = -0.7
     """log σ of u at the start."""
-    max_norm: float = 1.0
+    max_norm: Positive = 1.0
     """Gradients longer than this are shortened."""
-    warmup_rounds: int = 0
+    warmup_rounds: Whole = 0
     """Rounds in which the value network learns alone, for actors that are given."""
 
     def __post_init__(self):
-        counts = {k: getattr(self, k) for k in ("width", "value_width", "epochs", "minibatches")}
-        for name, count in counts.items():
-            if count < 1:
-                raise BadSetting(f"{name}={count}; give at least one")
-        if not LOG_STD_MIN < self.first_log_std < LOG_STD_MAX:
+        super().__post_init__()
+        if not self.min_rate <= self.first_rate <= self.max_rate:
             raise BadSetting(
-                f"first_log_std={self.first_log_std}; give a number between {LOG_STD_MIN} and "
-                f"{LOG_STD_MAX}"
+                f"first_rate={self.first_rate}; give a number between min_rate={self.min_rate} and "
+                f"max_rate={self.max_rate}"
             )
 
 
@@ -269,6 +269,9 @@ def update(
     The actor rests in the first `warmup_rounds`.
 
     Transitions that do not fill the last minibatch of a pass are left out of it.
+
+    Raises:
+        BadSetting: more minibatches than transitions.
     """
     advantage, target = advantages(cfg, state, r, encoded)
     seen = see_round(state.moments, r.obs, encoded)
@@ -278,6 +281,11 @@ def update(
 
     key, own = jax.random.split(state.key)
     size = len(rows[0]) // cfg.minibatches
+    if size < 1:
+        raise BadSetting(
+            f"minibatches={cfg.minibatches} of a round of {len(rows[0])} transitions; give fewer, "
+            "or more worlds or steps a round"
+        )
     orders = jax.vmap(lambda k: jax.random.permutation(k, len(rows[0])))(
         jax.random.split(own, cfg.epochs)
     )

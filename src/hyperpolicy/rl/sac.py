@@ -12,55 +12,58 @@ Departures from the paper, marked where they happen:
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.bounds import (
+    Bounded,
+    Count,
+    Decay,
+    Number,
+    OneOf,
+    PartialShare,
+    Positive,
+    Rate,
+    Size,
+    Weight,
+)
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.mlp import Mlp
 from hyperpolicy.nets.policy import ACTIVATIONS, Actor, PolicySpec, sample
 from hyperpolicy.types import Batch, Key, Scalar
 
-
 # --- Config and state ---------------------------------------------------------------------
-@dataclass(frozen=True)
-class SacConfig:
-    width: int = 64
-    """Units per hidden layer of actor and critics (the papers: 256)."""
-    activations: tuple[str, str] = ("relu", "relu")
-    """Of the actor's two hidden layers (Make-An-Agent on Meta-World: elu, relu)."""
-    discount: float = 0.99
-    """γ, per environment step."""
-    tau: float = 0.005
-    """Share of the critics mixed into the target critics at each update."""
-    actor_rate: float = 3e-4
-    """Adam step size of the actor."""
-    critic_rate: float = 1e-3
-    """Adam step size of critics and temperature (D1)."""
-    policy_period: int = 2
-    """Updates between visits to actor and temperature (D2)."""
-    initial_alpha: float = 1.0
-    """Temperature α at the start, in reward per nat."""
-    target_entropy: float = -1.0
-    """Entropy the temperature aims at, in nats per action (MBPO and REDQ: −0.5 for ants)."""
-    usual_reward: float = 0.0
-    """Reward of a step, r̄, that critics need not learn (D5)."""
-    pull: float = 0.0
-    """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
+Activation = Annotated[str, OneOf(ACTIVATIONS)]
 
-    def __post_init__(self):
-        if self.width < 1 or self.policy_period < 1 or self.initial_alpha <= 0:
-            raise BadSetting(
-                f"width={self.width}, policy_period={self.policy_period}, "
-                f"initial_alpha={self.initial_alpha}; all must be positive"
-            )
-        if len(self.activations) != 2 or not set(self.activations) <= set(ACTIVATIONS):
-            known = ", ".join(ACTIVATIONS)
-            raise BadSetting(f"activations={self.activations}; give two of {known}")
+
+@dataclass(frozen=True)
+class SacConfig(Bounded):
+    width: Size = 64
+    """Units per hidden layer of actor and critics (the papers: 256)."""
+    activations: tuple[Activation, Activation] = ("relu", "relu")
+    """Of the actor's two hidden layers (Make-An-Agent on Meta-World: elu, relu)."""
+    discount: PartialShare = 0.99
+    """γ, per environment step."""
+    tau: Decay = 0.005
+    """Share of the critics mixed into the target critics at each update."""
+    actor_rate: Weight = 3e-4
+    """Adam step size of the actor."""
+    critic_rate: Rate = 1e-3
+    """Adam step size of critics and temperature (D1)."""
+    policy_period: Count = 2
+    """Updates between visits to actor and temperature (D2)."""
+    initial_alpha: Positive = 1.0
+    """Temperature α at the start, in reward per nat."""
+    target_entropy: Number = -1.0
+    """Entropy the temperature aims at, in nats per action (MBPO and REDQ: −0.5 for ants)."""
+    usual_reward: Number = 0.0
+    """Reward of a step, r̄, that critics need not learn (D5)."""
+    pull: Weight = 0.0
+    """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
 
     @property
     def usual_return(self) -> float:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.bounds import Count, Decay, Weight, Whole
 from hyperpolicy.nets.policy import Actor
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.sac import SacConfig, SacState
@@ -35,27 +35,18 @@ from hyperpolicy.types import Batch, Key, Scalar
 # --- Config -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class TdSacConfig(SacConfig):
-    first_actor_rate: float = 3e-6
+    first_actor_rate: Weight = 3e-6
     """Adam step size of the actor at its first update."""
-    ramp_updates: int = 50_000
+    ramp_updates: Count = 50_000
     """Updates until the actor's step size is `actor_rate` (D2)."""
-    td: float = 0.1
+    td: Weight = 0.1
     """λ at the first update (D3)."""
-    td_decay: float = 0.9999
+    td_decay: Decay = 0.9999
     """λ shrinks by this factor at every update (D3)."""
     penalized: Literal["all", "overestimated"] = "all"
     """Which δ count: all, or those below zero, where Q(s, a) lies above its target."""
-    warmup_updates: int = 0
+    warmup_updates: Whole = 0
     """Updates of the critics alone, before the actor's first (D4)."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.ramp_updates < 1 or self.warmup_updates < 0 or self.penalized not in PENALTIES:
-            raise BadSetting(
-                f"ramp_updates={self.ramp_updates}, warmup_updates={self.warmup_updates}, "
-                f"penalized={self.penalized!r}; give at least 1, at least 0, and one of "
-                f"{', '.join(PENALTIES)}"
-            )
 
 
 def actor_rate(cfg: TdSacConfig, index: Int[Array, ""]) -> Scalar:
