@@ -61,6 +61,7 @@ def test_trained_zoo_is_whole(trained):
     np.testing.assert_allclose(zoo.contexts[:, 0], [0.075, 1.275, 2.475])
     assert zoo.provenance["split"] == "sixteenth"
     assert not (trained / disk.SNAPSHOT).exists()
+    assert (trained / "curve.png").read_bytes()[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(

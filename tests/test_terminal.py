@@ -1,5 +1,6 @@
 """The terminal is a guest: its characters, its width, its pipes, and nothing that steers it."""
 
+import contextlib
 import io
 import os
 import re
@@ -142,7 +143,7 @@ def test_a_full_device_is_one_line(buffered):
 
 
 class Broken(io.StringIO):
-    """A pipe nobody reads."""
+    """A pipe nobody reads, without a buffer."""
 
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
@@ -163,6 +164,18 @@ def test_results_are_saved_before_anything_is_printed(monkeypatch, tmp_path):
     assert recorded == [video]
 
 
+def test_work_can_go_on_where_nobody_reads(monkeypatch):
+    """A long job may ignore a screen that is gone; then it ends with 0."""
+
+    def working(console):
+        with contextlib.suppress(OSError):
+            console.print("half way")
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    does(monkeypatch, working)
+    assert run("train") == 0
+
+
 def test_lost_news_stop_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken())
     monkeypatch.setattr(progress, "SOON_S", 0.0)
@@ -179,10 +192,10 @@ def test_tables_keep_their_names_at_any_width(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
     rows = [["nearest training expert", "−234.2", "[−234.3, −234.0]", "−240.2", "true context"]]
     header = ["method", "mean", "95 % CI", "IQM", "given at test time"]
-    Terminal().print(tables.rich_table("scores", header, rows))
+    Terminal().print(tables.rich_table("scores", header, rows, "a caption"))
     out = capsys.readouterr().out
     assert "…" not in out
-    for text in (*header[1:], *rows[0], "scores"):
+    for text in (*header[1:], *rows[0], "scores", "a caption"):
         for word in text.split():
             assert word in out
     assert max(map(len, out.splitlines())) <= columns

@@ -59,8 +59,8 @@ codecs.register_error("hyperpolicy.plain", _plain)
 
 
 # --- Streams ------------------------------------------------------------------------------
-class OutputLost(Exception):
-    """Standard output cannot be written; `__cause__` is the OSError."""
+class OutputLost(OSError):
+    """Standard output cannot be written."""
 
 
 class _Output:
@@ -86,7 +86,7 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputLost(error.strerror) from error
+        raise OutputLost(error.errno, error.strerror) from error
 
 
 @contextmanager
@@ -185,6 +185,8 @@ class Sheet(Table):
                 if cell.plain:
                     label = Text(f"{head.plain}: " if head.plain else "")
                     yield Padding(label + cell, (0, 0, 0, 2))
+        if self.caption:
+            yield _text(self.caption)
 
     def _needs(self, heads: list[Text], cells: list[list[Text]]) -> int:
         """Columns that hold the longest word of each column, of those that never wrap its text."""

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 `doctor` found this machine unusable, 2 bad input or a fau
 130 interrupted, 141 nobody reads what is printed.
 """
 
+import errno
 import shlex
 import sys
 import warnings
@@ -131,9 +132,9 @@ def _fail(error: Exception) -> int:
     """Say what is wrong in one line; the exit code. What nobody expects is raised again."""
     if isinstance(error, OutputLost):
         terminal.give_up(sys.stdout)
-        if isinstance(error.__cause__, BrokenPipeError):
+        if error.errno == errno.EPIPE:
             return 141  # as of a program that the signal ends
-        complain(f"DiskFull: cannot write to standard output: {error}")
+        complain(f"DiskFull: cannot write to standard output: {error.strerror}")
         return 2
     known = faults.explained(error)
     if known is None:

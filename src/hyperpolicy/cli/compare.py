@@ -51,4 +51,4 @@ class Compare(Command):
         for name, lines in gaps:
             console.print(tables.rich_table(name, header, lines))
         if self.out is not None:
-            print(f"full tables: {self.out}")
+            console.print(f"full tables: {self.out}")

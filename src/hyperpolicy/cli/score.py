@@ -1,6 +1,5 @@
 """The command that scores policies beside trivial and published rows."""
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.cli.sources import maker_of, open_zoo, scripts_of, tasks_of, zoo_path
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
+from hyperpolicy.terminal import Terminal
 
 BY_HAND = "a program written for the task"
 STANDING = ("zero", "random")
@@ -75,12 +75,12 @@ class Score(Command):
         if self.out is not None:
             comparison.save(self.out)  # before anything is printed
         if missing:
-            print(missing)
+            console.print(missing)
         tasks = "the named tasks" if named else f"grid {split.grid}, split {split.name}"
         what = f"{len(split.test)} test contexts, {episodes} episodes each"
         console.print(comparison.rich(f"{fam.name}, {tasks}: {what}"))
         if self.out is not None:
-            print(f"all returns: {self.out}")
+            console.print(f"all returns: {self.out}")
 
     # --- Tasks --------------------------------------------------------------------------------
     def _tasks(self):
@@ -234,7 +234,7 @@ class Score(Command):
 
 def _say(name: str) -> None:
     """Who plays now: a hundred starts take a while."""
-    print(f"playing: {name}", file=sys.stderr)
+    Terminal(news=True).print(f"playing: {name}")
 
 
 def _turned(trivial: dict, methods: dict) -> dict:
