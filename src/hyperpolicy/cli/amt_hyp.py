@@ -1,7 +1,6 @@
 """AMT-Hyp's tables and figures on Meta-World, each a recipe of its own over one directory."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -31,13 +30,12 @@ class OnBench(Command):
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""
-        from hyperpolicy import jobs
         from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
 
         names = self.methods or tuple(amt_hyp_rows.METHODS)
         for name in names:
             amt_hyp_rows.method(name)  # unknown names before hours of work
-        return amt_hyp_tables.cells(b, half, names, partial(jobs.show, console.print))
+        return amt_hyp_tables.cells(b, half, names, console.print)
 
     def write(self, console: Console, name: str, text: str) -> None:
         """A page, shown and kept."""
@@ -112,10 +110,9 @@ class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
         from hyperpolicy.recipes import amt_hyp_figures as figures
 
-        found = figures.tokens(self.bench(), progress=partial(jobs.show, console.print))
+        found = figures.tokens(self.bench(), progress=console.print)
         made = figures.save_tokens(found, self.out / "tokens.json")
         for path in (made, figures.draw_tokens(found, self.out / "tokens.png")):
             console.print(f"{path}")
