@@ -205,9 +205,3 @@ def deferred_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, signal.default_int_handler if old is None else old)
     if handler.event.is_set():
         raise KeyboardInterrupt
-
-
-def show(display: Callable[..., None], *args) -> None:
-    """Call `display`; a screen or pipe that takes nothing any more does not end a long job."""
-    with suppress(OSError, UnicodeError, SystemExit):  # rich exits where a pipe is closed
-        display(*args)

@@ -333,18 +333,6 @@ def test_a_start_that_does_not_fit_leaves_no_run_behind(zoo, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_screen_that_takes_nothing_ends_no_training(zoo, monkeypatch):
-    """Neither a closed pipe, which makes rich exit, nor a full device."""
-    faults = iter([BrokenPipeError(), OSError(28, "full"), SystemExit(1)] * 10)
-
-    def step(*args):
-        raise next(faults)
-
-    monkeypatch.setattr(loop.FleetProgress, "step", step)
-    again = fleet.train(CFG, CHEETAH, CONTEXTS, SHORT, seed=3)
-    np.testing.assert_array_equal(again.weights, zoo[0].weights)
-
-
 def test_an_interruption_at_the_very_end_loses_nothing(zoo, tmp_path, monkeypatch):
     """Ctrl-C while the zoo is made: it is saved, and the interruption still is one."""
     original = loop._finish

@@ -1,7 +1,6 @@
 """AMT-Hyp's tables and figures on Meta-World, each a recipe of its own over one directory."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -137,10 +136,9 @@ class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
         from hyperpolicy.recipes import amt_hyp_figures as figures
 
-        found = figures.tokens(self.bench(), progress=partial(jobs.show, console.print))
+        found = figures.tokens(self.bench(), progress=console.print)
         made = figures.save_tokens(found, self.out / "tokens.json")
         for path in (made, figures.draw_tokens(found, self.out / "tokens.png")):
             console.print(f"{path}")

@@ -61,7 +61,6 @@ class Zoos(Command):
             self._build(console, out, grid, alone)
 
     def _build(self, console: Console, out: Path, grid, alone) -> None:
-        from hyperpolicy.jobs import show
         from hyperpolicy.recipes import zoos
 
         for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
@@ -70,7 +69,7 @@ class Zoos(Command):
             else:
                 jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
                 zoos.specialized(out / "specialized", grid, jobs)
-            show(console.print, f"{kind}: done")
+            console.print(f"{kind}: done")
         for path in zoos.draw_curves(out, out, zoos.place(grid)):
             console.print(f"learning curves: {path}")
         if self.ship is not None:

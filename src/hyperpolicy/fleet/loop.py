@@ -124,7 +124,7 @@ def run(
             r.step += 1
             r.seconds = time.monotonic() - began
             updates = schedule.updates_per_step * max(0, r.step - schedule.fill_steps)
-            jobs.show(progress.step, updates, r.step, r.train_return(n, e))
+            progress.step(updates, r.step, r.train_return(n, e))
             if go is advance and updates in marks:
                 r.checkpoints.append(np.asarray(flatten(r.fleet.learner.actor)))
             if go is advance and updates in exams:

@@ -153,7 +153,7 @@ def run(
             r = r._replace(learner=learner, died_at=died_at, mean=mean)
             if done in marks:
                 r.checkpoints.append(np.asarray(weights))
-            jobs.show(progress.step, done * passes, done * steps_a_round, r.last_return.ravel())
+            progress.step(done * passes, done * steps_a_round, r.last_return.ravel())
             if done in exams:
                 examine(done, report)
                 lines += 1
