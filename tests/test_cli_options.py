@@ -137,6 +137,9 @@ def wrong_numbers(kind) -> list[str]:
             *(limit.lt for limit in limits if limit.lt is not None),
         ]
         return [*map(str, ends), *(["nan", "inf"] if kind.__origin__ is float else [])]
+    assert kind is not int, "a whole number without bounds"
+    if kind is float:
+        return ["nan", "inf"]
     parts = [part for part in get_args(kind) if part is not ...]
     if get_origin(kind) is tuple and len(parts) > 1:
         return [" ".join([wrong] * len(parts)) for wrong in wrong_numbers(parts[0])]
@@ -274,7 +277,7 @@ REFUSED = [
     ("score cheetah-vel --policy zero --out newdir/", "newdir/ names a directory"),
     ("score cheetah-vel --policy zero --out link", "AlreadyExists: link exists"),
     ("play cheetah-vel --context 1 --policy zero --video v/", "v/ names a directory"),
-    ("play cheetah-vel --context 1 --policy zero --video link", "AlreadyExists: link exists"),
+    ("play cheetah-vel --context 1 --policy zero --video link.mp4", "AlreadyExists: link.mp4"),
     ("train cheetah-vel --out file", "out='file'"),
     ("train cheetah-vel --out link", "out='link'"),
     ("train cheetah-vel --out {long}", "a path that the system accepts"),
@@ -316,7 +319,8 @@ def test_what_cannot_work_is_refused_before_work(line, says, made, place, capsys
     (place / "file").write_text("mine")
     (place / "zoos").mkdir()
     (place / "zoos/specialized-full").symlink_to(made / "zoo")
-    (place / "link").symlink_to("nowhere")
+    for name in ("link", "link.mp4"):
+        (place / name).symlink_to("nowhere")
     line = line.format(zoo=made / "zoo", generator=made / "generator", long="x" * 300)
     words = ["decoded expert" if word == "decoded_expert" else word for word in line.split()]
     before = sorted(os.listdir())
