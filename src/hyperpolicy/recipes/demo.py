@@ -20,7 +20,7 @@ from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.recipes import sources
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
@@ -62,7 +62,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     if not (config.zoo / "zoo.json").exists():
         raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
     out = files.new_directory(config.out)
-    source = table.source(config.zoo, split)
+    source = sources.source(config.zoo, split)
     console.print(
         f"1/4 {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
         f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"

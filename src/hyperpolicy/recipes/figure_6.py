@@ -22,7 +22,7 @@ from hyperpolicy.evaluate.tuning import Curves
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
-from hyperpolicy.recipes import zero_shot, zoos
+from hyperpolicy.recipes import sources, zero_shot, zoos
 from hyperpolicy.recipes.figure_6_config import (
     TASKS,
     Figure6Config,
@@ -32,7 +32,7 @@ from hyperpolicy.recipes.figure_6_config import (
     setting,
     split_of,
 )
-from hyperpolicy.recipes.zero_shot import Source
+from hyperpolicy.recipes.sources import Source
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns, uniform
 from hyperpolicy.zoo import Zoo
@@ -132,14 +132,14 @@ def source(config: Figure6Config, grid: Grid, count: int) -> Source:
     Raises:
         BadZoo: it is not there.
     """
-    return zero_shot.find(config.places, "specialized", split_of(grid, count))[0]
+    return sources.find(config.places, "specialized", split_of(grid, count))[0]
 
 
 def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], list[float]]:
     """The mean returns of the tasks' own experts and of random actions."""
     fam, path = family(config.family), config.out / "levels.json"
     if not path.exists():
-        full = Zoo.load(zero_shot.paths(config.places, "specialized", "full")[0])
+        full = Zoo.load(sources.paths(config.places, "specialized", "full")[0])
         own = full.only(contexts).finals
         found = [returns(who, fam, contexts).mean(axis=1) for who in (own, uniform(fam))]
         files.save_json(path, {"experts": found[0].tolist(), "random": found[1].tolist()})

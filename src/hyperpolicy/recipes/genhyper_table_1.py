@@ -22,7 +22,7 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.nets.policy import Policies
-from hyperpolicy.recipes import presets, zero_shot, zoos
+from hyperpolicy.recipes import presets, sources, zero_shot, zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
 
@@ -97,11 +97,11 @@ def _checked(config: Table1Config) -> list[Cell]:
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
     for kind in config.kinds:
-        if kind not in zero_shot.ALL_KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, zero_shot.ALL_KINDS)
+        if kind not in sources.ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, sources.ALL_KINDS)
     found = list(cells(config))
     for cell in found:
-        zero_shot.draws(cell.tasks, cell.split)
+        sources.draws(cell.tasks, cell.split)
     if not found:
         raise BadSetting(
             f"no cell for families {_list(config.families)}, grids {_list(config.grids)}, kinds "
@@ -131,7 +131,7 @@ def _has(family_name: str, kind: str, split: str) -> bool:
     """Whether the family has zoos of that kind, and experts for that split in them."""
     if kind == "specialized":
         return True
-    preset = presets.WITHOUT_BASE[family_name].get(zero_shot.WITHOUT_BASE[kind])
+    preset = presets.WITHOUT_BASE[family_name].get(sources.WITHOUT_BASE[kind])
     return preset is not None and (preset.splits is None or split in preset.splits)
 
 
@@ -158,11 +158,11 @@ def provide(config: Table1Config, cell: Cell) -> None:
     zoo of `full`."""
     roots = table_config(config, cell).zoos
     if cell.kind == "specialized":
-        splits = zero_shot.draws(cell.tasks, cell.split)
+        splits = sources.draws(cell.tasks, cell.split)
         names = list(dict.fromkeys(["full", *(split.name for split in splits)]))
         zoos.provide(roots, config.out, cell.tasks, names, config.preset)
         return
-    place, name = zoos.place(cell.tasks), zero_shot.WITHOUT_BASE[cell.kind]
+    place, name = zoos.place(cell.tasks), sources.WITHOUT_BASE[cell.kind]
     for kind in dict.fromkeys([name, "independent"]):  # which has the test experts
         if not any((root / kind).exists() for root in roots):
             runs = config.out / "runs" / place
@@ -176,14 +176,14 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     cell's zoos."""
     table = table_config(config, cell)
     split = cell.tasks.split(cell.split)
-    sources = zero_shot.find(table.zoos, cell.kind, split)
-    train = sources[0].train
-    held_out = zero_shot.experts_at(table.zoos, cell.kind, split)[0]
+    lent = sources.find(table.zoos, cell.kind, split)
+    train = lent[0].train
+    held_out = sources.experts_at(table.zoos, cell.kind, split)[0]
 
     def make(name: str, learned: Learned) -> Audit:
         fits = table.out / "fits" / f"{cell.kind}-{cell.split}" / zero_shot.slug(name)
-        generators = zero_shot.fit_learned(learned, sources, table.seeds, fits)
-        if len(sources) > 1:
+        generators = zero_shot.fit_learned(learned, lent, table.seeds, fits)
+        if len(lent) > 1:
             generators = generators[:1]  # the others belong to other zoos
         drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
         policies = Policies(np.concatenate(drawn), train.spec)

@@ -4,13 +4,8 @@ One cell is a kind of zoo and a split; each cell is saved when it is done and ne
 Where a cell has several zoos (replicas of the whole pipeline under other seeds, or the draws of a
 random split), every method is fitted once on each; where it has one, methods that draw random
 numbers are fitted with three seeds.
-
-Kinds: `specialized` experts were fine-tuned from a base, `independent` ones trained alone from one
-initialization, `shared-replay` ones too but with everybody's transitions, for the split `full` only
-and without test experts; `aligned` are the independent ones after permutation matching.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +17,8 @@ import numpy as np
 
 from hyperpolicy import files
 from hyperpolicy.bounds import Bounded, Count, Names, Seeds
-from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadSetting, BadZoo, unknown
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
 from hyperpolicy.evaluate.published import Published, published
@@ -39,9 +34,7 @@ from hyperpolicy.evaluate.rows import (
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import interval_text, number
-from hyperpolicy.fleet import Base
 from hyperpolicy.generate import (
-    align,
     conditioned,
     genhyper,
     hyplatent,
@@ -58,19 +51,11 @@ from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.nets.policy import Policies
+from hyperpolicy.recipes.sources import ALL_KINDS, Source, draws, experts_at, find, paths
 from hyperpolicy.zoo import Zoo
 
 KINDS = ("specialized", "independent")
-WITHOUT_BASE = {
-    "independent": "independent",
-    "aligned": "independent",
-    "shared-replay": "shared-replay",
-}
-"""Kinds whose zoos serve every split, except the shared replay's, and the zoos they are read
-from."""
-ALL_KINDS = ("specialized", *WITHOUT_BASE)
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
-RANDOM = re.compile(r"random-\d+")
 RESIDUAL = "base + interpolated change"
 
 
@@ -116,31 +101,6 @@ class TableConfig(Bounded):
     """Noise draws of a HypLatent on each test task."""
     learned: dict[str, Learned] = field(default_factory=lambda: dict(HYPLATENT))
     distill: DistillConfig = field(default_factory=DistillConfig)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One zoo of a cell: its training experts, its base if it was specialized from one."""
-
-    path: Path
-    train: Zoo
-    base: Base | None
-
-    def conditioned(self) -> Generator:
-        """The base as a generator.
-
-        Raises:
-            BadZoo: these experts were not specialized from one.
-        """
-        if self.base is None:
-            raise BadZoo(f"{self.path} has no base.safetensors; its experts are independent")
-        return conditioned.from_base(self.base)
-
-    @property
-    def env_steps(self) -> int:
-        """Environment steps behind the training experts."""
-        steps = len(self.train.contexts) * self.train.provenance["env_steps_per_expert"]
-        return steps + (self.base.provenance["env_steps"] if self.base else 0)
 
 
 def run(config: TableConfig) -> dict[tuple[str, str], Comparison]:
@@ -268,58 +228,6 @@ def check(config: TableConfig) -> None:
         for split in ("full", *splits):
             paths(config.zoos, kind, split)
     paths(config.zoos, "specialized", "full")  # of `between`
-
-
-def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
-    """The training experts of `split` in every zoo of this kind; never a test expert.
-
-    A specialized zoo was made for one split; independent experts serve every split.
-
-    Raises:
-        BadZoo: there is none, or one misses a training expert.
-        BadSetting: experts that share their replay, for another split than `full`.
-    """
-    if kind == "shared-replay" and split.name != "full":
-        raise BadSetting(
-            f"experts that share their replay learned from the training contexts of `full`, some "
-            f"of which split {split.name!r} tests on; ask for the split full"
-        )
-    sources = [source(path, split) for path in paths(zoos, kind, split.name)]
-    if kind == "aligned":
-        return [replace(s, train=align.align_chain(s.train)) for s in sources]
-    return sources
-
-
-def source(path: Path, split: Split) -> Source:
-    """The training experts of `split` in the zoo at `path`, and its base where it has one."""
-    base = path / "base.safetensors"
-    train = Zoo.load(path).only(split.train)
-    return Source(path, train, Base.load(base) if base.exists() else None)
-
-
-def draws(grid: Grid, name: str) -> list[Split]:
-    """The split called `name`; for `random-<k>`, the three draws of it."""
-    if RANDOM.fullmatch(name):
-        return [grid.split(f"{name}-{draw}") for draw in range(3)]
-    return [grid.split(name)]
-
-
-def experts_at(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Policies]:
-    """The test contexts' own experts, out of the zoos of the full grid; independent ones where the
-    training experts share their replay, which takes nothing of test contexts."""
-    kind = "independent" if kind == "shared-replay" else kind
-    return [Zoo.load(p).only(split.test).finals for p in paths(zoos, kind, "full")]
-
-
-def paths(zoos: tuple[Path, ...], kind: str, split: str) -> list[Path]:
-    pattern = f"{WITHOUT_BASE[kind]}*" if kind in WITHOUT_BASE else f"{kind}-{split}*"
-    for place in zoos:
-        if found := sorted(p.parent for p in place.glob(f"{pattern}/zoo.json")):
-            return found
-    raise BadZoo(
-        f"{' or '.join(map(str, zoos))} holds no {kind} zoo of split {split!r}; "
-        "`hyperpolicy recipe zoos` makes them"
-    )
 
 
 def slug(name: str) -> str:
