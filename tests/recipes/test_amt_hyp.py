@@ -111,7 +111,7 @@ def b(tmp_path_factory):
         f, g = widths(Short())
         d = len(contexts)
         return Demonstrations(
-            "metaworld", contexts, rng.normal(size=(d, f)), rng.normal(size=(d, g))
+            hp.family("metaworld"), contexts, rng.normal(size=(d, f)), rng.normal(size=(d, g))
         )
 
     data = Data(zoo, shown(zoo.row_contexts), np.arange(24), shown(np.repeat(tasks, 3, axis=0)))
