@@ -21,6 +21,12 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
 
 
+@pytest.fixture(autouse=True)
+def any_width(monkeypatch):
+    """As where nobody named a width; workers of parallel tests are told 80 columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def as_user(monkeypatch):
     """Without the shape checks, as users run: wrong shapes reach our own errors."""

@@ -472,7 +472,10 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
         ("play cheetah-vel --context 1 --policy a.json", "BadFile: a.json is not"),
         ("play cheetah-vel --context 1 --policy zero --video a.json", "BadFile: cannot write a"),
-        ("play cheetah-vel --context 1 --video x.mp4 --every 0", "BadSetting: every=0; a video"),
+        (
+            "play cheetah-vel --context 1 --video x.mp4 --every 0",
+            "BadSetting: every=0 (--every)",
+        ),
         ("play cheetah-vel --context 1 --policy expert", "BadZoo: no zoo at zoos/cheetah-vel"),
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),
@@ -487,7 +490,10 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),
         ("score cheetah-vel --policy zero --demo x", "BadSetting: --demo x: no policy here reads"),
         ("score cheetah-vel --policy zero --draws 2", "BadSetting: --draws 2: nothing here draws"),
-        ("score cheetah-vel --policy zero --episodes 0", "BadSetting: episodes=0; give 1 to"),
+        (
+            "score cheetah-vel --policy zero --episodes 0",
+            "BadSetting: episodes=0 (--e",
+        ),
         ("score cheetah-vel --policy zero --seed -1", "BadSetting: seed=-1"),
         ("score cheetah-vel --policy scripted", "BadContext: cheetah-vel has no scripted"),
         ("score metaworld:reach --split seen", "BadSetting: metaworld:reach names its tasks"),

@@ -134,7 +134,8 @@ def test_a_seed_below_zero_is_refused_at_once(tmp_path, monkeypatch, capsys):
         f"tune cheetah-vel --context 1 --seed -1 --out {new}",
     ):
         assert run(command) == 2
-        assert capsys.readouterr().err == "BadSetting: seed=-1; give a whole number, 0 or more\n"
+        told = "BadSetting: seed=-1 (--seed); give a whole number, at least 0\n"
+        assert capsys.readouterr().err == told
         assert not new.exists()
 
 

@@ -113,9 +113,9 @@ def test_linear_goes_round_a_circle(make_ant_zoo):
     np.testing.assert_allclose(mixed, zoo.finals.weights[[0, 2]].mean(axis=0), atol=1e-5)
 
 
-def test_linear_needs_one_number(zoo, monkeypatch):
-    wide = envs.ContextSpace(("v", "w"), ("m/s", "m/s"), (0.0, 0.0), (3.0, 3.0), (None, None))
-    monkeypatch.setattr(envs.CheetahVel, "context", wide)
-    plane = replace(zoo, contexts=np.repeat(zoo.contexts, 2, axis=1))
+def test_linear_needs_one_number(zoo):
+    both = [envs.Coordinate(name, "m/s", 0.0, 3.0) for name in ("v", "w")]
+    family = replace(zoo.family, context=envs.ContextSpace(tuple(both)))
+    plane = replace(zoo, family=family, contexts=np.repeat(zoo.contexts, 2, axis=1))
     with pytest.raises(BadSetting, match="one number"):
         interpolate.linear(plane)

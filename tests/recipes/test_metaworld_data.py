@@ -3,10 +3,14 @@
 import json
 from dataclasses import dataclass
 
+import gymnasium
 import numpy as np
 import pytest
 
+import hyperpolicy as hp
+from hyperpolicy import registration
 from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.nets.policy import Policies
@@ -16,6 +20,7 @@ from hyperpolicy.recipes.metaworld_presets import SMOKE
 
 @dataclass(frozen=True, kw_only=True)
 class Easy(MetaWorld):
+    name: str = "easy-arm"
     horizon_steps: int = 70
 
     def success(self, outcome):
@@ -31,8 +36,11 @@ class Hard(Easy):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
-    yield metaworld_data.provide(SMOKE, out, Easy()), out
+    family = hp.envs.register(Easy())  # as its zoos are read again
+    yield metaworld_data.provide(SMOKE, out, family), out
     crews.dismiss()
+    del registry.FAMILIES[family.name]
+    gymnasium.registry.pop(registration.id_of(family.name))
 
 
 @pytest.mark.slow
