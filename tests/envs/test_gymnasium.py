@@ -10,17 +10,41 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+import hyperpolicy as hp
+from hyperpolicy import registration
 from hyperpolicy.envs import rendering
 from hyperpolicy.errors import BadContext, BadShape, NoRendering
 
-NAMES = ["hyperpolicy/CheetahVel-v0", "hyperpolicy/AntDir-v0"]
-CHEETAH = NAMES[0]
+NAMES = [registration.id_of(family) for family in hp.envs.FAMILIES]
+CHEETAH = "hyperpolicy/CheetahVel-v0"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_env_checker_is_content(name):
     """Warnings are errors here. Rendering has a test of its own."""
     check_env(gymnasium.make(name).unwrapped, skip_render_check=True)
+
+
+def test_every_family_is_registered_with_its_horizon():
+    for name, family in hp.envs.FAMILIES.items():
+        assert gymnasium.spec(registration.id_of(name)).max_episode_steps == family.horizon_steps
+
+
+def test_one_seed_each_is_a_single_environment_of_that_seed():
+    envs = gymnasium.make_vec(CHEETAH, num_envs=3, velocity=1.0)
+    together = envs.reset(seed=[7, 5, 6])[0]
+    alone = [gymnasium.make(CHEETAH, velocity=1.0).reset(seed=seed)[0] for seed in (7, 5, 6)]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(envs.reset(seed=5)[0][:2], [alone[1], alone[2]])
+    with pytest.raises(BadShape, match="2 seeds for 3 environments"):
+        envs.reset(seed=[1, 2])
+
+
+def test_a_vector_may_end_its_episodes_earlier():
+    envs = gymnasium.make_vec(CHEETAH, num_envs=2, max_episode_steps=3)
+    envs.reset(seed=0)
+    ends = [envs.step(envs.action_space.sample())[3].all() for _ in range(6)]
+    assert ends == [False, False, True, False, False, True]
 
 
 def test_registration_is_cheap():
