@@ -4,6 +4,7 @@ elsewhere. Nothing is said of work that is done within SOON_S.
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,7 +50,7 @@ class Announced:
         Terminal(news=True, columns=LOG_COLUMNS).print(self.text)
 
 
-class _Shown:
+class _Shown(ABC):
     """What the two kinds of progress share: where it goes, how often, and a first word."""
 
     def __init__(self, label: str, first: str):
@@ -75,9 +76,9 @@ class _Shown:
         else:
             self.first_word.__exit__()
 
+    @abstractmethod
     def _live(self) -> Any:
         """Rich's, for a terminal."""
-        raise NotImplementedError
 
     def _due(self) -> bool:
         """Whether to show something now: after SOON_S, then every `every_s`."""
