@@ -12,6 +12,7 @@ FLOORS = [
         "registration tracking interrupts opengl terminal".split()
     ),
     {"nets", "envs", "replay"},
+    {"policies"},
     {"zoo", "rollout", "rl", "demonstrations"},
     {"fleet", "evaluate", "interchange"},
     {"generate", "baselines"},

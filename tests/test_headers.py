@@ -14,7 +14,8 @@ from hyperpolicy.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadFile, BadZoo, HyperpolicyError
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import generator, interpolate
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.zoo import Zoo
 

@@ -10,7 +10,8 @@ from hyperpolicy import rollout, seeds
 from hyperpolicy.envs import MujocoWorlds
 from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadShape
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, DiskFull
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 from hyperpolicy.zoo.disk import FORMAT
 

@@ -31,7 +31,7 @@ _MEMBERS = {
     "family": "hyperpolicy.envs:family",
     "Demonstrations": "hyperpolicy.demonstrations:Demonstrations",
     "Worlds": "hyperpolicy.envs:Worlds",
-    "Policies": "hyperpolicy.nets.policy:Policies",
+    "Policies": "hyperpolicy.policies:Policies",
     "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",
     "SacConfig": "hyperpolicy.rl.sac:SacConfig",
     "Zoo": "hyperpolicy.zoo:Zoo",

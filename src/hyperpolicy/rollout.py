@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.replay import pack
 
 Actor = Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]

@@ -5,7 +5,8 @@ import pytest
 
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.evaluate import legacy
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Results
 
 

@@ -24,7 +24,8 @@ from hyperpolicy.evaluate.memorization import (
     probe_states,
 )
 from hyperpolicy.nets import symmetry
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 SPEC = PolicySpec(4, 2, (6, 5))

@@ -14,7 +14,8 @@ from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import Score, score
 from hyperpolicy.evaluate.protocol import usual_episodes
 from hyperpolicy.evaluate.scoring import score_demonstrated
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 
 FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[0.5], [2.0]])

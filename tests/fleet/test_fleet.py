@@ -20,7 +20,7 @@ from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.member import Clock, Member, Rings, draw_batch
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, layout
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.zoo import Zoo

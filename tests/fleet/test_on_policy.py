@@ -15,7 +15,7 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import disk, judging, on_policy, rounds
 from hyperpolicy.fleet.bases import Base
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import presets, zoos
 from hyperpolicy.rl import ppo, sac
 from hyperpolicy.rl.ppo import PpoConfig

@@ -8,7 +8,8 @@ import pytest
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import align
 from hyperpolicy.nets import symmetry
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 
 BOTH = [align.align, align.align_chain]
 

@@ -10,7 +10,8 @@ from hyperpolicy import envs
 from hyperpolicy.errors import BadShape, BadZoo
 from hyperpolicy.generate import conditioned, generator
 from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.nets.policy import Policies, PolicySpec, act
+from hyperpolicy.nets.policy import PolicySpec, act
+from hyperpolicy.policies import Policies
 
 
 def conditioned_weights(spec: PolicySpec) -> np.ndarray:

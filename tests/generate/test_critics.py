@@ -13,7 +13,8 @@ from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.critic import CriticSpec
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 
 CFG = HypLatentConfig(
     encoder=PcaConfig(3), generator_hidden=(6,), discriminator_hidden=(6,), batch=4, steps=20

@@ -15,7 +15,7 @@ from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
 from hyperpolicy.generate import critics, interpolate, tune
 from hyperpolicy.generate.tune_config import TuneConfig
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig

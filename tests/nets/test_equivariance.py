@@ -7,7 +7,8 @@ import pytest
 
 from hyperpolicy.envs import family
 from hyperpolicy.nets.equivariance import image_weights
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.symmetry import Signed
 
 ANT = family("ant-dir")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadShape
-from hyperpolicy.nets.policy import Policies, PolicySpec, act, sample
+from hyperpolicy.nets.policy import PolicySpec, act, sample
+from hyperpolicy.policies import Policies
 
 SPEC = PolicySpec(5, 2, (7, 6))
 

@@ -13,7 +13,7 @@ from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import metaworld_data, minutes
 from hyperpolicy.recipes.metaworld_presets import SMOKE
 

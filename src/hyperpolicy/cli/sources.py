@@ -121,7 +121,7 @@ def maker_of(fam, source: str, zoo: Path | None):
     """
     from hyperpolicy import rollout
     from hyperpolicy.generate import interpolate, load
-    from hyperpolicy.nets.policy import Policies
+    from hyperpolicy.policies import Policies
 
     if source == "zero":
         return rollout.zero(fam)

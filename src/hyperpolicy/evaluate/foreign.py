@@ -23,7 +23,7 @@ from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, HyperpolicyError
 from hyperpolicy.evaluate.compare import Method
 from hyperpolicy.evaluate.protocol import CONTEXT
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor
 
 CONTRACT = "generate(contexts, seed) -> hyperpolicy.Policies or act(obs, contexts) -> actions"

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Results, relay, tally
 
 SEEDS = (720, 920)

@@ -23,7 +23,7 @@ from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.evaluate.distances import Distances, Rows, Segments, same_size_noise
 from hyperpolicy.evaluate.tables import NONE, markdown, number
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 GENERATED = "generated"

@@ -13,7 +13,7 @@ from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import protocol
 from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor, relay, results, tally
 
 MOST_EPISODES, MOST_DRAWS = 10_000, 1_000

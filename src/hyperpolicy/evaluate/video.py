@@ -14,7 +14,7 @@ from hyperpolicy import files, rollout, seeds
 from hyperpolicy.envs import Family, rendering
 from hyperpolicy.envs.locomotion import AntDir
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, MissingExtra
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.progress import Steps
 
 WINDOW_STEPS = 10

@@ -24,7 +24,8 @@ from hyperpolicy.fleet.train import Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
 from hyperpolicy.headers import BaseHeader
 from hyperpolicy.nets.fold import fold_actor, fold_critics
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns

@@ -20,7 +20,7 @@ from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.fleet.bases import Base, fold
 from hyperpolicy.fleet.train import Start
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, View, layout
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import experience
 

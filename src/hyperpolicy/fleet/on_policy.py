@@ -24,7 +24,8 @@ from hyperpolicy.fleet.bases import Base, cycle, evaluate_bases
 from hyperpolicy.fleet.judging import fit_critics, judge, judging_steps
 from hyperpolicy.fleet.rounds import RoundSchedule
 from hyperpolicy.fleet.train import Start, describe, evaluate, keep, make_zoo
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import ppo, sac
 from hyperpolicy.rollout import experience

@@ -23,7 +23,7 @@ from hyperpolicy.errors import BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.view import OWN_TASK, layout
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns

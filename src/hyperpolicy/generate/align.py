@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.nets import symmetry
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 

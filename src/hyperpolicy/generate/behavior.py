@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate.encoder import Encoder
-from hyperpolicy.nets.policy import Actor, PolicySpec, act
+from hyperpolicy.nets.policy import PolicyNet, PolicySpec, act
 from hyperpolicy.types import Scalar
 from hyperpolicy.zoo import Zoo
 
@@ -39,7 +39,7 @@ def probe(zoo: Zoo) -> tuple[Float[Array, "x s o"], Float[Array, "x s a"]]:
     return jnp.asarray(zoo.states, jnp.float32), jnp.asarray(zoo.finals.act(zoo.states))
 
 
-def action_gap(actor: Actor, obs: Float[Array, "s o"], action: Float[Array, "s a"]) -> Scalar:
+def action_gap(actor: PolicyNet, obs: Float[Array, "s o"], action: Float[Array, "s a"]) -> Scalar:
     """E[(tanh μ(s) − a)²], the mean over observations and action coordinates."""
     return jnp.mean((jax.vmap(partial(act, actor))(obs) - action) ** 2)
 

@@ -25,7 +25,7 @@ from hyperpolicy.fleet import Base
 from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.nets.fold import fold_actor
-from hyperpolicy.nets.policy import Actor, PolicySpec
+from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
@@ -116,7 +116,9 @@ def from_base(base: Base) -> Generator:
 
 
 # --- Distillation -------------------------------------------------------------------------
-def cloning_loss(actor: Actor, inputs: Float[Array, "b i"], actions: Float[Array, "b a"]) -> Scalar:
+def cloning_loss(
+    actor: PolicyNet, inputs: Float[Array, "b i"], actions: Float[Array, "b a"]
+) -> Scalar:
     """E[(tanh μ([s, e(c)]) − a*)²] over pairs of experts and their observations."""
     return behavior.action_gap(actor, inputs, actions)
 

@@ -30,7 +30,8 @@ from hyperpolicy.generate.latent_model import HypLatent
 from hyperpolicy.generate.pairs import Pairs
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.critic import CriticSpec, value
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 

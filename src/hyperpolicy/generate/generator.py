@@ -25,7 +25,8 @@ from hyperpolicy.envs import ContextSpace, Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator, unknown
 from hyperpolicy.headers import GeneratorHeader
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo
 

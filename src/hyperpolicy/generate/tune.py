@@ -33,7 +33,7 @@ from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.tune_config import TuneConfig
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.zoo import Zoo

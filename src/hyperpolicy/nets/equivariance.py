@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.nets.mlp import Linear
-from hyperpolicy.nets.policy import Actor, PolicySpec
+from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.symmetry import Signed, Symmetry
 
 
-def image(g: Symmetry, actor: Actor) -> Actor:
+def image(g: Symmetry, actor: PolicyNet) -> PolicyNet:
     """π_g, which returns at g's image of a task what `actor` returns at the task."""
     first = actor.hidden[0]
     parts = (

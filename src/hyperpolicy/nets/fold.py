@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.policy import Actor
+from hyperpolicy.nets.policy import PolicyNet
 
 
 def fold_layer(layer: Linear, context: Float[Array, " d"], start: int) -> Linear:
@@ -20,14 +20,16 @@ def fold_layer(layer: Linear, context: Float[Array, " d"], start: int) -> Linear
     return Linear(jnp.concatenate([layer.weight[:start], layer.weight[end:]]), bias)
 
 
-def fold_actor(actor: Actor, context: Float[Array, " d"]) -> Actor:
+def fold_actor(actor: PolicyNet, context: Float[Array, " d"]) -> PolicyNet:
     """An actor of [obs, context] as an actor of obs."""
     start = actor.hidden[0].weight.shape[0] - len(context)
     folded = fold_layer(actor.hidden[0], context, start)
     return eqx.tree_at(lambda a: a.hidden[0], actor, folded)
 
 
-def fold_normalizer(actor: Actor, mean: Float[Array, " o"], scale: Float[Array, " o"]) -> Actor:
+def fold_normalizer(
+    actor: PolicyNet, mean: Float[Array, " o"], scale: Float[Array, " o"]
+) -> PolicyNet:
     """An actor of [(obs − mean)·scale, the rest] as an actor of [obs, the rest]."""
     first, o = actor.hidden[0], len(mean)
     weight = first.weight.at[:o].multiply(scale[:, None])

@@ -19,7 +19,7 @@ from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hypformer import HypFormer
 from hyperpolicy.generate.legacy import attend_over_batch
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp import BY_HAND, Bench, Method, contexts_of
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo

@@ -21,7 +21,7 @@ from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import presets, sources, zero_shot, zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig

@@ -31,7 +31,7 @@ from hyperpolicy.fleet.on_policy import train_on_policy
 from hyperpolicy.generate import conditioned, loop
 from hyperpolicy.generate.conditioned import Shown
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.metaworld_presets import DataPreset
 from hyperpolicy.recipes.minutes import timed
 from hyperpolicy.rl import ppo

@@ -14,7 +14,7 @@ from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import align, conditioned
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 WITHOUT_BASE = {

@@ -50,7 +50,7 @@ from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.regression import RegressionConfig
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.sources import ALL_KINDS, Source, draws, experts_at, find, paths
 from hyperpolicy.zoo import Zoo
 

@@ -28,7 +28,7 @@ from hyperpolicy.fleet import (
 )
 from hyperpolicy.fleet.disk import SNAPSHOT
 from hyperpolicy.jobs import hold
-from hyperpolicy.nets.policy import Policies
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.presets import (
     PRESETS,
     SHORTER,

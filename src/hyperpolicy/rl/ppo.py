@@ -29,7 +29,7 @@ from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Sha
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.fold import fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.policy import LOG_STD_MAX, LOG_STD_MIN, Actor, PolicySpec
+from hyperpolicy.nets.policy import LOG_STD_MAX, LOG_STD_MIN, PolicyNet, PolicySpec
 from hyperpolicy.rl.sac import Activation
 from hyperpolicy.types import Key, Scalar
 
@@ -88,7 +88,7 @@ class Moments(NamedTuple):
 
 
 class PpoState(NamedTuple):
-    actor: Actor  # of [normalized obs, encoded context]
+    actor: PolicyNet  # of [normalized obs, encoded context]
     value: Mlp
     moments: Moments
     rate: Scalar
@@ -150,7 +150,7 @@ def init(cfg: PpoConfig, o: int, d: int, a: int, key: Key) -> PpoState:
     return _state(cfg, actor, Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o)), key)
 
 
-def start_from(cfg: PpoConfig, actor: Actor, obs: Float[Array, "k o"], key: Key) -> PpoState:
+def start_from(cfg: PpoConfig, actor: PolicyNet, obs: Float[Array, "k o"], key: Key) -> PpoState:
     """A learner that goes on from a plain actor, with a fresh value network. Observations are
     normalized by the moments of `obs`, once and for all."""
     moments = Moments(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
@@ -159,7 +159,7 @@ def start_from(cfg: PpoConfig, actor: Actor, obs: Float[Array, "k o"], key: Key)
     return _state(cfg, normal, moments, key)
 
 
-def _state(cfg: PpoConfig, actor: Actor, moments: Moments, key: Key) -> PpoState:
+def _state(cfg: PpoConfig, actor: PolicyNet, moments: Moments, key: Key) -> PpoState:
     key, key_value = jax.random.split(key)
     i = actor.hidden[0].weight.shape[0]
     value = Mlp.init([i, cfg.value_width, cfg.value_width, 1], key_value)
@@ -194,7 +194,7 @@ def act(state: PpoState, obs: Float[Array, "n o"], encoded: Float[Array, "n d"],
     return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
 
 
-def plain(state: PpoState) -> Actor:
+def plain(state: PpoState) -> PolicyNet:
     """The actor of [obs, encoded context], its normalization folded away (D3)."""
     return fold_normalizer(state.actor, state.moments.mean, _scale(state.moments))
 
@@ -244,7 +244,7 @@ def divergence(mean, log_std, new_mean, new_log_std) -> Scalar:
     return jnp.sum(new_log_std - log_std + 0.5 * (ratio - 1.0))
 
 
-def actor_loss(actor: Actor, data: Data, clip: float) -> tuple[Scalar, tuple[Scalar, Scalar]]:
+def actor_loss(actor: PolicyNet, data: Data, clip: float) -> tuple[Scalar, tuple[Scalar, Scalar]]:
     """−E[min(r Â, clip(r, 1−ε, 1+ε) Â)], Eq. 7, Â normalized over the batch; with the divergence
     from the old policy and the mean log σ."""
     mean, log_std = jax.vmap(actor)(data.seen)

@@ -33,7 +33,7 @@ from hyperpolicy.bounds import (
 )
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.mlp import Mlp
-from hyperpolicy.nets.policy import ACTIVATIONS, Actor, PolicySpec, sample
+from hyperpolicy.nets.policy import ACTIVATIONS, PolicyNet, PolicySpec, sample
 from hyperpolicy.types import Batch, Key, Scalar
 
 # --- Config and state ---------------------------------------------------------------------
@@ -72,8 +72,8 @@ class SacConfig(Bounded):
 
 
 class SacState(NamedTuple):
-    actor: Actor
-    start: Actor  # θ₀ of D4
+    actor: PolicyNet
+    start: PolicyNet  # θ₀ of D4
     critics: Mlp  # two of them, stacked on axis 0
     targets: Mlp
     log_alpha: Scalar
@@ -98,7 +98,9 @@ def init(cfg: SacConfig, o: int, a: int, key: Key) -> SacState:
     return start_from(cfg, actor, critics, jnp.log(cfg.initial_alpha), key)
 
 
-def start_from(cfg: SacConfig, actor: Actor, critics: Mlp, log_alpha: Scalar, key: Key) -> SacState:
+def start_from(
+    cfg: SacConfig, actor: PolicyNet, critics: Mlp, log_alpha: Scalar, key: Key
+) -> SacState:
     """A learner that goes on from given networks, with fresh optimizers."""
     log_alpha = jnp.asarray(log_alpha, jnp.float32)
     adam = (
@@ -113,7 +115,7 @@ value_batch = jax.vmap(value, in_axes=(None, 0, 0))
 
 
 def sample_batch(
-    actor: Actor, obs: Float[Array, "b o"], a: int, key: Key
+    actor: PolicyNet, obs: Float[Array, "b o"], a: int, key: Key
 ) -> tuple[Float[Array, "b a"], Float[Array, " b"]]:
     """Actions of `a` numbers, and their log-densities."""
     noise = jax.random.normal(key, (len(obs), a))
@@ -133,7 +135,7 @@ def critic_loss(critics: Mlp, state: SacState, batch: Batch, cfg: SacConfig, key
 
 
 def actor_loss(
-    actor: Actor, state: SacState, batch: Batch, cfg: SacConfig, key: Key
+    actor: PolicyNet, state: SacState, batch: Batch, cfg: SacConfig, key: Key
 ) -> tuple[Scalar, Scalar]:
     """E[α log π − min Q] + pull·‖θ − θ₀‖², Eq. 7 and D4; and the policy's entropy, in nats."""
     action, log_prob = sample_batch(actor, batch.obs, batch.action.shape[1], key)
@@ -181,7 +183,7 @@ def improve_policy(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
     return improve_temperature(cfg, state, batch.action.shape[-1])
 
 
-def step_actor(state: SacState, grads: Actor, rate: float | Scalar) -> SacState:
+def step_actor(state: SacState, grads: PolicyNet, rate: float | Scalar) -> SacState:
     """One Adam step of the actor."""
     actor, adam = descend(rate, state.actor, grads, state.adam[1])
     return state._replace(actor=actor, adam=(state.adam[0], adam, state.adam[2]))

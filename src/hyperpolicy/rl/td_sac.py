@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.bounds import Count, Decay, Weight, Whole
-from hyperpolicy.nets.policy import Actor
+from hyperpolicy.nets.policy import PolicyNet
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.sac import SacConfig, SacState
 from hyperpolicy.types import Batch, Key, Scalar
@@ -62,7 +62,7 @@ def td_weight(cfg: TdSacConfig, index: Int[Array, ""]) -> Scalar:
 
 # --- Losses -------------------------------------------------------------------------------
 def td_error(
-    actor: Actor, state: SacState, batch: Batch, cfg: TdSacConfig, key: Key
+    actor: PolicyNet, state: SacState, batch: Batch, cfg: TdSacConfig, key: Key
 ) -> Float[Array, " b"]:
     """δ of each transition, under actions a' that `actor` would take next (D1)."""
     next_action, _ = sac.sample_batch(actor, batch.next_obs, batch.action.shape[1], key)
@@ -86,7 +86,7 @@ PENALTIES = {"all": penalty_all, "overestimated": penalty_overestimated}
 
 
 def actor_loss(
-    actor: Actor, state: SacState, batch: Batch, cfg: TdSacConfig, weight: Scalar, key: Key
+    actor: PolicyNet, state: SacState, batch: Batch, cfg: TdSacConfig, weight: Scalar, key: Key
 ) -> tuple[Scalar, Scalar]:
     """J(φ) with λ = `weight`, and the policy's entropy, in nats."""
     loss, entropy = sac.actor_loss(actor, state, batch, cfg, key)

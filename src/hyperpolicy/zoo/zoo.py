@@ -17,7 +17,8 @@ from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, HyperpolicyError
 from hyperpolicy.headers import IndexRow
-from hyperpolicy.nets.policy import Policies, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import disk
 

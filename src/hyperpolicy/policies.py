@@ -1,0 +1,110 @@
+"""Policies: many flat weight vectors of one specification, which act."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hyperpolicy import headers, seeds
+from hyperpolicy.errors import BadFile, BadShape
+from hyperpolicy.headers import PoliciesHeader
+from hyperpolicy.nets.policy import PolicySpec, act, sample
+
+
+@cache
+def _act_fleet(spec: PolicySpec):
+    """Jitted: weights [n,p], obs [n,e,o] → actions [n,e,a]."""
+
+    def one(weights, obs):
+        return jax.vmap(partial(act, spec.unflatten(weights)))(obs)
+
+    return jax.jit(jax.vmap(one))
+
+
+@cache
+def _sample_fleet(spec: PolicySpec):
+    """Jitted: weights [n,p], obs [n,e,o], noise [n,e,a] → actions [n,e,a]."""
+
+    def one(weights, obs, noise):
+        return jax.vmap(partial(sample, spec.unflatten(weights)))(obs, noise)[0]
+
+    return jax.jit(jax.vmap(one))
+
+
+@dataclass(frozen=True)
+class Policies:
+    """n policies of one spec: a generator's output, a zoo's rows, a fleet's actors; in NumPy."""
+
+    weights: Float[np.ndarray, "n p"]
+    spec: PolicySpec
+
+    def __post_init__(self):
+        weights = np.asarray(self.weights, np.float32)
+        if weights.ndim != 2 or weights.shape[1] != self.spec.size:
+            raise BadShape(
+                f"weights have shape {weights.shape}; a policy of {self.spec} is "
+                f"[n, {self.spec.size}]"
+            )
+        object.__setattr__(self, "weights", weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, rows) -> "Policies":
+        """The policies at `rows` (an index, a slice or an array); always Policies."""
+        return Policies(np.atleast_2d(self.weights[rows]), self.spec)
+
+    def act(self, obs: Float[np.ndarray, "n *e o"]) -> Float[np.ndarray, "n *e a"]:
+        """Deterministic actions in [-1, 1]; obs [n,o], or [n,e,o] for e observations a policy.
+
+        Raises:
+            BadShape: obs does not have one row a policy, or the wrong width.
+        """
+        obs = self._check(obs)
+        if obs.ndim == 2:
+            return np.asarray(_act_fleet(self.spec)(self._held, obs[:, None]))[:, 0]
+        return np.asarray(_act_fleet(self.spec)(self._held, obs))
+
+    @cached_property
+    def _held(self) -> Float[Array, "n p"]:
+        """The weights where JAX computes: an episode asks for actions hundreds of times."""
+        return jnp.asarray(self.weights)
+
+    def sample(self, obs: Float[np.ndarray, "n *e o"], seed: int) -> Float[np.ndarray, "n *e a"]:
+        """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
+        obs = self._check(obs)
+        wide = obs[:, None] if obs.ndim == 2 else obs
+        noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
+        actions = np.asarray(_sample_fleet(self.spec)(self._held, wide, noise))
+        return actions[:, 0] if obs.ndim == 2 else actions
+
+    def _check(self, obs) -> np.ndarray:
+        obs = np.asarray(obs, np.float32)
+        if obs.ndim not in (2, 3) or obs.shape[0] != len(self) or obs.shape[-1] != self.spec.obs:
+            raise BadShape(
+                f"observations have shape {obs.shape}; {len(self)} policies take "
+                f"[{len(self)}, {self.spec.obs}] or [{len(self)}, e, {self.spec.obs}]"
+            )
+        return obs
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file; an existing file is an error."""
+        header = PoliciesHeader(self.spec.header)
+        return headers.save_arrays(path, {"weights": self.weights}, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Policies":
+        """The policies in a file.
+
+        Raises:
+            BadFile: it holds none, is damaged, or holds numbers that are not finite.
+        """
+        arrays, header = headers.load_arrays(path, PoliciesHeader, ("weights",))
+        try:
+            return cls(arrays["weights"], PolicySpec.of(header.spec))
+        except BadShape as error:
+            raise BadFile(f"{path}: {error}") from None
