@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy import cli, demonstrations, doctor
+from hyperpolicy import cli, doctor
 from hyperpolicy.cli.command import Command
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data import demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.metaworld import crews
 from hyperpolicy.generate import conditioned, demonstrated, interpolate, normalizer

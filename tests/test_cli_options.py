@@ -13,7 +13,7 @@ from msgspec import Meta
 
 import hyperpolicy as hp
 from hyperpolicy import bounds, cli
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate import interpolate
 from hyperpolicy.recipes import figure_6, genhyper_table_1, presets, zero_shot, zoos

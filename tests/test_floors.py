@@ -11,9 +11,9 @@ FLOORS = [
         "types errors bounds files headers jobs seeds symmetry devices progress provenance "
         "registration tracking interrupts opengl terminal".split()
     ),
-    {"nets", "envs", "replay"},
-    {"policies"},
-    {"zoo", "rollout", "rl", "demonstrations"},
+    {"nets", "envs"},
+    {"policies", "data"},
+    {"zoo", "rollout", "rl"},
     {"fleet", "evaluate", "interchange"},
     {"generate", "baselines"},
     {"recipes", "doctor"},

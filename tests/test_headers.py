@@ -10,7 +10,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import files, headers
-from hyperpolicy.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadFile, BadZoo, HyperpolicyError
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import generator, interpolate

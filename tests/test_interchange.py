@@ -11,7 +11,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import interchange
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import (
     AlreadyExists,
     BadFile,

@@ -29,7 +29,7 @@ except PackageNotFoundError:  # run from a source tree
 
 _MEMBERS = {
     "family": "hyperpolicy.envs:family",
-    "Demonstrations": "hyperpolicy.demonstrations:Demonstrations",
+    "Demonstrations": "hyperpolicy.data.demonstrations:Demonstrations",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.policies:Policies",
     "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy import files
-from hyperpolicy.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo, MissingExtra
 from hyperpolicy.nets.policy import PolicySpec

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy import rollout, seeds
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadContext, BadZoo
 from hyperpolicy.generate import demonstrated
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig

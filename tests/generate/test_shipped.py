@@ -7,7 +7,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import rollout
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import crews
 from hyperpolicy.generate import shipped
 

@@ -188,10 +188,12 @@ def test_bad_contexts_and_foreign_zoos(zoo, make_zoo):
 # --- Critics fitted offline ---------------------------------------------------------------
 def test_experience_is_replay_rows_with_true_outcomes(zoo):
     rows = experience(zoo.finals, ANT, zoo.contexts, steps=5, worlds=3)
-    obs, action, outcome, next_obs, ended = np.split(rows, [27, 35, 37, 64], axis=2)
-    assert rows.shape == (3, 15, 65) and np.abs(action).max() <= 1.0
+    parts = np.split(rows, [27, 35, 37, 64, 65], axis=2)
+    obs, action, outcome, next_obs, ended, context = parts
+    assert rows.shape == (3, 15, 66) and np.abs(action).max() <= 1.0
     np.testing.assert_array_equal(next_obs[:, :3], obs[:, 3:6])  # three worlds a step
     assert np.abs(outcome).max() > 0 and set(np.unique(ended)) <= {0.0, 1.0}
+    np.testing.assert_array_equal(context, np.float32(np.repeat(zoo.contexts[:, None], 15, 1)))
     again = experience(zoo.finals, ANT, zoo.contexts, steps=5, worlds=3)
     np.testing.assert_array_equal(again, rows)
 
@@ -199,8 +201,8 @@ def test_experience_is_replay_rows_with_true_outcomes(zoo):
 def test_fitted_critics_come_near_the_bellman_equation(zoo):
     """On one transition that ends the task the value must become the reward, relabeled."""
     rng = np.random.default_rng(0)
-    row = rng.normal(size=65).astype(np.float32) * 0.3
-    row[-1] = 1.0
+    row = rng.normal(size=66).astype(np.float32) * 0.3
+    row[64] = 1.0  # terminated; the context behind it is not asked
     rows = np.tile(row, (2, 8, 1))
     contexts = np.array([[0.5], [2.5]])
     start = Start(zoo.finals[:2], critics.nearest(zoo).generate(contexts), np.zeros(2, np.float32))
@@ -220,8 +222,8 @@ def test_fitting_refuses_too_little_and_foreign_rows(zoo):
     start = Start(zoo.finals, critics.nearest(zoo).generate(contexts), np.zeros(3, np.float32))
     cfg = SacConfig(width=8)
     with pytest.raises(BadSetting, match="as many transitions as fill a batch"):
-        fit_critics(cfg, ANT, contexts, start, np.zeros((3, 8, 65), np.float32))
-    with pytest.raises(BadShape, match="rows of 65 numbers"):
+        fit_critics(cfg, ANT, contexts, start, np.zeros((3, 8, 66), np.float32))
+    with pytest.raises(BadShape, match="rows of 66 numbers"):
         fit_critics(cfg, ANT, contexts, start, np.zeros((3, 300, 49), np.float32))
 
 

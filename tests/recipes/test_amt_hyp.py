@@ -10,7 +10,7 @@ from rich.console import Console
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.cli.amt_hyp import AmtHyp
-from hyperpolicy.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import legacy

@@ -9,7 +9,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import registration
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadZoo

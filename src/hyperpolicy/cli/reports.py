@@ -213,7 +213,7 @@ class ZooExport(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import interchange
-        from hyperpolicy.demonstrations import Demonstrations
+        from hyperpolicy.data.demonstrations import Demonstrations
         from hyperpolicy.zoo import Zoo
 
         refuse(self.make_an_agent)

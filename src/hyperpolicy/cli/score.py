@@ -152,7 +152,7 @@ class Score(Command):
         Raises:
             BadContext: none, or not enough of every task.
         """
-        from hyperpolicy.demonstrations import Demonstrations
+        from hyperpolicy.data.demonstrations import Demonstrations
 
         if not readers:
             return None

@@ -39,7 +39,7 @@ def told(generator, contexts, demo: Path | None):
         BadContext: demonstrations are wanted and not given, or given and not read, or none of them
             is of a task.
     """
-    from hyperpolicy.demonstrations import Demonstrations
+    from hyperpolicy.data.demonstrations import Demonstrations
 
     if not getattr(generator, "takes_demonstrations", False):
         if demo is not None:

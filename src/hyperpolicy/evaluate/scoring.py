@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import seeds
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import protocol

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import replay, seeds
+from hyperpolicy import seeds
+from hyperpolicy.data import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.fleet.bases import Base, fold

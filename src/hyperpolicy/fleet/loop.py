@@ -114,7 +114,7 @@ def run(
         while r.step < schedule.num_steps:
             obs, action = r.worlds.obs, r.action.reshape(len(r.worlds), -1)
             step = r.worlds.step(action)
-            rows = transitions(obs, action, step, e)
+            rows = transitions(obs, action, step, r.worlds.contexts, e)
             clock = clock_at(r.step)
             go = advance if r.step >= schedule.fill_steps else collect
             wide = step.obs.reshape(len(tasks.seeds), e, -1)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from hyperpolicy import replay
+from hyperpolicy.data import replay
 from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.fleet.schedule import Schedule

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hyperpolicy.data.replay import Layout, unpack
 from hyperpolicy.envs import Family
-from hyperpolicy.replay import Layout, unpack
 from hyperpolicy.types import Batch, Key
 
 
@@ -36,7 +36,8 @@ class View(NamedTuple):
 
 def layout(family: Family) -> Layout:
     """The replay row of a family."""
-    return Layout(family.obs_size, family.action_size, family.outcome_size)
+    widths = family.obs_size, family.action_size, family.outcome_size
+    return Layout(*widths, family.context.size)
 
 
 def _own_observe(family: Family, obs, contexts):

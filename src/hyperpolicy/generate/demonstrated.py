@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy import jobs
-from hyperpolicy.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import (

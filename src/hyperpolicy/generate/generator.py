@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hyperpolicy import files, headers, seeds
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import ContextSpace, Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator, unknown

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy import rollout
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import files, rollout
-from hyperpolicy.demonstrations import Demonstrations, cut
+from hyperpolicy.data.demonstrations import Demonstrations, cut
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import seeds
+from hyperpolicy.data.replay import pack
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.policies import Policies
-from hyperpolicy.replay import pack
 
 Actor = Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]
 """Observations of n policies in e worlds each, and the step's number → actions in [−1, 1]."""
@@ -266,9 +266,11 @@ def trace(
 
 
 # --- Experience ---------------------------------------------------------------------------
-def transitions(obs, action, step: Step, worlds: int) -> Float[np.ndarray, "n e d"]:
+def transitions(
+    obs, action, step: Step, contexts: Float[np.ndarray, "ne c"], worlds: int
+) -> Float[np.ndarray, "n e d"]:
     """Replay rows of one step; where a simulation broke, another world of its policy stands in."""
-    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated)
+    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated, contexts)
     rows, broken = rows.reshape(-1, worlds, rows.shape[1]), step.broken.reshape(-1, worlds)
     for i in np.flatnonzero(broken.any(axis=1)):
         sound = np.flatnonzero(~broken[i])
@@ -306,7 +308,7 @@ def collect(actor: Actor, run: Worlds, worlds: int, steps: int) -> Float[np.ndar
     for t in range(steps):
         action = np.asarray(actor(obs.reshape(-1, worlds, obs.shape[1]), t)).reshape(len(run), -1)
         step = run.step(action)
-        rows.append(transitions(obs, action, step, worlds))
+        rows.append(transitions(obs, action, step, run.contexts, worlds))
         obs = step.obs
     return np.concatenate(rows, axis=1)
 

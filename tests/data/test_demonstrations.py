@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy import demonstrations as demos
 from hyperpolicy import files
-from hyperpolicy.demonstrations import Demonstrations
+from hyperpolicy.data import demonstrations as demos
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadFile, BadShape
 
 FAMILY = hp.family("metaworld")

@@ -1,0 +1,1 @@
+"""Data of episodes: replay rows, and demonstrations."""
