@@ -18,7 +18,8 @@ from hyperpolicy import files
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate import Score, score, tables
 from hyperpolicy.evaluate.tables import number
-from hyperpolicy.generate import align, interpolate
+from hyperpolicy.generate.weights import align
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo
 
@@ -55,16 +56,16 @@ def main(
     scores, rows = {}, []
     for name, way in WAYS.items():
         zoo_now = way(train)
-        found = score(interpolate.linear(zoo_now), tasks, test, episodes)
+        found = score(lookup.linear(zoo_now), tasks, test, episodes)
         scores[f"interpolated, {name}"] = found
-        half = score(interpolate.linear(zoo_now), tasks, halves, episodes=3)
+        half = score(lookup.linear(zoo_now), tasks, halves, episodes=3)
         scores[f"half way, {name}"] = half
         norm = float(np.linalg.norm(zoo_now.finals.weights, axis=1).mean())
         gap = float(align.neighbor_gaps(zoo_now).mean())
         rows.append(
             [name, number(gap, 2), number(gap / norm, 2), number(half.mean), *_cells(found)]
         )
-    scores["nearest expert"] = score(interpolate.nearest(train), tasks, test, episodes)
+    scores["nearest expert"] = score(lookup.nearest(train), tasks, test, episodes)
     scores["own experts"] = score(experts.only(test).finals, tasks, test, episodes)
     rows += [
         [name, "–", "–", "–", *_cells(scores[name])] for name in ("nearest expert", "own experts")

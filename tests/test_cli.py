@@ -18,9 +18,13 @@ from hyperpolicy.data import demonstrations
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.metaworld import crews
-from hyperpolicy.generate import conditioned, demonstrated, interpolate, normalizer
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate import normalizer
+from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.parts import Model
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.writers import conditioned, lookup
 from hyperpolicy.interchange import WIDTHS, Published, make_zoo
 
 SPEC = hp.PolicySpec(20, 6, (4, 4))
@@ -47,7 +51,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(zoo, tmp_path_factory):
-    return interpolate.nearest(hp.Zoo.load(zoo)).save(tmp_path_factory.mktemp("cli") / "generator")
+    return lookup.nearest(hp.Zoo.load(zoo)).save(tmp_path_factory.mktemp("cli") / "generator")
 
 
 def run(*arguments) -> int:
@@ -312,12 +316,12 @@ def reading(tmp_path_factory):
     o, s = demonstrations.widths(ARM)
     maps = Maps.init(config, o, s, jax.random.key(0))
     embedding = Embedding(maps, normalizer.blank(o), normalizer.blank(s))
-    reader = demonstrated.Reader(embedding, normalizer.blank(4), "both")
+    reader = DemonstrationReader(embedding, normalizer.blank(4), "both")
     spec = conditioned.conditioned_spec(ARM_SPEC, 4)
     rng = np.random.default_rng(0)
     writer = conditioned.Conditioned(rng.normal(size=spec.size).astype(np.float32), spec)
     tasks = ARM.contexts(["window-open", "door-open"])
-    model = demonstrated.Demonstrated(reader, writer)
+    model = Model(reader, writer, Identity(ARM_SPEC.size))
     made = Generator(hp.family("metaworld"), ARM_SPEC, tasks, model, {"kind": "demonstrated"})
     shown = Demonstrations(ARM, tasks[[0, 1, 1]], rng.normal(size=(3, o)), rng.normal(size=(3, s)))
     where = tmp_path_factory.mktemp("cli")
@@ -373,7 +377,7 @@ def test_score_refuses_who_trained_on_test_contexts(zoo, generator, capsys):
 
 def test_score_prints_trivial_rows_beside(zoo, tmp_path, capsys):
     train = hp.family("cheetah-vel").grid("macaw").split("sixteenth").train
-    generator = interpolate.nearest(hp.Zoo.load(zoo).only(train)).save(tmp_path / "generator")
+    generator = lookup.nearest(hp.Zoo.load(zoo).only(train)).save(tmp_path / "generator")
     out = tmp_path / "score.json"
     code = run(
         *("score", "cheetah-vel", "--policy", generator, "--zoo", zoo),

@@ -15,7 +15,7 @@ import hyperpolicy as hp
 from hyperpolicy import bounds, cli
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import interpolate
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.recipes import figure_6, genhyper_table_1, presets, zero_shot, zoos
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def made(tmp_path_factory):
         provenance={"seed": 0},
     )
     zoo.save(there / "zoo")
-    interpolate.nearest(zoo).save(there / "generator")
+    lookup.nearest(zoo).save(there / "generator")
     return there
 
 
@@ -344,7 +344,7 @@ def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monk
     fam = hp.family("metaworld")
 
     class Reads:
-        takes_demonstrations = True
+        takes = Demonstrations
         family = fam
 
     shown = fam.contexts(["door-open", "window-open"])

@@ -13,7 +13,8 @@ from hyperpolicy import files, headers
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadFile, BadZoo, HyperpolicyError
 from hyperpolicy.fleet import Base
-from hyperpolicy.generate import generator, interpolate
+from hyperpolicy.generate import generator
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
@@ -58,7 +59,7 @@ def make_demonstrations() -> Demonstrations:
 
 SAVED = {
     "zoo": (make_zoo, Zoo.load),
-    "generator": (lambda: interpolate.nearest(make_zoo()), generator.load),
+    "generator": (lambda: lookup.nearest(make_zoo()), generator.load),
     "policies": (lambda: Policies(np.ones((2, SPEC.size), np.float32), SPEC), Policies.load),
     "base": (make_base, Base.load),
     "demonstrations": (make_demonstrations, Demonstrations.load),

@@ -183,9 +183,10 @@ import numpy as np
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.fleet import loop, rounds
-from hyperpolicy.generate import hyplatent, loop as fits
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate import loop as fits
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.zoo import Zoo
@@ -216,7 +217,7 @@ elif kind == "ppo":
 else:
     encoder = AutoencoderConfig(steps=12, batch=4, dim=4)
     config = HypLatentConfig(steps=12, batch=4, generator_hidden=(8,), encoder=encoder)
-    hyplatent.fit(config, Zoo.load(zoo), 1, out)
+    fit(config, Zoo.load(zoo), 1, out)
 """
 KILLS = {"train": (1, 2, 4, 9), "ppo": (1, 2, 3, 7), "fit": (1, 2, 3, 8)}
 """The renames, counted from each start, before which the job is killed: the first is that of

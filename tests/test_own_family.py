@@ -17,7 +17,7 @@ from hyperpolicy import registration
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.generate import interpolate
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.zoo import Zoo
 
@@ -76,7 +76,7 @@ def test_a_zoo_and_a_generator_hold_it(reach, tmp_path):
         contexts=split.train,
     )
     zoo.save(tmp_path / "zoo")
-    generator = interpolate.nearest(Zoo.load(tmp_path / "zoo"))
+    generator = lookup.nearest(Zoo.load(tmp_path / "zoo"))
     generator.save(tmp_path / "generator")
     again = hp.load(tmp_path / "generator")
     assert again.family == reach

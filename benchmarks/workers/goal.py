@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy.envs import family
-from hyperpolicy.generate import interpolate
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.rollout import returns
 from hyperpolicy.zoo import Zoo
 
@@ -20,6 +20,6 @@ def goals(speeds: list[float]) -> tuple[np.ndarray, np.ndarray, Zoo]:
     split, zoo = CHEETAH.grid("macaw").split("full"), Zoo.load(ZOO)
     train = zoo.only(split.train)
     test = split.test[np.isin(split.test[:, 0].round(6), speeds)] if speeds else split.test
-    near = interpolate.nearest(train).generate(test)
+    near = lookup.nearest(train).generate(test)
     both = [returns(p, CHEETAH, test) for p in (near, zoo.only(test).finals)]
     return test, np.mean(both, axis=(0, 2)), train

@@ -77,15 +77,21 @@ class IndexRow(Struct, frozen=True, rename={"mean_return": "return"}):
     mean_return: float | None
 
 
+Vectors = Literal["policies", "critics"]
+"""What the vectors of a generator are."""
+
+
 class GeneratorHeader(Struct, frozen=True):
     """A generator's config.json."""
 
     format: str
-    kind: str
+    writes: Vectors
+    reader: Record
+    writer: Record
+    codec: Record
     family: Record
     policy: PolicyHeader
     trained_contexts: Annotated[tuple[Context, ...], Meta(min_length=1)]
-    settings: Record
     checksums: dict[PlainName, Digest]
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.generate import autoencoder
-from hyperpolicy.generate.autoencoder import AutoencoderConfig, Coder
+from hyperpolicy.generate.codecs import autoencoder
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig, Coder
+from hyperpolicy.generate.schedules import warm_restarts
 from hyperpolicy.nets.policy import PolicySpec
 
 
@@ -31,7 +32,7 @@ def test_tokens_are_layer_norms_of_chunks():
 
 def test_warm_restarts():
     """Cycles of 10, 20, 40 … steps, each a half cosine from the full rate."""
-    rate = jax.vmap(lambda step: autoencoder.warm_restarts(1.0, 10, step))
+    rate = jax.vmap(lambda step: warm_restarts(1.0, 10, step))
     got = rate(jnp.array([0, 5, 10, 20, 30, 50, 69]))
     want = [1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 0.5 * (1 + np.cos(np.pi * 39 / 40))]
     np.testing.assert_allclose(got, want, atol=1e-5)
@@ -39,7 +40,7 @@ def test_warm_restarts():
 
 @pytest.mark.slow
 def test_every_seed_learns_to_rebuild(zoo):
-    fitted = autoencoder.fit(AutoencoderConfig(dim=16, steps=1270, batch=16), zoo, (0, 1))
+    fitted = AutoencoderConfig(dim=16, steps=1270, batch=16).fit(zoo.weights, zoo.spec, (0, 1))
     weights = jnp.asarray(zoo.weights)
     spread = np.mean((zoo.weights - zoo.weights.mean(axis=0)) ** 2)
     for n in (0, 1):
@@ -49,4 +50,4 @@ def test_every_seed_learns_to_rebuild(zoo):
         np.testing.assert_allclose([latents.min(), latents.max()], [-1.0, 1.0], atol=1e-4)
         rebuilt = np.asarray(jax.vmap(one.decode)(latents))
         assert np.mean((rebuilt - zoo.weights) ** 2) < 0.1 * spread
-    assert np.any(fitted.coder.scale[0] != fitted.coder.scale[1])
+    assert np.any(fitted.coder.norm.weight[0] != fitted.coder.norm.weight[1])

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.generate import behavior_embedding as embedding
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate.readers import behavior_embedding as embedding
+from hyperpolicy.generate.readers.behavior_embedding import (
+    BehaviorEmbeddingConfig,
+    Embedding,
+    Maps,
+    Rows,
+)
 
 CFG = BehaviorEmbeddingConfig(
     dim=8, opening_hidden=(32, 32), ending_hidden=16, rate=1e-2, batch=16, steps=310
@@ -40,7 +45,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(out) -> Embedding:
-    return embedding.fit(CFG, *TRAIN, SEEDS, out)
+    return embedding.fit(CFG, Rows(*TRAIN), SEEDS, out)
 
 
 def pick(tree, n: int):
@@ -116,9 +121,9 @@ def test_retrieves_the_task_of_held_out_demonstrations(fitted):
     opening, ending, task = HELD_OUT
     retrieval = jax.jit(embedding.retrieval)
     for n in range(len(SEEDS)):
-        assert retrieval(pick(fitted, n), opening, ending, task) > 0.9
+        assert retrieval(pick(fitted, n), Rows(opening, ending, task)) > 0.9
         shifted = np.roll(ending, len(ending) // TASKS, axis=0)
-        assert retrieval(pick(fitted, n), opening, shifted, task) < 0.1
+        assert retrieval(pick(fitted, n), Rows(opening, shifted, task)) < 0.1
 
 
 def test_loss_falls(fitted, out):
@@ -132,7 +137,7 @@ def test_seeds_together_equal_seeds_alone(fitted):
     opening = jnp.asarray(HELD_OUT[0])
     of_openings = jax.jit(lambda one: jax.vmap(one.of_opening)(opening))
     together = [of_openings(pick(fitted, n)) for n in range(len(SEEDS))]
-    alone = of_openings(pick(embedding.fit(CFG, *TRAIN, SEEDS[1:]), 0))
+    alone = of_openings(pick(embedding.fit(CFG, Rows(*TRAIN), SEEDS[1:]), 0))
     np.testing.assert_allclose(alone, together[1], atol=1e-2)
     assert np.abs(together[0] - together[1]).max() > 0.5
 
@@ -167,30 +172,30 @@ def test_the_loss_is_chosen_by_passing_it(fitted, out):
         return 0.0 * jnp.sum(score)
 
     config = replace(CFG, weight_decay=0.0, steps=3)
-    rested = pick(embedding.fit(config, *TRAIN, (0,), loss=nothing), 0)
+    rested = pick(embedding.fit(config, Rows(*TRAIN), loss=nothing), 0)
     start = Maps.init(CFG, OPENING, ENDING, jax.random.key(0))
     np.testing.assert_array_equal(rested.maps.bilinear, start.bilinear)
     with pytest.raises(BadSetting, match="another run"):
-        embedding.fit(CFG, *TRAIN, SEEDS, out, embedding.contrastive_loss)
+        embedding.fit(CFG, Rows(*TRAIN), SEEDS, out, embedding.contrastive_loss)
 
 
 # --- Bad input ----------------------------------------------------------------------------
 def test_rows_that_cannot_be_trained_on(as_user):
     opening, ending, task = TRAIN
     with pytest.raises(BadShape, match="do not match"):
-        embedding.fit(CFG, opening[:-1], ending, task, (0,))
+        embedding.fit(CFG, Rows(opening[:-1], ending, task))
     with pytest.raises(BadShape, match="do not match"):
-        embedding.fit(CFG, opening[0], ending, task, (0,))
+        embedding.fit(CFG, Rows(opening[0], ending, task))
     with pytest.raises(BadShape, match="do not match"):
-        embedding.fit(CFG, opening, ending, task[:, None], (0,))
+        embedding.fit(CFG, Rows(opening, ending, task[:, None]))
     with pytest.raises(BadSetting, match="of 1 task"):
-        embedding.fit(CFG, opening, ending, 0 * task, (0,))
+        embedding.fit(CFG, Rows(opening, ending, 0 * task))
     spoiled = ending.copy()
     spoiled[5, 2] = np.nan
     with pytest.raises(BadSetting, match=r"ending of 1 of 80 .* row 5"):
-        embedding.fit(CFG, opening, spoiled, task, (0,))
+        embedding.fit(CFG, Rows(opening, spoiled, task))
     with pytest.raises(BadSetting, match=r"batch of 81 .* 80"):
-        embedding.fit(replace(CFG, batch=81), opening, ending, task, (0,))
+        embedding.fit(replace(CFG, batch=81), Rows(opening, ending, task))
 
 
 def test_widths_unlike_the_trained_ones(fitted, as_user):
@@ -198,4 +203,4 @@ def test_widths_unlike_the_trained_ones(fitted, as_user):
     with pytest.raises(BadShape, match=r"opening of shape \(12,\); got \(6,\)"):
         one.of_opening(ending[0])
     with pytest.raises(BadShape, match=r"ending of shape \(6,\); got \(12,\)"):
-        embedding.retrieval(one, opening, opening, task)
+        embedding.retrieval(one, Rows(opening, opening, task))

@@ -8,8 +8,10 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import envs
 from hyperpolicy.errors import BadShape, BadZoo
-from hyperpolicy.generate import conditioned, generator
-from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate import generator
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.writers import conditioned
+from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.nets.policy import PolicySpec, act
 from hyperpolicy.policies import Policies
 
@@ -52,7 +54,7 @@ def test_weights_of_another_shape():
 
 
 def test_distillation_acts_as_the_experts_do(zoo):
-    distilled = conditioned.distill(DistillConfig(steps=600, batch=64), zoo)
+    distilled = fit(DistillConfig(steps=600, batch=64), zoo)
     other = Policies(zoo.finals.weights[::-1], zoo.spec)
     wanted = zoo.finals.act(zoo.states)
 
@@ -61,10 +63,10 @@ def test_distillation_acts_as_the_experts_do(zoo):
 
     assert gap(distilled.generate(zoo.contexts)) < 0.5 * gap(other)
     assert distilled.spec == zoo.spec
-    again = conditioned.distill(DistillConfig(steps=600, batch=64), zoo)
-    np.testing.assert_array_equal(again.model.weights, distilled.model.weights)
+    again = fit(DistillConfig(steps=600, batch=64), zoo)
+    np.testing.assert_array_equal(again.model.writer.weights, distilled.model.writer.weights)
 
 
 def test_distillation_needs_observations(blind_zoo):
     with pytest.raises(BadZoo, match="no observations"):
-        conditioned.distill(DistillConfig(steps=1), blind_zoo)
+        fit(DistillConfig(steps=1), blind_zoo)

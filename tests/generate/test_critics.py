@@ -7,11 +7,12 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.generate import critics, interpolate
+from hyperpolicy.generate import critics
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.writers import lookup
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.nets.critic import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
@@ -43,8 +44,8 @@ def test_save_and_load_is_identity(make, fitted, judged_zoo, tmp_path):
     made = generator.generate(v, seed=3)
     assert made.shape == (2, 2, Q.size) and made.dtype == np.float32
     np.testing.assert_array_equal(loaded.generate(v, seed=3), made)
-    assert (loaded.spec, loaded.family) == (SPEC, hp.family("cheetah-vel"))
-    np.testing.assert_array_equal(loaded.trained_contexts, judged_zoo.contexts)
+    assert (loaded.inside.spec, loaded.inside.family) == (SPEC, hp.family("cheetah-vel"))
+    np.testing.assert_array_equal(loaded.inside.trained_contexts, judged_zoo.contexts)
     with pytest.raises(AlreadyExists):
         generator.save(tmp_path / "c")
 
@@ -55,12 +56,12 @@ def test_a_fit_is_saved_in_its_directory(judged_zoo, fitted, tmp_path):
     assert names == {"config.json", "weights.safetensors", "provenance.json", "metrics.jsonl"}
     v, loaded = [[1.1]], critics.load(tmp_path / "c")
     np.testing.assert_array_equal(loaded.generate(v), fitted.generate(v))
-    assert loaded.provenance["seed"] == 0
+    assert loaded.inside.provenance["seed"] == 0
 
 
 def test_directories_of_critics_and_of_policies_are_told_apart(fitted, zoo, tmp_path):
     fitted.save(tmp_path / "critics")
-    interpolate.nearest(zoo).save(tmp_path / "policies")
+    lookup.nearest(zoo).save(tmp_path / "policies")
     with pytest.raises(BadFile, match="writes policies"):
         critics.load(tmp_path / "policies")
     with pytest.raises(BadSetting, match=r"critics\.load"):

@@ -12,13 +12,14 @@ import hyperpolicy as hp
 from hyperpolicy import envs, files
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate import interpolate, regression
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.nets.policy import PolicySpec
 
 
 @pytest.fixture(scope="module")
 def fitted(zoo):
-    return regression.fit(regression.RegressionConfig(), zoo)
+    return fit(regression.RegressionConfig(), zoo)
 
 
 def test_writes_one_policy_a_context(fitted, zoo):
@@ -54,7 +55,7 @@ def test_range_on_a_circle():
     assert not inside.any() and outside.all()
 
 
-@pytest.mark.parametrize("make", [interpolate.nearest, interpolate.linear, None])
+@pytest.mark.parametrize("make", [lookup.nearest, lookup.linear, None])
 def test_save_and_load_is_identity(make, fitted, zoo, tmp_path):
     generator = make(zoo) if make else fitted
     generator.save(tmp_path / "g")
@@ -125,10 +126,10 @@ def test_damaged_directories(fitted, tmp_path):
         generators.load(path)
 
     for name, change, message in [
-        ("kind", {"kind": "oracle"}, "oracle"),
+        ("kind", {"writer": {"kind": "oracle"}}, "no part 'oracle'"),
         ("format", {"format": "hyperpolicy-generator-9"}, "generator-9"),
-        ("size", {"settings": {"degree": 3, "latent": 2}}, "does not fit"),
-        ("settings", {"settings": {}}, "damaged"),
+        ("size", {"codec": {"kind": "pca", "components": 2}}, "does not fit"),
+        ("settings", {"writer": {"kind": "regression"}}, "damaged"),
         ("policy", {"policy": {"hidden": 3}}, "damaged"),
     ]:
         path = broken(name)
@@ -142,13 +143,13 @@ def test_bad_zoos(zoo):
     spec = PolicySpec(17, 6, (4, 4))
     with pytest.raises(BadZoo, match="17 observations"):
         narrow = replace(zoo, spec=spec, weights=np.zeros((len(zoo), spec.size), np.float32))
-        interpolate.nearest(narrow)
+        lookup.nearest(narrow)
     with pytest.raises(BadZoo, match="ant-dir"):
-        interpolate.nearest(replace(zoo, family=hp.family("ant-dir")))
+        lookup.nearest(replace(zoo, family=hp.family("ant-dir")))
     with pytest.raises(BadZoo, match="not finite"):
-        interpolate.nearest(replace(zoo, weights=zoo.weights * np.nan))
+        lookup.nearest(replace(zoo, weights=zoo.weights * np.nan))
     with pytest.raises(BadZoo, match="final rows"):
-        interpolate.nearest(replace(zoo, final=np.zeros(len(zoo), bool)))
+        lookup.nearest(replace(zoo, final=np.zeros(len(zoo), bool)))
     with pytest.raises(BadZoo, match="at least one row"):
         replace(
             zoo,
@@ -162,6 +163,6 @@ def test_only_the_given_zoo_is_seen(zoo):
     train = zoo.contexts[[0, 2, 3, 5]]
     foreign = zoo.weights + np.where(np.isin(zoo.expert, [1, 4])[:, None], 9.0, 0.0)
     other = replace(zoo, weights=foreign.astype(np.float32))
-    fits = [regression.fit(regression.RegressionConfig(), z.only(train)) for z in (zoo, other)]
+    fits = [fit(regression.RegressionConfig(), z.only(train)) for z in (zoo, other)]
     a, b = (g.generate([[1.0]]).weights for g in fits)
     np.testing.assert_array_equal(a, b)

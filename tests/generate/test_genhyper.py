@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate import behavior, gan, genhyper, hyplatent, loop
+from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.autoencoder import Coder
-from hyperpolicy.generate.genhyper import PAPER, GenHyperConfig, GenHyperState
-from hyperpolicy.generate.pairs import Batch
+from hyperpolicy.generate.codecs.autoencoder import Coder
+from hyperpolicy.generate.fitting import fit, fit_seeds
+from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.writers import gan, genhyper, hyplatent
+from hyperpolicy.generate.writers.genhyper import PAPER, GenHyperConfig, GenHyperState, Task
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
 
@@ -30,10 +32,10 @@ SPEC = PolicySpec(20, 6, (4, 4))
 
 
 @pytest.fixture(scope="module")
-def toy() -> tuple[GenHyperState, Batch]:
+def toy() -> tuple[GenHyperState, Minibatch]:
     keys = jax.random.split(jax.random.key(1), 5)
     shapes = (6, 2), (6, 1), (6, SPEC.size), (6, 3, 20), (6, 3, 6)
-    batch = Batch(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)))
+    batch = Minibatch(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)))
     normalizer = jax.tree.map(jnp.asarray, genhyper.spread(np.asarray(batch.target)))
     state = jax.jit(lambda: genhyper.init(CFG, SPEC, normalizer, 1, jax.random.key(0)))()
     return state, batch
@@ -52,7 +54,7 @@ def test_published_sizes():
 
 
 def test_encoder_loss_by_hand(toy):
-    (nets, encoder, _), batch = toy
+    ((nets, encoder), _), batch = toy
     coder, fake = encoder.coder, jax.random.normal(jax.random.key(5), (6, encoder.size))
     args = fake, CFG, batch, jax.random.key(2)
     loss, metrics = genhyper.encoder_loss((nets.discriminator, coder), *args)
@@ -65,9 +67,9 @@ def test_encoder_loss_by_hand(toy):
 
 
 def test_generator_loss_is_the_weighted_sum_of_its_parts(toy):
-    (nets, encoder, _), batch = toy
+    ((nets, encoder), _), batch = toy
     tokens, key = jax.vmap(encoder.coder.tokens)(batch.target), jax.random.key(2)
-    args = nets, SPEC, CFG, batch, tokens, key
+    args = nets.discriminator, Task(CFG, SPEC, batch), tokens, key
     loss, (_, parts) = genhyper.generator_loss((nets.generator, encoder), *args)
     made, _ = skip_mlp.train(nets.generator, batch.inputs, CFG.dropout, jax.random.split(key)[0])
     weights = jax.vmap(encoder.decode)(made)
@@ -95,13 +97,13 @@ def moved(before, after) -> dict[str, bool]:
 
 
 def test_each_part_learns_its_own(toy):
-    (nets, encoder, (adam_f, adam_g, adam_q)), batch = toy
-    key, start = jax.random.key(4), (nets, encoder)
-    first = jax.jit(lambda: genhyper.improve_encoder(CFG, *start, adam_f, batch, key))()
-    second = jax.jit(lambda: genhyper.improve_generator(CFG, SPEC, *start, adam_g, batch, key))()
+    (start, (adam_f, adam_g, adam_q)), batch = toy
+    (nets, encoder), key, task = start, jax.random.key(4), Task(CFG, SPEC, batch)
+    first = jax.jit(lambda: genhyper.improve_encoder(task, start, adam_f, key))()
+    second = jax.jit(lambda: genhyper.improve_generator(task, start, adam_g, key))()
     third = jax.jit(lambda: hyplatent.regularize(CFG, nets, adam_q, batch, key))()
-    assert moved(start, first[:2]) == {"trunk", "real", "E"}
-    assert moved(start, second[:2]) == {"G", "D"}
+    assert moved(start, first[0]) == {"trunk", "real", "E"}
+    assert moved(start, second[0]) == {"G", "D"}
     assert moved(start, (third[0], encoder)) == {"G", "trunk", "Q"}
 
 
@@ -123,12 +125,12 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(zoo, out):
-    return genhyper.fit_seeds(CFG, zoo, (0, 1), out)
+    return fit_seeds(CFG, zoo, (0, 1), out)
 
 
 @pytest.fixture(scope="module")
 def alone(zoo):
-    return genhyper.fit(CFG, zoo, 1)
+    return fit(CFG, zoo, 1)
 
 
 def test_seeds_together_equal_seeds_alone(two, alone):
@@ -150,7 +152,7 @@ def test_rows_draw_their_own_noise_and_nothing_else(two):
 def test_each_seed_has_its_directory(two, out):
     assert {p.name for p in out.iterdir()} == {"metrics.jsonl", "seed-0", "seed-1"}
     v, loaded = np.array([[1.1]]), generators.load(out / "seed-1")
-    assert loaded.model.kind == "genhyper"
+    assert loaded.kind == "genhyper"
     np.testing.assert_array_equal(loaded.generate(v).weights, two[1].generate(v).weights)
 
 
@@ -168,14 +170,14 @@ def test_killed_and_resumed_is_bit_equal(alone, zoo, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "_log", killed)
     with pytest.raises(KeyboardInterrupt):
-        genhyper.fit(CFG, zoo, 1, tmp_path / "cut")
-    resumed = genhyper.fit(CFG, zoo, 1, tmp_path / "cut")
+        fit(CFG, zoo, 1, tmp_path / "cut")
+    resumed = fit(CFG, zoo, 1, tmp_path / "cut")
     jax.tree.map(np.testing.assert_array_equal, alone.model, resumed.model)
 
 
 def test_behavior_needs_observations(blind_zoo):
     with pytest.raises(BadZoo, match="no observations"):
-        genhyper.fit(CFG, blind_zoo)
+        fit(CFG, blind_zoo)
 
 
 @pytest.mark.slow
@@ -186,9 +188,9 @@ def test_learns_the_zoo(zoo):
     about a tenth of the variance here (docs/genhyper.md). What G writes is not limited by it.
     """
     cfg = GenHyperConfig(generator_hidden=(16,), discriminator_hidden=(16,), dim=8, batch=16)
-    made, finals = genhyper.fit(cfg, zoo), zoo.finals.weights
+    made, finals = fit(cfg, zoo), zoo.finals.weights
     spread = np.mean((finals.mean(axis=0) - finals) ** 2)
-    encoder = made.model.encoder
+    encoder = made.model.codec
     rebuilt = np.stack([encoder.decode(encoder.encode(jnp.asarray(w))) for w in finals])
     written = made.generate(zoo.contexts).weights
     assert np.mean((rebuilt - finals) ** 2) < 0.2 * spread

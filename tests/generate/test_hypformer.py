@@ -12,12 +12,12 @@ import pytest
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.generate import encoder as encoders
-from hyperpolicy.generate import hypformer, latent_model, loop, pca
-from hyperpolicy.generate import pairs as all_pairs
-from hyperpolicy.generate.gan import GanConfig
-from hyperpolicy.generate.hypformer import Batch, HypFormer, HypFormerConfig
-from hyperpolicy.generate.latent_model import HypLatent
+from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate.codecs.pca import Pca, PcaConfig
+from hyperpolicy.generate.lesson import of_zoo, pairs
+from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, Samples
+from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.skip_mlp import SkipMlp
 from hyperpolicy.nets.transformer import EVALUATION, Prediction
@@ -30,21 +30,25 @@ SEEDS, NOISE, Z = (0, 5), 2, 3
 
 @pytest.fixture(scope="module")
 def data(zoo):
-    return all_pairs.pairs(zoo, False)
+    return pairs(of_zoo(zoo), False)
 
 
 @pytest.fixture(scope="module")
-def base(zoo) -> HypLatent:
-    """A generator for each seed that has learned nothing, on axis n."""
-    encoder = encoders.fit(pca.PcaConfig(Z), zoo, SEEDS, None)
+def codecs(zoo):
+    return PcaConfig(Z).fit(zoo.weights, zoo.spec, SEEDS)
+
+
+@pytest.fixture(scope="module")
+def base() -> HypLatent:
+    """A writer for each seed that has learned nothing, on axis n."""
 
     @jax.jit
     @jax.vmap
-    def make(seed, encoder):
+    def make(seed):
         net = SkipMlp.init(NOISE + 1, (6,), Z, jax.random.key(seed))
-        return HypLatent(net, skip_mlp.first_moments(net), encoder, NOISE)
+        return HypLatent(net, skip_mlp.first_moments(net), NOISE)
 
-    return make(jnp.asarray(SEEDS), encoder)
+    return make(jnp.asarray(SEEDS))
 
 
 def make_run(seeds, out=None, config=CFG) -> loop.Run:
@@ -61,11 +65,15 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def both(data, base, out) -> dict[int, HypFormer]:
-    return hypformer.train(CFG, make_run(SEEDS, out), data, base)
+def both(data, codecs, base, out) -> dict[int, tuple[HypFormer, Pca]]:
+    return hypformer.train(CFG, make_run(SEEDS, out), data, codecs, base)
 
 
-write = jax.jit(jax.vmap(hypformer.generate, (None, 0, 0)))
+@jax.jit
+def write(parts, conditions, keys):
+    """The weights that a writer and its codec make of each condition."""
+    writer, codec = parts
+    return jax.vmap(lambda condition, key: codec.decode(writer(condition, key)))(conditions, keys)
 
 
 # --- The page -----------------------------------------------------------------------------
@@ -96,9 +104,9 @@ def test_cosine_loss_is_one_minus_the_cosine():
 def test_loss_is_the_weighted_sum_of_its_parts(both):
     rng = np.random.default_rng(0)
     normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    batch, made = Batch(normal(5, 2, Z), normal(5, 1), normal(5, Z)), Prediction(*normal(2, 5, Z))
+    batch, made = Samples(normal(5, 2, Z), normal(5, 1), normal(5, Z)), Prediction(*normal(2, 5, Z))
     cfg = replace(CFG, residue=2.0, cosine=3.0, mse=5.0)
-    loss, parts = hypformer.loss(both[0].net, cfg, batch, EVALUATION, lambda *_: made)
+    loss, parts = hypformer.loss(both[0][0].net, cfg, batch, EVALUATION, lambda *_: made)
     np.testing.assert_allclose(parts["loss/mse"], jnp.mean((made.total - batch.target) ** 2))
     miss = jnp.mean((batch.tokens.mean(axis=1) - batch.target) ** 2)
     np.testing.assert_allclose(parts["samples/mse"], miss, rtol=1e-5)
@@ -120,14 +128,14 @@ def test_samples_are_the_generators_in_evaluation_mode(base):
     assert np.abs(np.diff(samples, axis=0)).max(axis=1).min() > 1e-3
 
 
-def test_draws_pairs_that_belong_together(base, data):
+def test_draws_pairs_that_belong_together(base, codecs, data, zoo):
     one = pick(base, 0)
-    latents = encoders.encode_rows(one.encoder, data.weights)
+    latents = jax.vmap(pick(codecs, 0).encode)(data.weights)
     batch = jax.jit(partial(hypformer.draw, CFG))(data, one, latents, jax.random.key(2))
     assert batch.tokens.shape == (CFG.batch, CFG.tokens, Z)
     gap = jnp.abs(batch.target[:, None] - latents[None]).max(axis=2)
     experts = np.asarray(data.expert[gap.argmin(axis=1)])
-    np.testing.assert_array_equal(batch.conditions, data.conditions[experts])
+    np.testing.assert_array_equal(batch.conditions, data.conditions[zoo.final_rows[experts]])
     assert len(set(experts.tolist())) > 3
     same = np.flatnonzero(experts == experts[0])[:2]
     assert np.abs(batch.tokens[same[0]] - batch.tokens[same[1]]).max() > 1e-3  # fresh noises
@@ -144,31 +152,32 @@ def test_optimizer_is_hyplatents():
             updates, state = tx.update(grads, state, params)
         (got, want)[name].update(updates)
     np.testing.assert_allclose(got["w"], want["w"], rtol=1e-5)
-    assert GanConfig().rate == HypFormerConfig().rate == 2e-4
+    assert HypLatentConfig().rate == HypFormerConfig().rate == 2e-4
 
 
 # --- Fits ---------------------------------------------------------------------------------
-def test_learns_what_its_samples_do_not_show(both, zoo, out, data):
+def test_learns_what_its_samples_do_not_show(both, base, zoo, out, data):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    finals = zoo.finals.weights
+    finals, conditions = zoo.finals.weights, data.conditions[zoo.final_rows]
     for n, seed in enumerate(SEEDS):
         last = [x for x in lines if x["seed"] == seed][-1]
         assert last["loss/mse"] < 0.2 * last["samples/mse"]
         keys = jax.random.split(jax.random.key(n), len(finals))
-        made = np.asarray(write(both[n], data.conditions, keys))
-        plain = jax.vmap(latent_model.generate, (None, 0, 0))(both[n].base, data.conditions, keys)
+        made = np.asarray(write(both[n], conditions, keys))
+        plain = write((pick(base, n), both[n][1]), conditions, keys)
         assert np.abs(made - finals).mean() < 0.4 * np.abs(plain - finals).mean()
 
 
 def test_the_base_rests(both, base):
-    for n, model in both.items():
-        for a, b in zip(*map(jax.tree.leaves, (model.base, pick(base, n))), strict=True):
+    for n, (writer, _) in both.items():
+        for a, b in zip(*map(jax.tree.leaves, (writer.base, pick(base, n))), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
-def test_seeds_together_equal_seeds_alone(both, data, base):
-    alone = hypformer.train(CFG, make_run(SEEDS[1:]), data, pick(base, slice(1, 2)))[0]
+def test_seeds_together_equal_seeds_alone(both, data, codecs, base):
+    second = (pick(x, slice(1, 2)) for x in (codecs, base))
+    alone = hypformer.train(CFG, make_run(SEEDS[1:]), data, *second)[0]
     keys = jax.random.split(jax.random.key(0), len(data.conditions))
     wanted = [np.asarray(write(both[n], data.conditions, keys)) for n in (0, 1)]
     np.testing.assert_allclose(write(alone, data.conditions, keys), wanted[1], atol=1e-2)
@@ -176,7 +185,7 @@ def test_seeds_together_equal_seeds_alone(both, data, base):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_bit_equal(both, data, base, tmp_path, monkeypatch):
+def test_killed_and_resumed_is_bit_equal(both, data, codecs, base, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
     log, calls = loop._log, []
 
@@ -188,8 +197,8 @@ def test_killed_and_resumed_is_bit_equal(both, data, base, tmp_path, monkeypatch
 
     monkeypatch.setattr(loop, "_log", killed)
     with pytest.raises(KeyboardInterrupt):
-        hypformer.train(CFG, make_run(SEEDS, tmp_path / "cut"), data, base)
-    resumed = hypformer.train(CFG, make_run(SEEDS, tmp_path / "cut"), data, base)
+        hypformer.train(CFG, make_run(SEEDS, tmp_path / "cut"), data, codecs, base)
+    resumed = hypformer.train(CFG, make_run(SEEDS, tmp_path / "cut"), data, codecs, base)
     assert len(calls) == 4  # steps 200 and 300 came after the kill
     for a, b in zip(*map(jax.tree.leaves, (both, resumed)), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -214,31 +223,32 @@ def test_noise_comes_from_the_key(both):
 
 def test_every_demonstration_of_a_set_counts(both):
     """All their tokens are attended together, in one sample."""
-    write_set, key = jax.jit(hypformer.generate_from_set), jax.random.key(0)
+    write_set, key, (writer, _) = jax.jit(hypformer.write_for_set), jax.random.key(0), both[0]
     conditions = jnp.array([[-0.4], [-0.3], [-0.2]])
-    made = write_set(both[0], conditions, key)
+    made = write_set(writer, conditions, key)
     for j in range(3):
-        moved = write_set(both[0], conditions.at[j].add(0.3), key)
+        moved = write_set(writer, conditions.at[j].add(0.3), key)
         assert np.abs(made - moved).max() > 1e-3
 
     @jax.jit
     def attend_together(model):
         samples = hypformer.sample_each(model.base, conditions, CFG.tokens, key)
         assert samples.shape == (3, CFG.tokens, Z)
-        return model.base.encoder.decode(model.net(samples.reshape(9, Z), conditions).total)
+        return model.net(samples.reshape(9, Z), conditions).total
 
-    np.testing.assert_allclose(made, attend_together(both[0]), atol=1e-5)
+    np.testing.assert_allclose(made, attend_together(writer), atol=1e-5)
 
 
 def test_save_and_load_is_identity(both, zoo, tmp_path):
-    model = both[1]
-    files.save_tree(tmp_path / "model.safetensors", model, model.settings())
-    like = hypformer.HypFormer.blank(model.settings(), zoo.spec, 1)
-    loaded, meta = files.load_tree(tmp_path / "model.safetensors", like)
-    assert meta == model.settings() == loaded.settings()
-    assert jax.tree.structure(loaded) == jax.tree.structure(model)
-    conditions, keys = jnp.zeros((2, 1)), jax.random.split(jax.random.key(0), 2)
-    np.testing.assert_array_equal(write(loaded, conditions, keys), write(model, conditions, keys))
+    writer, codec = both[1]
+    files.save_tree(tmp_path / "writer.safetensors", writer, parts.record(writer))
+    frame = parts.Frame(zoo.family, zoo.spec, zoo.spec.size, condition=1, latent=Z)
+    blank = parts.blank(files.read_meta(tmp_path / "writer.safetensors"), frame)
+    loaded, _ = files.load_tree(tmp_path / "writer.safetensors", blank)
+    assert jax.tree.structure(loaded) == jax.tree.structure(writer)
+    inputs = jnp.zeros((2, 1)), jax.random.split(jax.random.key(0), 2)
+    same = (np.asarray(write((one, codec), *inputs)) for one in (loaded, writer))
+    np.testing.assert_array_equal(*same)
 
 
 # --- Bad input ----------------------------------------------------------------------------
@@ -257,11 +267,11 @@ def test_impossible_settings(bad, message):
         replace(CFG, **bad)
 
 
-def test_a_base_that_does_not_fit(data, base):
+def test_a_base_that_does_not_fit(data, codecs, base):
     with pytest.raises(BadShape, match="3 seeds need one"):
-        hypformer.train(CFG, make_run((0, 1, 2)), data, base)
+        hypformer.train(CFG, make_run((0, 1, 2)), data, codecs, base)
     with pytest.raises(BadShape, match="1 seeds need one"):
-        hypformer.train(CFG, make_run((0,)), data, pick(base, 0))
+        hypformer.train(CFG, make_run((0,)), data, codecs, pick(base, 0))
     wide = data._replace(conditions=jnp.zeros((len(data.conditions), 2)))
     with pytest.raises(BadShape, match="conditions of 1 numbers, these have 2"):
-        hypformer.train(CFG, make_run(SEEDS), wide, base)
+        hypformer.train(CFG, make_run(SEEDS), wide, codecs, base)

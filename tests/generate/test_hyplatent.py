@@ -10,15 +10,18 @@ import optax
 import pytest
 
 from hyperpolicy.errors import AlreadyExists, BadSetting, BadZoo
-from hyperpolicy.generate import behavior, gan, hyplatent, legacy, loop
+from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.gan import Networks
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.pairs import Batch
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import fit, fit_seeds
+from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.writers import gan, hyplatent
+from hyperpolicy.generate.writers.gan import Networks
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.recipes import amt_hyp_released
 
 CFG = HypLatentConfig(
     encoder=PcaConfig(3),
@@ -44,11 +47,11 @@ AIM = behavior.Aim(SPEC, Mix())
 
 
 @pytest.fixture(scope="module")
-def toy() -> tuple[Networks, Batch]:
+def toy() -> tuple[Networks, Minibatch]:
     nets = gan.make_networks(CFG, 3, 1, jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 5)
     shapes = (6, 2), (6, 1), (6, 3), (6, 3, 20), (6, 3, 6)
-    return nets, Batch(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)))
+    return nets, Minibatch(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)))
 
 
 # --- The page -----------------------------------------------------------------------------
@@ -123,7 +126,7 @@ def test_what_a_loss_does_not_reach_rests(toy):
 def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
     """With ∇½θ² = θ and plain steps of r: (1 − r)²θ; the released sum gives θ₁ − r(θ + θ₁)."""
     r, (nets, batch) = 0.25, toy
-    for module in (hyplatent, legacy):
+    for module in (hyplatent, amt_hyp_released):
         monkeypatch.setattr(
             module, "generator_gradient", lambda c, a, nets, *_: (nets, nets.generator, {"l": 0.0})
         )
@@ -132,7 +135,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
     start = nets.generator.first.weight
     args = (CFG, AIM, nets, adam, batch, jax.random.key(0))
     clean = hyplatent.improve_generator(*args)[0].generator.first.weight
-    summed = legacy.legacy_accumulate(*args)[0].generator.first.weight
+    summed = amt_hyp_released.accumulate_gradients(*args)[0].generator.first.weight
     np.testing.assert_allclose(clean, (1 - r) ** 2 * start, rtol=1e-5)
     np.testing.assert_allclose(summed, (1 - r) * start - r * (2 - r) * start, rtol=1e-5)
 
@@ -153,7 +156,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def three(zoo, out):
-    return hyplatent.fit_seeds(CFG, zoo, (0, 1, 2), out)
+    return fit_seeds(CFG, zoo, (0, 1, 2), out)
 
 
 def leaves(generator):
@@ -164,7 +167,7 @@ def test_seeds_together_equal_seeds_alone(three, zoo):
     v = np.array([[0.5], [1.7]])
     wanted = [g.generate(v).weights for g in three]
     for seed in (0, 2):
-        alone = hyplatent.fit(CFG, zoo, seed).generate(v).weights
+        alone = fit(CFG, zoo, seed).generate(v).weights
         np.testing.assert_allclose(alone, wanted[seed], atol=1e-2)
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1
 
@@ -189,7 +192,7 @@ def test_each_seed_has_its_directory(three, out):
 def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
     monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
-    whole = hyplatent.fit(CFG, zoo, 1, tmp_path / "whole")
+    whole = fit(CFG, zoo, 1, tmp_path / "whole")
     log, calls = loop._log, []
 
     def killed(*args):
@@ -200,10 +203,10 @@ def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "_log", killed)
     with pytest.raises(KeyboardInterrupt):
-        hyplatent.fit(CFG, zoo, 1, tmp_path / "cut")
+        fit(CFG, zoo, 1, tmp_path / "cut")
     with pytest.raises(BadSetting, match="another run"):
-        hyplatent.fit(CFG, zoo, 2, tmp_path / "cut")
-    resumed = hyplatent.fit(CFG, zoo, 1, tmp_path / "cut")
+        fit(CFG, zoo, 2, tmp_path / "cut")
+    resumed = fit(CFG, zoo, 1, tmp_path / "cut")
     for a, b in zip(leaves(whole), leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -216,33 +219,33 @@ def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
     v = np.array([[1.1]])
     np.testing.assert_array_equal(loaded.generate(v).weights, whole.generate(v).weights)
     with pytest.raises(AlreadyExists):
-        hyplatent.fit(CFG, zoo, 1, tmp_path / "cut")
+        fit(CFG, zoo, 1, tmp_path / "cut")
 
 
 def test_a_seed_that_dies_is_named_and_the_others_go_on(three, zoo, monkeypatch):
-    fit = hyplatent.encoders.fit
+    make = PcaConfig.fit
 
-    def spoiled(config, zoo, seeds, out):
-        encoder = fit(config, zoo, seeds, out)
+    def spoiled(config, weights, spec, seeds, out):
+        encoder = make(config, weights, spec, seeds, out)
         one = (jnp.arange(len(seeds)) == 1)[:, None]
         mean = jnp.where(one, jnp.nan, encoder.mean) if len(seeds) > 1 else encoder.mean * jnp.nan
         return eqx.tree_at(lambda e: e.mean, encoder, mean)
 
-    monkeypatch.setattr(hyplatent.encoders, "fit", spoiled)
+    monkeypatch.setattr(PcaConfig, "fit", spoiled)
     with pytest.warns(UserWarning, match="seed 1 at step 0; the other seeds went on"):
-        alive = hyplatent.fit_seeds(CFG, zoo, (0, 1, 2))
+        alive = fit_seeds(CFG, zoo, (0, 1, 2))
     assert [g.provenance["seed"] for g in alive] == [0, 2]
     for a, b in zip(leaves(alive[1]), leaves(three[2]), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(BadSetting, match="seed 5 at step 0"):
-        hyplatent.fit(CFG, zoo, 5)
+        fit(CFG, zoo, 5)
 
 
 @pytest.mark.slow
 def test_works_on_autoencoder_latents(zoo, tmp_path):
     small = AutoencoderConfig(dim=4, steps=10)
     cfg = HypLatentConfig(**{**vars(CFG), "encoder": small, "behavior": 0.0, "steps": 5})
-    made = hyplatent.fit(cfg, zoo, 3, tmp_path / "g")
+    made = fit(cfg, zoo, 3, tmp_path / "g")
     loaded = generators.load(tmp_path / "g")
     v = np.array([[1.1]])
     np.testing.assert_array_equal(loaded.generate(v).weights, made.generate(v).weights)
@@ -251,7 +254,7 @@ def test_works_on_autoencoder_latents(zoo, tmp_path):
 
 def test_behavior_needs_observations(blind_zoo):
     with pytest.raises(BadZoo, match="no observations"):
-        hyplatent.fit(CFG, blind_zoo)
+        fit(CFG, blind_zoo)
 
 
 @pytest.mark.slow
@@ -261,7 +264,7 @@ def test_without_gan_and_noise_it_is_a_regression(zoo):
     It does not become exact: batch norm's moments follow which contexts a batch happened to draw.
     """
     cfg = HypLatentConfig(noise=0, adversarial=0.0, regularization=0.0, dropout=0.0, steps=2000)
-    made, finals = hyplatent.fit(cfg, zoo), zoo.finals.weights
+    made, finals = fit(cfg, zoo), zoo.finals.weights
     written = made.generate(zoo.contexts, seed=1).weights
     np.testing.assert_array_equal(written, made.generate(zoo.contexts, seed=2).weights)
     to_neighbor = np.abs(np.diff(finals, axis=0)).mean()

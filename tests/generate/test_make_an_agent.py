@@ -10,19 +10,24 @@ import optax
 import pytest
 
 from hyperpolicy import files
+from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import autoencoder, diffusion, loop, make_an_agent, pca
+from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig
-from hyperpolicy.generate.make_an_agent import MakeAnAgent, MakeAnAgentConfig
-from hyperpolicy.generate.pairs import Batch, Pairs, pairs
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs import autoencoder, pca
+from hyperpolicy.generate.codecs.autoencoder import Autoencoder, AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.lesson import Minibatch, Pairs, of_zoo, pairs
+from hyperpolicy.generate.parts import Frame, Model
+from hyperpolicy.generate.readers.context import EncodedContext
+from hyperpolicy.generate.writers import diffusion, make_an_agent
+from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1dConfig
 
 KEY = jax.random.key(0)
-SPEC = PolicySpec(2, 1, (3,))
+SPEC, CHEETAH = PolicySpec(2, 1, (3,)), family("cheetah-vel")
 CFG = MakeAnAgentConfig(
     encoder=PcaConfig(2),
     net=FilmMlpConfig(width=32, blocks=1, embedding=8),
@@ -36,14 +41,16 @@ CENTERS = np.array([[-1.0, 0.0], [1.0, 0.4], [1.0, -0.4]])
 PLANE = np.linalg.qr(np.random.default_rng(3).normal(size=(SPEC.size, 2)))[0].T
 
 
-def batch_of(size: int) -> Batch:
+def batch_of(size: int) -> Minibatch:
     keys = jax.random.split(jax.random.key(1))
     latents = jax.random.uniform(keys[1], (size, 2), minval=-1.0, maxval=1.0)
-    return Batch(jnp.zeros((size, 0)), jax.random.normal(keys[0], (size, 1)), latents, None, None)
+    return Minibatch(
+        jnp.zeros((size, 0)), jax.random.normal(keys[0], (size, 1)), latents, None, None
+    )
 
 
 def zeros():
-    net = make_an_agent.make_net(FilmMlpConfig(width=2, blocks=1, embedding=2), 2, 1, KEY)
+    net = FilmMlpConfig(width=2, blocks=1, embedding=2).init(2, 1, KEY)
     return jax.tree.map(jnp.zeros_like, net)
 
 
@@ -119,7 +126,7 @@ def test_bad_settings(clusters):
     cfg = MakeAnAgentConfig(net=UNET, steps=1)
     encoder = encoders_of(clusters, 1, components=3)
     with pytest.raises(BadSetting, match="latent of 3 numbers does not make 2 tokens"):
-        make_an_agent.train(cfg, run_of((0,), 1), clusters, encoder)
+        make_an_agent.train(cfg, run_of((0,), 1), clusters, SPEC, encoder)
 
 
 # --- Fits ---------------------------------------------------------------------------------
@@ -133,9 +140,7 @@ def clusters() -> Pairs:
     return Pairs(
         jnp.asarray(weights, jnp.float32),
         jnp.asarray(np.minimum(which, 1)),
-        jnp.array([[-1.0], [1.0]]),
-        None,
-        None,
+        jnp.asarray(np.where(which > 0, 1.0, -1.0), jnp.float32)[:, None],
     )
 
 
@@ -152,10 +157,14 @@ def run_of(seeds, steps: int, out=None) -> loop.Run:
 @pytest.fixture(scope="module")
 def pair(clusters):
     encoder = encoders_of(clusters, 2)
-    return make_an_agent.train(CFG, run_of((0, 1), CFG.steps), clusters, encoder)
+    return make_an_agent.train(CFG, run_of((0, 1), CFG.steps), clusters, SPEC, encoder)
 
 
-write = jax.jit(jax.vmap(make_an_agent.generate, (None, 0, 0)))
+@jax.jit
+def write(parts, conditions, keys):
+    """The weights that a writer and its codec make of each condition."""
+    writer, codec = parts
+    return jax.vmap(lambda condition, key: codec.decode(writer(condition, key)))(conditions, keys)
 
 
 def written(model, conditions, seed: int = 0):
@@ -183,18 +192,19 @@ def test_the_average_weights_are_kept(clusters, monkeypatch):
         return state._replace(net=ones, average=twos), np.array([-1])
 
     monkeypatch.setattr(loop, "train", stopped)
-    kept = make_an_agent.train(CFG, run_of((0,), 1), clusters, encoders_of(clusters, 1))[0]
+    codecs = encoders_of(clusters, 1)
+    kept, _ = make_an_agent.train(CFG, run_of((0,), 1), clusters, SPEC, codecs)[0]
     assert {float(x) for leaf in jax.tree.leaves(kept.net) for x in leaf.ravel()} == {2.0}
 
 
 def test_latents_lie_between_the_limits_of_training_rows(pair, clusters):
-    model = pair[0]
-    inside = lambda w: model.normalizer(model.encoder.encode(w))  # noqa: E731
+    writer, codec = pair[0]
+    inside = lambda w: writer.normalizer(codec.encode(w))  # noqa: E731
     known = jax.vmap(inside)(clusters.weights)
     np.testing.assert_allclose(
         [known.min(axis=0), known.max(axis=0)], [[-1, -1], [1, 1]], atol=1e-5
     )
-    made = jax.vmap(inside)(jnp.asarray(written(model, np.linspace(-3, 3, 50))))
+    made = jax.vmap(inside)(jnp.asarray(written(pair[0], np.linspace(-3, 3, 50))))
     assert np.abs(made).max() < 1 + 1e-4
 
 
@@ -210,11 +220,12 @@ def test_neighbors_are_bit_identical(pair):
 
 @pytest.mark.slow
 def test_seeds_together_equal_seeds_alone(clusters):
-    both = make_an_agent.train(CFG, run_of((4, 7), 40), clusters, encoders_of(clusters, 2))
+    both = make_an_agent.train(CFG, run_of((4, 7), 40), clusters, SPEC, encoders_of(clusters, 2))
     four, seven = (written(both[n], [-1.0, 0.2, 1.0]) for n in (0, 1))
     assert np.abs(four - seven).max() > 0.05
     for seed, together in ((4, four), (7, seven)):
-        alone = make_an_agent.train(CFG, run_of((seed,), 40), clusters, encoders_of(clusters, 1))
+        codecs = encoders_of(clusters, 1)
+        alone = make_an_agent.train(CFG, run_of((seed,), 40), clusters, SPEC, codecs)
         np.testing.assert_allclose(written(alone[0], [-1.0, 0.2, 1.0]), together, atol=1e-3)
 
 
@@ -225,7 +236,7 @@ def test_killed_and_resumed_is_bit_equal(clusters, tmp_path, monkeypatch):
     encoder = encoders_of(clusters, 1)
 
     def fit(out):
-        return make_an_agent.train(CFG, run_of((3,), 30, out), clusters, encoder)[0]
+        return make_an_agent.train(CFG, run_of((3,), 30, out), clusters, SPEC, encoder)[0]
 
     whole, log, calls = fit(tmp_path / "whole"), loop._log, []
 
@@ -250,17 +261,17 @@ def test_a_seed_that_dies_is_left_out(clusters):
     encoder = encoders_of(clusters, 2)
     spoiled = eqx.tree_at(lambda e: e.mean, encoder, encoder.mean.at[1].set(jnp.nan))
     with pytest.warns(UserWarning, match="seed 9 at step 0; the other seeds went on"):
-        alive = make_an_agent.train(CFG, run_of((8, 9), 2), clusters, spoiled)
+        alive = make_an_agent.train(CFG, run_of((8, 9), 2), clusters, SPEC, spoiled)
     assert set(alive) == {0}
 
 
 # --- Networks, encoders, files ------------------------------------------------------------
-def random_model(net, encoder) -> MakeAnAgent:
+def random_writer(net, encoder) -> MakeAnAgent:
     """Its network's numbers drawn by NumPy, which compiles nothing."""
     rng = np.random.default_rng(2)
-    shapes = jax.eval_shape(lambda: make_an_agent.make_net(net, encoder.size, 1, KEY))
+    shapes = jax.eval_shape(lambda: net.init(encoder.size, 1, KEY))
     fill = lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
-    return MakeAnAgent(jax.tree.map(fill, shapes), norm.blank(encoder.size), encoder, 20, 4)
+    return MakeAnAgent(jax.tree.map(fill, shapes), norm.blank(encoder.size), 20, 4)
 
 
 def linear_encoder(clusters):
@@ -275,12 +286,15 @@ def chunked_encoder(clusters):
     "net, make", [(CFG.net, linear_encoder), (UNET, chunked_encoder)], ids=["film-mlp", "unet1d"]
 )
 def test_saved_and_loaded(net, make, clusters, tmp_path):
-    model = random_model(net, make(clusters))
+    codec = make(clusters)
+    model = Model(EncodedContext(CHEETAH.context), random_writer(net, codec), codec)
     files.save_tree(tmp_path / "model.safetensors", model)
-    like = MakeAnAgent.blank(json.loads(json.dumps(model.settings())), SPEC, 1)
+    frame = Frame.of_policies(CHEETAH, SPEC)
+    like = Model.blank(json.loads(json.dumps(model.settings())), frame)
     loaded, _ = files.load_tree(tmp_path / "model.safetensors", like)
     assert loaded.settings() == model.settings()
-    np.testing.assert_array_equal(written(loaded, [0.5, -2.0]), written(model, [0.5, -2.0]))
+    made = [written((one.writer, one.codec), [0.5, -2.0]) for one in (loaded, model)]
+    np.testing.assert_array_equal(*made)
 
 
 @pytest.mark.slow
@@ -288,9 +302,8 @@ def test_a_unet_learns_on_autoencoder_latents(zoo):
     """It writes an expert for its speed, almost as near as the autoencoder rebuilds it."""
     net = Unet1dConfig(channels=(16, 32), groups=4, embedding=16)
     cfg = MakeAnAgentConfig(net=net, rate=3e-3, batch=32, steps=310)
-    encoder = autoencoder.fit(AutoencoderConfig(dim=16, steps=630, batch=16), zoo, (0,))
-    data = pairs(zoo, with_behavior=False)
-    model = make_an_agent.train(cfg, run_of((0,), cfg.steps), data, encoder)[0]
-    finals = zoo.finals.weights
-    gap = np.mean((written(model, data.conditions[:, 0]) - finals) ** 2)
+    encoder = AutoencoderConfig(dim=16, steps=630, batch=16).fit(zoo.weights, zoo.spec, (0,))
+    data, finals = pairs(of_zoo(zoo), with_behavior=False), zoo.finals.weights
+    model = make_an_agent.train(cfg, run_of((0,), cfg.steps), data, zoo.spec, encoder)[0]
+    gap = np.mean((written(model, data.conditions[zoo.final_rows, 0]) - finals) ** 2)
     assert gap < 0.1 * np.mean((finals - finals.mean(axis=0)) ** 2)

@@ -7,8 +7,8 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate import conditioned, interpolate, residual
 from hyperpolicy.generate.generator import load
+from hyperpolicy.generate.writers import conditioned, lookup, residual
 
 from .conftest import SPEC, smooth_zoo
 
@@ -23,21 +23,21 @@ def base():
 
 
 def test_experts_are_met_exactly(base, zoo):
-    made = residual.fit(base, zoo).generate(zoo.contexts)
+    made = residual.around(base, zoo).generate(zoo.contexts)
     np.testing.assert_allclose(made.weights, zoo.finals.weights, atol=1e-5)
 
 
 def test_between_experts_it_is_linear_interpolation(base, zoo):
     contexts = np.array([[0.5], [1.31], [2.6]])
-    made = residual.fit(base, zoo).generate(contexts)
-    mixed = interpolate.linear(zoo).generate(contexts)
+    made = residual.around(base, zoo).generate(contexts)
+    mixed = lookup.linear(zoo).generate(contexts)
     np.testing.assert_allclose(made.weights, mixed.weights, atol=1e-5)
 
 
 def test_beyond_them_the_base_goes_on_with_the_last_change(base, zoo):
     ends = np.array([[2.7], [2.9]])
     with pytest.warns(UserWarning, match="outside the trained range"):
-        made = residual.fit(base, zoo).generate(ends).weights
+        made = residual.around(base, zoo).generate(ends).weights
     with pytest.warns(UserWarning, match="outside the trained range"):
         folded = base.generate(ends).weights
     np.testing.assert_allclose(made[1] - made[0], folded[1] - folded[0], atol=1e-5)
@@ -45,7 +45,7 @@ def test_beyond_them_the_base_goes_on_with_the_last_change(base, zoo):
 
 
 def test_save_and_load(base, zoo, tmp_path):
-    generator = residual.fit(base, zoo)
+    generator = residual.around(base, zoo)
     generator.save(tmp_path / "g")
     contexts = np.array([[0.4], [1.0]])
     np.testing.assert_array_equal(
@@ -58,12 +58,12 @@ def test_another_architecture_is_refused(zoo):
     weights = np.zeros(wide.size, np.float32)
     other = conditioned.from_weights(hp.family("cheetah-vel"), wide, weights, zoo.contexts, {})
     with pytest.raises(BadZoo, match="give the base"):
-        residual.fit(other, zoo)
+        residual.around(other, zoo)
     with pytest.raises(BadZoo, match="give the base"):
-        residual.fit(interpolate.nearest(zoo), zoo)
+        residual.around(lookup.nearest(zoo), zoo)
 
 
 def test_a_base_that_saw_other_contexts_is_refused(base, zoo):
     """A test context in the base's training would leak into the generator."""
     with pytest.raises(BadZoo, match="would leak"):
-        residual.fit(base, zoo.only(zoo.contexts[:-1]))
+        residual.around(base, zoo.only(zoo.contexts[:-1]))

@@ -5,9 +5,9 @@ import pytest
 
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import interpolate
 from hyperpolicy.generate.generator import load
-from hyperpolicy.generate.symmetric import inverse, symmetric
+from hyperpolicy.generate.weights.symmetric import inverse, symmetric
+from hyperpolicy.generate.writers import lookup
 
 ANT = family("ant-dir")
 ANGLES = [0.1, 0.3, 0.6]
@@ -15,11 +15,11 @@ ANGLES = [0.1, 0.3, 0.6]
 
 @pytest.fixture(scope="module")
 def wise(make_ant_zoo):
-    return symmetric(interpolate.linear(make_ant_zoo(ANGLES)))
+    return symmetric(lookup.linear(make_ant_zoo(ANGLES)))
 
 
 def test_near_trained_contexts_it_is_the_generator_inside(wise, make_ant_zoo):
-    inside = interpolate.linear(make_ant_zoo(ANGLES))
+    inside = lookup.linear(make_ant_zoo(ANGLES))
     contexts = [[0.1], [0.35]]
     np.testing.assert_array_equal(
         wise.generate(contexts).weights, inside.generate(contexts).weights
@@ -54,4 +54,4 @@ def test_save_and_load(wise, tmp_path):
 
 def test_families_without_symmetries_are_refused(zoo):
     with pytest.raises(BadSetting, match="symmetries are known of ant-dir"):
-        symmetric(interpolate.nearest(zoo))
+        symmetric(lookup.nearest(zoo))

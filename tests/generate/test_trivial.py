@@ -7,14 +7,17 @@ import pytest
 
 from hyperpolicy import envs
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import interpolate, normalizer, pca, regression
-from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.generate import normalizer
+from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.writers import lookup, regression
+from hyperpolicy.generate.writers.regression import RegressionConfig
 
 
 def test_normalizers_round_trip_and_survive_constant_features():
     rows = np.random.default_rng(0).normal(size=(9, 3)) * [1.0, 5.0, 0.0] + [0.0, 2.0, 7.0]
-    for fit in (normalizer.limits, normalizer.gaussian, normalizer.pooled):
-        norm = fit(rows)
+    for make in (normalizer.limits, normalizer.gaussian, normalizer.pooled):
+        norm = make(rows)
         np.testing.assert_allclose(norm.invert(norm(rows)), rows, atol=1e-5)
         np.testing.assert_allclose(norm(rows)[:, 2], 0.0, atol=1e-6)
     scaled = normalizer.limits(rows)(rows)[:, :2]
@@ -37,8 +40,8 @@ def test_pca_recovers_rows_of_its_rank(zoo):
 
 def test_regression_recovers_a_quadratic_and_its_degree(zoo):
     """θ is quadratic in v: leave-one-out chooses 2, and speeds never seen come out right."""
-    generator = regression.fit(RegressionConfig(), zoo)
-    assert generator.model.degree == 2
+    generator = fit(RegressionConfig(), zoo)
+    assert generator.model.writer.degree == 2
     v = np.array([[0.5], [2.2]])
     finals = zoo.finals.weights
     powers = np.concatenate([zoo.contexts**0, zoo.contexts, zoo.contexts**2], axis=1)
@@ -55,7 +58,7 @@ def test_checkpoints_are_used_only_when_asked_for(make_zoo):
 
     def write(zoo, checkpoints):
         config = RegressionConfig(degree=2, checkpoints=checkpoints)
-        return regression.fit(config, zoo).generate(v).weights
+        return fit(config, zoo).generate(v).weights
 
     np.testing.assert_array_equal(write(clean, False), write(noisy, False))
     assert np.abs(write(clean, True) - write(noisy, True)).max() > 0.01
@@ -64,21 +67,21 @@ def test_checkpoints_are_used_only_when_asked_for(make_zoo):
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_few_contexts(make_zoo, count):
     zoo = make_zoo(num_experts=count)
-    generator = regression.fit(RegressionConfig(), zoo)
-    assert generator.model.degree <= max(count - 2, min(count - 1, 1))
+    generator = fit(RegressionConfig(), zoo)
+    assert generator.model.writer.degree <= max(count - 2, min(count - 1, 1))
     assert np.isfinite(generator.generate(zoo.contexts).weights).all()
-    for trivial in (interpolate.nearest(zoo), interpolate.linear(zoo)):
+    for trivial in (lookup.nearest(zoo), lookup.linear(zoo)):
         np.testing.assert_allclose(
             trivial.generate(zoo.contexts).weights, zoo.finals.weights, atol=1e-6
         )
     with pytest.raises(BadSetting, match="degree"):
-        regression.fit(RegressionConfig(degree=count), zoo)
+        fit(RegressionConfig(degree=count), zoo)
 
 
 def test_regression_on_a_circle(make_ant_zoo):
     """Angles enter as sine and cosine: 0 and 2π are one context, the gap is bridged."""
     zoo = make_ant_zoo(np.linspace(0.2, 6.0, 9))
-    generator = regression.fit(RegressionConfig(degree=1), zoo)
+    generator = fit(RegressionConfig(degree=1), zoo)
     a, b = generator.generate([[0.0], [2 * np.pi]]).weights
     np.testing.assert_array_equal(a, b)
     true = make_ant_zoo([0.0, 3.3]).finals.weights
@@ -91,12 +94,12 @@ def test_features_by_hand():
 
 
 def test_nearest(zoo):
-    near = interpolate.nearest(zoo).generate(zoo.contexts[[4, 1]] + 0.1).weights
+    near = lookup.nearest(zoo).generate(zoo.contexts[[4, 1]] + 0.1).weights
     np.testing.assert_array_equal(near, zoo.finals.weights[[4, 1]])
 
 
 def test_linear_mixes_neighbors_and_clamps(zoo):
-    generator = interpolate.linear(zoo)
+    generator = lookup.linear(zoo)
     finals, v = zoo.finals.weights, zoo.contexts
     third = v[2] + (v[3] - v[2]) / 3
     np.testing.assert_allclose(
@@ -109,7 +112,7 @@ def test_linear_mixes_neighbors_and_clamps(zoo):
 def test_linear_goes_round_a_circle(make_ant_zoo):
     zoo = make_ant_zoo([1.0, 3.0, 5.0])
     middle = (5.0 + 1.0 + 2 * np.pi) / 2  # halfway from 5 rad over 0 to 1 rad
-    mixed = interpolate.linear(zoo).generate([[middle]]).weights[0]
+    mixed = lookup.linear(zoo).generate([[middle]]).weights[0]
     np.testing.assert_allclose(mixed, zoo.finals.weights[[0, 2]].mean(axis=0), atol=1e-5)
 
 
@@ -118,4 +121,4 @@ def test_linear_needs_one_number(zoo):
     family = replace(zoo.family, context=envs.ContextSpace(tuple(both)))
     plane = replace(zoo, family=family, contexts=np.repeat(zoo.contexts, 2, axis=1))
     with pytest.raises(BadSetting, match="one number"):
-        interpolate.linear(plane)
+        lookup.linear(plane)

@@ -13,8 +13,9 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
-from hyperpolicy.generate import critics, interpolate, tune
+from hyperpolicy.generate import critics, tune
 from hyperpolicy.generate.tune_config import TuneConfig
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig
@@ -54,12 +55,12 @@ def quietly(*args, **kwargs):
 @pytest.fixture(scope="module")
 def run(zoo, tmp_path_factory):
     out = tmp_path_factory.mktemp("tune") / "run"
-    return quietly(SHORT, interpolate.linear(zoo), [[0.7], [0.7]], out=out), out
+    return quietly(SHORT, lookup.linear(zoo), [[0.7], [0.7]], out=out), out
 
 
 def test_a_tuned_policy_starts_as_the_generator_wrote_it(run, zoo):
     tuned, out = run
-    start = interpolate.linear(zoo).generate([[0.7], [0.7]])
+    start = lookup.linear(zoo).generate([[0.7], [0.7]])
     np.testing.assert_array_equal(tuned.start.weights, start.weights)
     lines = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["env_steps"] for line in lines] == [0, 263, 270]
@@ -76,7 +77,7 @@ def test_rows_of_one_context_differ_by_their_randomness(run):
 
 def test_a_finished_run_is_read_back(run, zoo):
     tuned, out = run
-    again = quietly(SHORT, interpolate.linear(zoo), [[0.7], [0.7]], out=out)
+    again = quietly(SHORT, lookup.linear(zoo), [[0.7], [0.7]], out=out)
     np.testing.assert_array_equal(again.zoo.weights, tuned.zoo.weights)
 
 
@@ -89,7 +90,7 @@ OTHERS = ("random", "interpolated", "nearest", "generated")
 @pytest.mark.slow
 def test_every_start_trains(zoo, kind):
     config = replace(SHORT, critics=kind)
-    tuned = quietly(config, interpolate.linear(zoo), [[0.7]], zoo)
+    tuned = quietly(config, lookup.linear(zoo), [[0.7]], zoo)
     assert np.isfinite(tuned.after).all() and tuned.zoo.provenance["critics"] == kind
     assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 0
 
@@ -99,7 +100,7 @@ def test_every_start_trains(zoo, kind):
 def test_learners_leave_out_what_their_critics_do(zoo, kind):
     shifted = replace(zoo, provenance=zoo.provenance | {"sac": {"usual_reward": 1.0}})
     config = replace(SHORT, critics=kind)
-    tuned = quietly(config, interpolate.linear(zoo), [[0.7]], shifted)
+    tuned = quietly(config, lookup.linear(zoo), [[0.7]], shifted)
     expected = 1.0 if kind == "nearest" else 0.0
     assert tuned.zoo.usual_reward == expected
     start = Start(zoo.finals, zoo.critics, zoo.log_alpha, usual_reward=1.0)
@@ -110,7 +111,7 @@ def test_learners_leave_out_what_their_critics_do(zoo, kind):
 @pytest.mark.slow
 def test_ppo_tunes_within_its_budget(zoo, tmp_path):
     config = replace(SHORT, learner="ppo", steps=1_800, ppo=PpoConfig(warmup_rounds=1))
-    start = interpolate.linear(zoo)
+    start = lookup.linear(zoo)
     tuned = quietly(config, start, [[0.7], [2.0]], out=tmp_path / "run")
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     steps = [line["env_steps"] for line in lines]
@@ -140,7 +141,7 @@ def test_a_policy_made_worse_is_reported(zoo, monkeypatch):
     scores = iter([np.ones((1, 10)), np.zeros((1, 10))])
     monkeypatch.setattr(tune, "returns", lambda *a: next(scores))
     with pytest.warns(UserWarning, match="its start returned 1.0; both are kept"):
-        tune.tune(SHORT, interpolate.linear(zoo), [[0.7]])
+        tune.tune(SHORT, lookup.linear(zoo), [[0.7]])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_policy_made_worse_is_reported(zoo, monkeypatch):
 )
 def test_what_cannot_be_tuned(zoo, config, error, message):
     with pytest.raises(error, match=message):
-        tune.tune(config, interpolate.linear(zoo), [[0.7]])
+        tune.tune(config, lookup.linear(zoo), [[0.7]])
 
 
 @pytest.mark.parametrize("name", ["evaluate_every", "episodes", "neighbors", "judge_updates"])
@@ -165,7 +166,7 @@ def test_counts_are_at_least_one(name):
 @pytest.mark.slow
 def test_a_run_with_other_critics_is_another_run(zoo, tmp_path):
     """Its result must not be read back under the wrong name."""
-    generator, out = interpolate.linear(zoo), tmp_path / "run"
+    generator, out = lookup.linear(zoo), tmp_path / "run"
     quietly(replace(SHORT, critics="random"), generator, [[0.7]], out=out)
     with pytest.raises(BadSetting, match="holds a run with another start"):
         tune.tune(replace(SHORT, critics="nearest"), generator, [[0.7]], zoo, out=out)
@@ -173,7 +174,7 @@ def test_a_run_with_other_critics_is_another_run(zoo, tmp_path):
 
 
 def test_bad_contexts_and_foreign_zoos(zoo, make_zoo):
-    generator = interpolate.linear(zoo)
+    generator = lookup.linear(zoo)
     with pytest.raises(BadContext, match="finite"):
         tune.tune(SHORT, generator, [[np.nan]])
     with pytest.raises(BadContext, match="columns direction in rad"):
@@ -228,7 +229,7 @@ def test_fitting_refuses_too_little_and_foreign_rows(zoo):
 
 
 def test_policies_of_unequal_layers_are_refused(make_zoo):
-    generator = interpolate.linear(make_zoo())
+    generator = lookup.linear(make_zoo())
     odd = replace(generator, spec=replace(generator.spec, hidden=(4, 3)))
     with pytest.raises(BadZoo, match="two equal ReLU layers"):
         tune.learner(SHORT, odd)

@@ -27,7 +27,7 @@ def linear(layer, x):
 
 def layer(one, h):
     h = linear(one.linear, h)
-    return mish(one.scale * (h - h.mean()) / np.sqrt(h.var() + 1e-5) + one.shift)
+    return mish(one.norm.weight * (h - h.mean()) / np.sqrt(h.var() + 1e-5) + one.norm.bias)
 
 
 def test_by_hand():

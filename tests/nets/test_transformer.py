@@ -77,7 +77,7 @@ def test_layer_by_hand(layer, tokens):
 
     def norm(n, x):
         x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
-        return x * np.asarray(n.scale) + np.asarray(n.shift)
+        return x * np.asarray(n.weight) + np.asarray(n.bias)
 
     x = norm(layer.attention_norm, x + linear(layer.mix, mixed))
     inner = linear(layer.down, np.maximum(linear(layer.up, x), 0.0))

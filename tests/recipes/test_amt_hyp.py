@@ -14,15 +14,14 @@ from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import legacy
-from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
-from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.generate.hypformer import HypFormerConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.hypformer import HypFormerConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.recipes import (
@@ -198,7 +197,7 @@ def test_encoders_are_fitted_once(b, monkeypatch):
     first = amt_hyp_rows.decoded(b.preset.autoencoder, b)
     spent = minutes.read(b.minutes)
     assert spent["fit, encoder, AutoencoderConfig"] > 0
-    monkeypatch.setattr(encoders, "fit", lambda *a, **k: pytest.fail("fitted again"))
+    monkeypatch.setattr(AutoencoderConfig, "fit", lambda *a, **k: pytest.fail("fitted again"))
     again = amt_hyp_rows.decoded(b.preset.autoencoder, b)
     demos = b.data.test.of(b.data.zoo.contexts[2])
     one, other, same = (rows.generate(demos).weights for rows in (*first, again[0]))
@@ -262,7 +261,7 @@ def test_a_compact_generator_ships(b, tmp_path):
 def test_the_embedding_is_fitted_once(b, monkeypatch):
     first = b.embedding
     monkeypatch.setattr(
-        amt_hyp.demonstrated, "fit_embedding", lambda *a, **k: pytest.fail("fitted again")
+        amt_hyp.demonstration, "fit_embedding", lambda *a, **k: pytest.fail("fitted again")
     )
     again = amt_hyp.Bench(b.preset, b.data, b.out).embedding
     np.testing.assert_array_equal(again.maps.bilinear, first.maps.bilinear)

@@ -12,11 +12,12 @@ from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.rows import NEAREST, ORACLE
 from hyperpolicy.fleet import RoundSchedule, loop
-from hyperpolicy.generate import generator, regression
-from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.generate import generator
+from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.tune_config import TuneConfig
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, presets, zoos
 from hyperpolicy.recipes import zero_shot as table
 from hyperpolicy.rl.ppo import PpoConfig
@@ -187,7 +188,7 @@ def test_missing_zoos_say_how_to_make_them(tmp_path):
 def test_demo_fills_a_new_directory(shipped, tmp_path, monkeypatch):
     """Fitting, table, pictures; the shipped generator is stood in for by one of this zoo's size."""
     train = Zoo.load(shipped / "specialized-full")
-    stand_in = regression.fit(RegressionConfig(), train)
+    stand_in = fit(RegressionConfig(), train)
     monkeypatch.setattr(demo, "load", lambda name: stand_in)
     config = demo.DemoConfig(
         zoo=shipped / "specialized-full",

@@ -12,7 +12,9 @@ from hyperpolicy.evaluate.rows import (
     TOLD_SYMMETRIES,
     is_trivial,
 )
-from hyperpolicy.generate import interpolate, regression, symmetric
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.weights import symmetric
+from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.recipes import zero_shot
 from hyperpolicy.zoo import Zoo
 
@@ -38,11 +40,11 @@ def tiny(name: str) -> Zoo:
 def rows(zoo: Zoo) -> dict[str, Method]:
     config = regression.RegressionConfig(degree=1)
     return {
-        NEAREST: Method([interpolate.nearest(zoo)], 7, pipelines=(0,)),
-        INTERPOLATED: Method([interpolate.linear(zoo)], 7),
-        REGRESSION: Method([regression.fit(config, zoo)], 7),
-        CONDITIONED: Method([interpolate.nearest(zoo)], 7),
-        "ours": Method([interpolate.linear(zoo)], 7, draws=8),
+        NEAREST: Method([lookup.nearest(zoo)], 7, pipelines=(0,)),
+        INTERPOLATED: Method([lookup.linear(zoo)], 7),
+        REGRESSION: Method([fit(config, zoo)], 7),
+        CONDITIONED: Method([lookup.nearest(zoo)], 7),
+        "ours": Method([lookup.linear(zoo)], 7, draws=8),
     }
 
 

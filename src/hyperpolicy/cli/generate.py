@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from hyperpolicy.bounds import Seed
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.cli.paths import NewFile
-from hyperpolicy.cli.sources import contexts_of, told
+from hyperpolicy.cli.sources import contexts_of, reads_demonstrations, told
 from hyperpolicy.errors import BadContext
 
 
@@ -35,7 +35,7 @@ class Generate(Command):
         refuse(self.out)
         generator = load(self.generator)
         fam = generator.family
-        if generator.takes_demonstrations:
+        if reads_demonstrations(generator):
             if self.context:
                 raise BadContext(
                     "this generator reads demonstrations, no contexts: leave --context out"

@@ -9,7 +9,14 @@ from tyro.conf import Positional, UseAppendAction
 from hyperpolicy.bounds import Count, Names, Seed
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.cli.paths import NewFile
-from hyperpolicy.cli.sources import maker_of, open_zoo, scripts_of, tasks_of, zoo_path
+from hyperpolicy.cli.sources import (
+    maker_of,
+    open_zoo,
+    reads_demonstrations,
+    scripts_of,
+    tasks_of,
+    zoo_path,
+)
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
 from hyperpolicy.terminal import Terminal
 
@@ -117,7 +124,7 @@ class Score(Command):
             BadMethod: as `foreign.methods`.
         """
         from hyperpolicy.evaluate import Method, foreign
-        from hyperpolicy.evaluate.rows import STANDARD, TOLD_SYMMETRIES
+        from hyperpolicy.evaluate.rows import STANDARD
 
         asked = () if self.method and self.policy == ("generator",) else self.policy
         rows, readers = {}, {}
@@ -129,12 +136,10 @@ class Score(Command):
                 rows[name] = Method([script], given=BY_HAND, pipelines=())
                 continue
             maker = self._maker(fam, split, name)
-            if getattr(maker, "takes_demonstrations", False):
+            if reads_demonstrations(maker):
                 readers[name] = maker
                 continue
             given = None if hasattr(maker, "generate") else "policies written beforehand"
-            if getattr(getattr(maker, "model", None), "kind", "") == "symmetric":
-                given = TOLD_SYMMETRIES
             rows[name] = Method([maker], draws=self.draws, given=given)
         own = foreign.methods(self.method, fam, split.test, self.draws)
         foreign.check_names(list(own), [*rows, *readers, *STANDARD])
@@ -187,15 +192,15 @@ class Score(Command):
         Raises:
             BadZoo: its training contexts meet the split's test contexts.
         """
-        from hyperpolicy.generate import interpolate
+        from hyperpolicy.generate.writers import lookup
 
         if name == "expert":
             path = zoo_path(fam, self.zoo, split.name)
             zoo = open_zoo(fam, path)
-            return interpolate.nearest(zoo.only(split.train) if len(split.train) else zoo)
+            return lookup.nearest(zoo.only(split.train) if len(split.train) else zoo)
         maker = maker_of(fam, name, self.zoo)
         trained = getattr(maker, "trained_contexts", split.test[:0])
-        if getattr(maker, "takes_demonstrations", False) or not len(trained):
+        if reads_demonstrations(maker) or not len(trained):
             return maker
         if fam.context.distance(split.test, trained).min() < 1e-6:
             raise BadZoo(
@@ -208,7 +213,9 @@ class Score(Command):
         """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
         from hyperpolicy.evaluate import Method
         from hyperpolicy.fleet import Base
-        from hyperpolicy.generate import conditioned, interpolate, regression
+        from hyperpolicy.generate.fitting import fit
+        from hyperpolicy.generate.writers import conditioned, lookup
+        from hyperpolicy.generate.writers.regression import RegressionConfig
 
         try:
             path = zoo_path(fam, self.zoo, split.name)
@@ -225,10 +232,10 @@ class Score(Command):
             spent = base.provenance["env_steps"]
             rows["conditioned"] = Method([conditioned.from_base(base)], spent)
             steps += spent
-        rows["nearest"] = Method([interpolate.nearest(train)], steps or None)
+        rows["nearest"] = Method([lookup.nearest(train)], steps or None)
         if fam.context.size == 1:
-            rows["interpolated"] = Method([interpolate.linear(train)], steps or None)
-        fitted = regression.fit(regression.RegressionConfig(), train)
+            rows["interpolated"] = Method([lookup.linear(train)], steps or None)
+        fitted = fit(RegressionConfig(), train)
         return rows | {"regression": Method([fitted], steps or None)}, ""
 
 
@@ -247,10 +254,10 @@ def _turned(trivial: dict, methods: dict) -> dict:
         TOLD_SYMMETRIES,
         TURNED,
     )
-    from hyperpolicy.generate import symmetric
+    from hyperpolicy.generate.weights import symmetric
 
-    told = [getattr(m, "model", None) for method in methods.values() for m in method.makers]
-    if not any(getattr(model, "kind", "") == "symmetric" for model in told):
+    told = [getattr(m, "column", None) for method in methods.values() for m in method.makers]
+    if TOLD_SYMMETRIES not in told:
         return {}
     names = {
         "nearest": NEAREST,
@@ -262,7 +269,6 @@ def _turned(trivial: dict, methods: dict) -> dict:
         f"{name}, {TURNED}": replace(
             trivial[key],
             makers=[symmetric.symmetric(maker) for maker in trivial[key].makers],
-            given=TOLD_SYMMETRIES,
         )
         for key, name in names.items()
         if key in trivial

@@ -31,6 +31,13 @@ def tasks_of(name: str, numbers: tuple[float, ...]):
     return fam, fam.contexts(tasks.split(","))
 
 
+def reads_demonstrations(maker) -> bool:
+    """Whether a maker of policies is a generator that reads demonstrations."""
+    from hyperpolicy.data.demonstrations import Demonstrations
+
+    return getattr(maker, "takes", None) is Demonstrations
+
+
 def told(generator, contexts, demo: Path | None):
     """What a generator is given: contexts, or demonstrations out of a file, the first of each task
     that is asked for, all of them if none is.
@@ -41,7 +48,7 @@ def told(generator, contexts, demo: Path | None):
     """
     from hyperpolicy.data.demonstrations import Demonstrations
 
-    if not getattr(generator, "takes_demonstrations", False):
+    if not reads_demonstrations(generator):
         if demo is not None:
             raise BadContext("nothing reads demonstrations here, only contexts: leave --demo out")
         return contexts
@@ -120,7 +127,8 @@ def maker_of(fam, source: str, zoo: Path | None):
         UnknownGenerator, BadZoo, BadFile: `source` is neither a word nor a path that holds one.
     """
     from hyperpolicy import rollout
-    from hyperpolicy.generate import interpolate, load
+    from hyperpolicy.generate import load
+    from hyperpolicy.generate.writers import lookup
     from hyperpolicy.policies import Policies
 
     if source == "zero":
@@ -128,9 +136,9 @@ def maker_of(fam, source: str, zoo: Path | None):
     if source == "random":
         return rollout.uniform(fam)
     if source == "expert":
-        return interpolate.nearest(open_zoo(fam, zoo_path(fam, zoo)))
+        return lookup.nearest(open_zoo(fam, zoo_path(fam, zoo)))
     if os.path.isfile(Path(source) / "zoo.json"):
-        return interpolate.nearest(open_zoo(fam, Path(source)))
+        return lookup.nearest(open_zoo(fam, Path(source)))
     if os.path.isfile(source):
         return Policies.load(source)
     return _of_family(fam, load(fam.name if source == "generator" else source), source)

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
-from hyperpolicy.bounds import Bounded, Seed, unused
+from hyperpolicy.bounds import Seed, unused
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
-from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.generate.gan import GanConfig
-from hyperpolicy.generate.genhyper import GenHyperConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.generate import kinds
+from hyperpolicy.generate.fitting import FitConfig
 from hyperpolicy.rl.sac import SacConfig
 
 
@@ -71,10 +68,11 @@ class Train(Command):
         console.print(f"their learning curve: {curve}; its numbers: {self.out / 'metrics.jsonl'}")
 
 
-@dataclass(frozen=True)
-class ResidualConfig(Bounded):
-    base: Path | None = None
-    """The base the zoo's experts started from; ZOO/base.safetensors by default."""
+if TYPE_CHECKING:
+    Settings = FitConfig
+else:
+    _KINDS = [Annotated[kind, subcommand(name)] for name, kind in kinds.configs().items()]
+    Settings = Union[tuple(_KINDS)]  # noqa: UP007
 
 
 @dataclass(frozen=True)
@@ -87,13 +85,7 @@ class Fit(Command):
     """Directory of a zoo."""
     out: Place
     """Directory of the generator. The same command resumes a stopped fit."""
-    config: (
-        Annotated[RegressionConfig, subcommand("regression")]
-        | Annotated[HypLatentConfig, subcommand("hyplatent")]
-        | Annotated[GenHyperConfig, subcommand("genhyper")]
-        | Annotated[DistillConfig, subcommand("distill")]
-        | Annotated[ResidualConfig, subcommand("residual")]
-    )
+    config: Settings
     """The kind of generator, and its settings."""
     grid: str = "macaw"
     """Grid of contexts."""
@@ -103,8 +95,7 @@ class Fit(Command):
     """Of the fit; regression and residual draw nothing."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.fleet import Base
-        from hyperpolicy.generate import conditioned, genhyper, hyplatent, regression, residual
+        from hyperpolicy.generate.fitting import fit
         from hyperpolicy.zoo import Zoo
 
         self._refuse_unused()
@@ -118,28 +109,13 @@ class Fit(Command):
                 f"the experts of {self.zoo} {how} saw the training contexts of split "
                 f"{made_for!r}; give --split {made_for}, or the zoo of {self.split!r}"
             )
-        if isinstance(self.config, RegressionConfig | ResidualConfig):
-            refuse(self.out)
-            if isinstance(self.config, RegressionConfig):
-                generator = regression.fit(self.config, zoo)
-            else:
-                base = Base.load(self.config.base or self.zoo / "base.safetensors")
-                generator = residual.fit(conditioned.from_base(base), zoo)
-            generator.save(self.out)
-        else:
-            refuse(self.out / "config.json")
-            if isinstance(self.config, HypLatentConfig):
-                generator = hyplatent.fit(self.config, zoo, self.seed, self.out)
-            elif isinstance(self.config, GenHyperConfig):
-                generator = genhyper.fit(self.config, zoo, self.seed, self.out)
-            else:
-                generator = conditioned.distill(self.config, zoo, self.seed, self.out)
+        refuse(self.out / "config.json")
+        generator = fit(self.config.beside(self.zoo), zoo, self.seed, self.out)
         console.print(
-            f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
+            f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
 
     def _refuse_unused(self) -> None:
-        if isinstance(self.config, RegressionConfig | ResidualConfig):
+        if not self.config.draws:
             unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
-        if isinstance(self.config, GanConfig) and self.config.behavior == 0:
-            unused(self.config, ["states"], "without --behavior")
+        self.config.check_unused()

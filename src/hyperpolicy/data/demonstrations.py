@@ -7,12 +7,13 @@ a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import headers
+from hyperpolicy.data.given import Given
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadContext, BadFile, BadShape
@@ -30,9 +31,11 @@ def widths(family: Family) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Demonstrations:
+class Demonstrations(Given):
     """d demonstrations of one family's tasks."""
 
+    name: ClassVar[str] = "demonstrations"
+    column: ClassVar[str] = "one demonstration of the test task"
     family: Family
     contexts: Float[np.ndarray, "d c"]
     """The task each one solves; generators are not told."""

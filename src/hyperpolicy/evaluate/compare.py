@@ -269,7 +269,8 @@ def score_row(
     name: str, m: Method, family: Family, contexts, episodes: int | None, seed: int
 ) -> Score:
     """The score of one row; errors as `score`."""
-    given = m.given or GIVEN.get(name, CONTEXT)
+    own: str = getattr(m.makers[0], "column", CONTEXT)
+    given = m.given or GIVEN.get(name, own)
     return score(
         m.makers,
         family,

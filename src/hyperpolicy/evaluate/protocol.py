@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
+from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 
-CONTEXT = "true context"
+CONTEXT, DEMONSTRATION = Contexts.column, Demonstrations.column
 """What a generator is given of a test task."""
-DEMONSTRATION = "one demonstration of the test task"
 NOTHING = "nothing"
 
 UNTRAINED: tuple[int, ...] = ()

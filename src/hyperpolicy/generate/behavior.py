@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate.encoder import Encoder
+from hyperpolicy.generate.parts import Codec
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec, act
 from hyperpolicy.types import Scalar
 from hyperpolicy.zoo import Zoo
@@ -22,7 +22,7 @@ class Aim(NamedTuple):
     """What latents are for: the policies they decode to."""
 
     spec: PolicySpec
-    encoder: Encoder
+    codec: Codec
 
 
 def probe(zoo: Zoo) -> tuple[Float[Array, "x s o"], Float[Array, "x s a"]]:
@@ -63,4 +63,4 @@ def latent_behavior_loss(
     action: Float[Array, "b s a"],
 ) -> Scalar:
     """`behavior_loss` of the policies that latents decode to; the decoder passes gradients on."""
-    return behavior_loss(aim.spec, jax.vmap(aim.encoder.decode)(latents), obs, action)
+    return behavior_loss(aim.spec, jax.vmap(aim.codec.decode)(latents), obs, action)

@@ -7,71 +7,37 @@ generators to compare with. All of them keep to what `Generator` promises.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import jobs, seeds
-from hyperpolicy.envs import Family
+from hyperpolicy import jobs
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate import hyplatent, interpolate, loop, pca
-from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.interpolate import Linear, Nearest
-from hyperpolicy.generate.latent_model import HypLatent
-from hyperpolicy.generate.pairs import Pairs
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import Places, digests, save
+from hyperpolicy.generate.generator import Generator, critic_spec, from_zoo
+from hyperpolicy.generate.lesson import check_zoo, of_zoo, pairs
+from hyperpolicy.generate.parts import Model
+from hyperpolicy.generate.writers import hyplatent, lookup
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.lookup import Interpolated, Nearest
 from hyperpolicy.nets.critic import CriticSpec, value
-from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
 
 
-class Critics(eqx.Module):
-    """What a generator's directory holds where its vectors are twin critics and not policies."""
-
-    kind: ClassVar[str] = "critics"
-    vectors: HypLatent | Linear | Nearest
-    """Writes the two critics of a context one after the other, [n, 2q]."""
-
-    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
-        raise BadSetting(
-            "this generator writes critics, not policies; open it with generate.critics.load"
-        )
-
-    def settings(self) -> dict:
-        return {"model": self.vectors.kind, **self.vectors.settings()}
-
-    @classmethod
-    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Critics":
-        size = 2 * critic_spec(spec).size
-        if settings["model"] == HypLatent.kind:
-            encoder = pca.blank(settings["components"], size)
-            return cls(HypLatent.around(encoder, settings, family.context.encoded_size))
-        kinds: dict[str, type[Linear] | type[Nearest]] = {"linear": Linear, "nearest": Nearest}
-        kind = kinds[settings["model"]]
-        x, c = settings["experts"], family.context.size
-        return jax.eval_shape(lambda: cls(kind(jnp.zeros((x, c)), jnp.zeros((x, size)))))
-
-
 @dataclass(frozen=True)
 class CriticGenerator:
-    """Writes twin critics, one pair a context; kept on disk as a `Generator` is."""
+    """Writes twin critics, one pair a context; kept on disk as the `Generator` inside it."""
 
-    family: Family
-    spec: PolicySpec
-    """Of the policies these critics judge; `critic_spec` says what the critics are."""
-    trained_contexts: Float[np.ndarray, "x c"]
-    model: Critics
-    provenance: dict = field(default_factory=dict)
+    inside: Generator
 
     def generate(self, contexts, seed: int = 0) -> Float[np.ndarray, "n 2 q"]:
         """Twin critics for each context [n, c]; row i depends on context i, i and `seed` only.
@@ -82,9 +48,8 @@ class CriticGenerator:
         Warns:
             UserWarning: a context lies outside the trained range.
         """
-        contexts = Generator(**vars(self)).check(contexts)
-        vectors = self.model.vectors.write(self.family, contexts, seeds.small(seed))
-        return vectors.reshape(len(contexts), 2, -1).astype(np.float32)
+        vectors = self.inside.vectors(contexts, seed)
+        return vectors.reshape(len(vectors), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
         """Write a new directory; it appears whole or not at all.
@@ -92,7 +57,7 @@ class CriticGenerator:
         Raises:
             AlreadyExists: something is at `path`.
         """
-        return Generator(**vars(self)).save(path)
+        return self.inside.save(path)
 
 
 def load(path: str | Path) -> CriticGenerator:
@@ -102,12 +67,10 @@ def load(path: str | Path) -> CriticGenerator:
         UnknownGenerator: no generator's directory.
         BadFile: its files are damaged, or it writes policies.
     """
-    return _of_critics(generators.load(path))
-
-
-def critic_spec(spec: PolicySpec) -> CriticSpec:
-    """The critics that stand beside policies of `spec`: hidden layers of the same widths, ReLU."""
-    return CriticSpec(spec.obs, spec.action, spec.hidden)
+    found = generators.load(path)
+    if found.writes != "critics":
+        raise BadFile(f"a {found.kind} generator writes policies, not critics")
+    return CriticGenerator(found)
 
 
 # --- Ways to get one ----------------------------------------------------------------------
@@ -126,20 +89,17 @@ def fit(
             f"critics take a PcaConfig as encoder and no behavior loss; got "
             f"{type(config.encoder).__name__} and behavior {config.behavior}"
         )
-    vectors, place = _vectors(zoo), None if out is None else Path(out)
-    loop.claim(place)
-    encoded = zoo.family.context.encode(zoo.contexts)
-    order, conditions = jnp.arange(len(vectors)), jnp.asarray(encoded, jnp.float32)
-    data = Pairs(jnp.asarray(vectors), order, conditions, None, None)
+    vectors, places = _vectors(zoo), Places.single(seed, out)
+    loop.claim(places.out)
+    lesson = of_zoo(zoo, zoo.final_rows)
+    data = pairs(lesson, with_behavior=False)._replace(weights=jnp.asarray(vectors))
     record = {"config": asdict(config)}
-    signature = record | {"zoo": loop.digest(data)}
-    run = loop.Run("critics", (seed,), config.steps, place, signature)
-    encoder = jax.tree.map(lambda x: jnp.asarray(x)[None], pca.fit(config.encoder, vectors))
-    model = hyplatent.train(config, run, data, zoo.spec, encoder)[0]
-    fitted = _made(zoo, model, record | {"seed": seed})
-    if place is not None:
-        write(Generator(**vars(fitted)), place)
-        loop.finish(place)
+    run = loop.Run("critics", places.seeds, config.steps, places.out, record | digests(data))
+    codecs = config.encoder.fit(vectors, zoo.spec, places.seeds)
+    writer, codec = hyplatent.train(config, run, data, zoo.spec, codecs)[0]
+    fitted = _made(zoo, Model(lesson.reader, writer, codec), record | {"seed": seed})
+    save(fitted.inside, places.out)
+    loop.finish(places.out)
     return fitted
 
 
@@ -150,8 +110,8 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
         BadZoo: a zoo without critics.
         BadSetting: contexts of more than one number; neighbors are not defined there.
     """
-    interpolate.linear(zoo)  # raises where neighbors are not defined
-    return _made(zoo, Linear(np.asarray(zoo.contexts, float), _vectors(zoo)), {})
+    lookup.check_line(zoo)
+    return _made(zoo, lookup.model(Interpolated, zoo, _vectors(zoo)), {})
 
 
 def nearest(zoo: Zoo) -> CriticGenerator:
@@ -160,7 +120,7 @@ def nearest(zoo: Zoo) -> CriticGenerator:
     Raises:
         BadZoo: a zoo without critics.
     """
-    return _made(zoo, Nearest(np.asarray(zoo.contexts, float), _vectors(zoo)), {})
+    return _made(zoo, lookup.model(Nearest, zoo, _vectors(zoo)), {})
 
 
 def _vectors(zoo: Zoo) -> Float[np.ndarray, "x p"]:
@@ -176,14 +136,8 @@ def _vectors(zoo: Zoo) -> Float[np.ndarray, "x p"]:
     return np.asarray(zoo.critics, np.float32).reshape(len(zoo.contexts), -1)
 
 
-def _made(zoo: Zoo, vectors: HypLatent | Linear | Nearest, record: dict) -> CriticGenerator:
-    return _of_critics(from_zoo(zoo, Critics(vectors), {"model": vectors.kind, **record}))
-
-
-def _of_critics(generator: Generator) -> CriticGenerator:
-    if not isinstance(generator.model, Critics):
-        raise BadFile(f"a {generator.model.kind} generator writes policies, not critics")
-    return CriticGenerator(**vars(generator))
+def _made(zoo: Zoo, model: Model, record: dict) -> CriticGenerator:
+    return CriticGenerator(from_zoo(zoo, model, record, "critics"))
 
 
 # --- Judging ------------------------------------------------------------------------------

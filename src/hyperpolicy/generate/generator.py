@@ -1,9 +1,7 @@
-"""A generator: contexts or demonstrations → Policies, whatever kind of model writes the weights;
-and its directory.
+"""A generator: contexts or demonstrations → Policies; and its directory.
 
-    config.json          kind, family, policy, training contexts, the model's settings, checksums
-    weights.safetensors  the model's arrays, named by where they stand in it; float16 is read as
-                         float32
+    config.json          family, policy, training contexts, what its parts are, checksums
+    weights.safetensors  the parts' arrays, named by where they stand; float16 is read as float32
     provenance.json      configuration, seed, zoo, library versions
 
 `config.json` is written last: a directory without it is not a generator.
@@ -11,122 +9,114 @@ and its directory.
 
 import warnings
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
 from hyperpolicy import files, headers, seeds
-from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.data.given import Contexts, Given
 from hyperpolicy.envs import ContextSpace, Family
 from hyperpolicy.envs import read as read_family
-from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, UnknownGenerator, unknown
-from hyperpolicy.headers import GeneratorHeader
+from hyperpolicy.errors import (
+    AlreadyExists,
+    BadContext,
+    BadFile,
+    BadSetting,
+    UnknownGenerator,
+    unknown,
+)
+from hyperpolicy.generate.parts import Frame, Model, row_keys
+from hyperpolicy.headers import GeneratorHeader, Vectors
+from hyperpolicy.nets.critic import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo
 
-FORMAT = "hyperpolicy-generator-2"
+FORMAT = "hyperpolicy-generator-3"
 HEADER, WEIGHTS, PROVENANCE = "config.json", "weights.safetensors", "provenance.json"
+PARTS = "reader", "writer", "codec"
 SHIPPED = Path(__file__).parent / "shipped"
-KINDS = {
-    "regression": "regression:Regression",
-    "hyplatent": "latent_model:HypLatent",
-    "genhyper": "latent_model:GenHyper",
-    "critics": "critics:Critics",
-    "conditioned": "conditioned:Conditioned",
-    "demonstrated": "demonstrated:Demonstrated",
-    "nearest": "interpolate:Nearest",
-    "linear": "interpolate:Linear",
-    "residual": "residual:Residual",
-    "symmetric": "symmetric:Symmetric",
-}
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What writes the weights: a pytree of arrays and a few JSON settings."""
-
-    kind: ClassVar[str]
-
-    def write(
-        self, family: Family, given: Float[np.ndarray, "n c"], seed: int
-    ) -> Float[np.ndarray, "n p"]:
-        """Flat policy weights, one row a context; a demonstration's numbers stand for a context
-        where a model reads those."""
-        ...
-
-    def settings(self) -> dict:
-        """Sizes and choices, as JSON, that `skeleton` needs."""
-        ...
-
-    @classmethod
-    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Model":
-        """A model of the same structure whose leaves have shapes and no numbers."""
-        ...
 
 
 @dataclass(frozen=True)
 class Generator:
-    """Writes one policy per context. `fit`, `load` and the trivial rows all return this."""
+    """Writes one policy per row of what it is given. `fit`, `load` and the trivial rows return
+    this."""
 
     family: Family
     spec: PolicySpec
     trained_contexts: Float[np.ndarray, "x c"]
     model: Model
     provenance: dict = field(default_factory=dict)
+    writes: Vectors = "policies"
+    """What its vectors are: policies, or the twin critics that stand beside them."""
 
     def generate(self, given, seed: int = 0) -> Policies:
-        """One policy a context or demonstration; `seed` draws the noise of generators that take
-        some.
+        """One policy for each context or demonstration; `seed` draws the noise of generators that
+        take some.
 
-        `given` is contexts [n, c], in the family's units; or `Demonstrations`, for a generator that
-        was fitted on some. Row i depends on row i of these, i and `seed` only.
+        `given` is what `takes` says; bare numbers [n, c] are contexts in the family's units. Row i
+        depends on row i of these, i and `seed` only.
 
         Raises:
-            BadContext: wrong shape, not finite, or outside what physics allows; or contexts for a
-                generator that reads demonstrations, and the other way round.
+            BadContext: another type than it takes, or of another family; contexts of a wrong shape,
+                not finite, or outside what physics allows.
+            BadSetting: it writes critics and no policies.
 
         Warns:
             UserWarning: a context lies outside the trained range.
         """
-        if self.takes_demonstrations or isinstance(given, Demonstrations):
-            rows = self.check_demonstrations(given).rows
-        else:
-            rows = self.check(given)
-        return Policies(self.model.write(self.family, rows, seeds.small(seed)), self.spec)
+        if self.writes != "policies":
+            raise BadSetting(
+                "this generator writes critics, not policies; open it with generate.critics.load"
+            )
+        return Policies(self.vectors(given, seed), self.spec)
+
+    def vectors(self, given, seed: int = 0) -> Float[np.ndarray, "n p"]:
+        """The flat vectors themselves; arguments, errors and warnings as `generate`."""
+        given = self.accept(given)
+        return self.model.vectors(given, row_keys(seeds.small(seed), len(given)))
 
     @property
-    def takes_demonstrations(self) -> bool:
-        """Whether it reads demonstrations and no contexts."""
-        return self.model.kind == "demonstrated"
+    def kind(self) -> str:
+        """What its writer is called in files and tables."""
+        return self.model.writer.kind
 
-    def check_demonstrations(self, given) -> Demonstrations:
-        """What was given, if these are demonstrations this generator can read.
+    @property
+    def takes(self) -> type[Given]:
+        """What it reads: `Contexts`, `Demonstrations`."""
+        return self.model.reader.takes
 
-        Raises:
-            BadContext: they are none, or of another family; or it reads contexts.
+    @property
+    def column(self) -> str:
+        """What the column "given" of a table says about it."""
+        return self.model.reader.column
+
+    def accept(self, given) -> Given:
+        """`given` as a value of the type this generator takes; errors and warnings as `generate`.
+
+        Its own type's errors come first: bare numbers are contexts.
         """
-        if not self.takes_demonstrations:
-            raise BadContext("this generator reads contexts [n, c], not demonstrations")
-        if not isinstance(given, Demonstrations):
+        found = type(given) if isinstance(given, Given) else Contexts
+        if found is not self.takes:
             raise BadContext(
-                "this generator reads demonstrations; give hp.Demonstrations, for example "
-                "Demonstrations.load(file)"
+                f"this generator reads {self.takes.name}, not {found.name}; give "
+                f"hyperpolicy.{self.takes.__name__}"
             )
+        if not isinstance(given, Given):
+            given = Contexts(self.family, self.family.context.check(given))
         if given.family.name != self.family.name:
             raise BadContext(
-                f"demonstrations of {given.family.name} for a generator of {self.family.name}"
+                f"{given.name} of {given.family.name} for a generator of {self.family.name}"
             )
+        if found is Contexts:
+            self._warn_outside(given.contexts)
         return given
 
-    def check(self, contexts) -> Float[np.ndarray, "n c"]:
-        """The contexts as an array; raises and warns as `generate` does."""
-        contexts = self.family.context.check(contexts)
+    def _warn_outside(self, contexts: Float[np.ndarray, "n c"]) -> None:
         outside = beyond(self.family.context, self.trained_contexts, contexts)
         if outside.any():
             low, high = self.trained_contexts.min(axis=0), self.trained_contexts.max(axis=0)
@@ -134,9 +124,8 @@ class Generator:
                 f"{outside.sum()} of {len(contexts)} contexts, such as "
                 f"{contexts[outside][0].tolist()}, lie outside the trained range "
                 f"{low.tolist()} … {high.tolist()}; what is written there is an extrapolation",
-                stacklevel=3,
+                stacklevel=5,
             )
-        return contexts
 
     def save(self, path: str | Path, compact: bool = False) -> Path:
         """Write the generator as a new directory; it appears whole or not at all.
@@ -155,15 +144,16 @@ class Generator:
         return path
 
 
-def from_zoo(zoo: Zoo, model: Model, provenance: dict) -> Generator:
+def from_zoo(zoo: Zoo, model: Model, provenance: dict, writes: Vectors = "policies") -> Generator:
     """A generator fitted on `zoo`, which its provenance remembers."""
     record = {
-        "kind": model.kind,
+        "kind": model.writer.kind,
         **provenance,
         "versions": library_versions(),
         "zoo": zoo.provenance,
     }
-    return Generator(zoo.family, zoo.spec, np.asarray(zoo.contexts, float), model, record)
+    contexts = np.asarray(zoo.contexts, float)
+    return Generator(zoo.family, zoo.spec, contexts, model, record, writes)
 
 
 def write(generator: Generator, path: str | Path, compact: bool = False) -> None:
@@ -176,11 +166,11 @@ def write(generator: Generator, path: str | Path, compact: bool = False) -> None
     files.save_arrays(path / WEIGHTS, arrays, overwrite=True)
     header = GeneratorHeader(
         format=FORMAT,
-        kind=model.kind,
+        writes=generator.writes,
+        **model.settings(),
         family=generator.family.record(),
         policy=generator.spec.header,
         trained_contexts=tuple(map(tuple, generator.trained_contexts.tolist())),
-        settings=model.settings(),
         checksums={name: files.checksum(path / name) for name in (PROVENANCE, WEIGHTS)},
     )
     headers.write(path / HEADER, header)
@@ -214,37 +204,6 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
-def kind_of(name: str) -> type[Any]:
-    """The model called `name` in a generator's directory."""
-    module, _, kind = KINDS[name].partition(":")
-    return getattr(import_module(f"hyperpolicy.generate.{module}"), kind)
-
-
-def check_zoo(zoo: Zoo) -> Family:
-    """The zoo's family, once its rows are fit to train on.
-
-    Raises:
-        BadZoo: its policies do not fit its family, an expert has no final row, or weights are not
-            finite.
-    """
-    tasks = zoo.family
-    if (zoo.spec.obs, zoo.spec.action) != (tasks.obs_size, tasks.action_size):
-        raise BadZoo(
-            f"this zoo's policies take {zoo.spec.obs} observations and give {zoo.spec.action} "
-            f"actions; {tasks.name} has {tasks.obs_size} and {tasks.action_size}"
-        )
-    if len(zoo.final_rows) != len(zoo.contexts):
-        raise BadZoo(
-            f"this zoo has {len(zoo.final_rows)} final rows for {len(zoo.contexts)} experts; one "
-            "each is needed"
-        )
-    if not np.isfinite(zoo.weights).all():
-        raise BadZoo(
-            "this zoo holds weights that are not finite; `hyperpolicy zoo verify` says which"
-        )
-    return tasks
-
-
 def beyond(
     space: ContextSpace, trained: Float[np.ndarray, "x c"], contexts: Float[np.ndarray, "n c"]
 ) -> Bool[np.ndarray, " n"]:
@@ -270,9 +229,6 @@ def beyond(
 
 def _read(path: Path) -> Generator:
     header = headers.read(path / HEADER, GeneratorHeader, FORMAT)
-    if header.kind not in KINDS:
-        kind = header.kind
-        raise BadFile(f"{path} holds a {kind!r}; this version reads: {', '.join(KINDS)}")
     headers.check_sums(path, header.checksums, (WEIGHTS, PROVENANCE))
     stored, _ = files.load_arrays(path / WEIGHTS)
     headers.check_finite(stored, path / WEIGHTS)
@@ -281,8 +237,11 @@ def _read(path: Path) -> Generator:
     contexts = np.array(header.trained_contexts, float, ndmin=2)
     try:
         tasks.context.check(contexts)
-        like = kind_of(header.kind).skeleton(header.settings, tasks, spec)
+        frame = Frame(tasks, spec, _SIZES[header.writes](spec))
+        like = Model.blank({x: getattr(header, x) for x in PARTS}, frame)
         wanted = {name: leaf.shape for name, leaf in _named(like).items()}
+    except BadFile as error:
+        raise BadFile(f"{path / HEADER}: {error}") from None
     except _DAMAGES as error:
         raise BadFile(f"{path / HEADER} is damaged ({error!r})") from None
     found = {name: array.shape for name, array in arrays.items()}
@@ -293,11 +252,19 @@ def _read(path: Path) -> Generator:
             f"expected {wanted.get(name)}"
         )
     model = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
-    return Generator(tasks, spec, contexts, model, files.load_json(path / PROVENANCE))
+    provenance = files.load_json(path / PROVENANCE)
+    return Generator(tasks, spec, contexts, model, provenance, header.writes)
 
 
+def critic_spec(spec: PolicySpec) -> CriticSpec:
+    """The critics that stand beside policies of `spec`: hidden layers of the same widths, ReLU."""
+    return CriticSpec(spec.obs, spec.action, spec.hidden)
+
+
+_SIZES = {"policies": lambda spec: spec.size, "critics": lambda spec: 2 * critic_spec(spec).size}
+"""Numbers in a vector of each kind."""
 _DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, BadContext)
-"""What a model's `skeleton` raises where settings are not its own."""
+"""What a part's `blank` raises where settings are not its own."""
 
 
 def _named(model: Model) -> dict:

@@ -1,8 +1,8 @@
 """The one training loop of the generators: seeds side by side, metrics, snapshots, resuming.
 
-A `step(state, own, shared, i)` is written for ONE fit; `vmap` runs the fits of several seeds at
-once. `own` is each fit's data, `shared` all fits'. All randomness comes from the seed and `i`, so
-a run that was killed and resumed equals one left alone.
+`init(key)` and `step(state, key, i, own, shared)` are written for ONE fit; `vmap` runs the fits of
+several seeds at once. `own` is each fit's data, `shared` all fits'. All randomness comes from the
+seed and `i`, so a run that was killed and resumed equals one left alone.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,35 @@ class Run:
     def numbers(self) -> Int[np.ndarray, " n"]:
         """What the fits' keys are made of."""
         return seeds.numbers(self.seeds)
+
+
+class Fits(NamedTuple):
+    """What the fits of a run came to."""
+
+    state: Any
+    """Their last states, on axis n."""
+    died_at: Int[np.ndarray, " n"]
+    """The step at which each one's numbers stopped being finite; −1: it lives."""
+
+    def living(self, tree) -> dict[int, Any]:
+        """The part of each fit that lived, by its place in the run's seeds, of a tree on axis n."""
+        alive = np.flatnonzero(np.asarray(self.died_at) < 0)
+        return {int(n): jax.tree.map(lambda leaf, n=n: np.asarray(leaf[n]), tree) for n in alive}
+
+
+def learn(run: Run, init: Callable, step: Callable, own, shared) -> Fits:
+    """The fits of all seeds after `run.steps` steps; errors as `train`.
+
+    A seed's first state is `init(key)`, and step i is drawn from a key of the seed and i.
+    """
+    numbers = jnp.asarray(run.numbers)
+    start = jax.jit(jax.vmap(lambda seed: init(jax.random.key(seed))))(numbers)
+
+    def one(state, own, shared, i):
+        seed, mine = own
+        return step(state, jax.random.fold_in(jax.random.key(seed), i), i, mine, shared)
+
+    return Fits(*train(run, one, start, (numbers, own), shared))
 
 
 def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:

@@ -31,8 +31,8 @@ from hyperpolicy.fleet import Start
 from hyperpolicy.fleet.judging import fit_critics
 from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.tune_config import TuneConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns

@@ -9,6 +9,7 @@ for convolutions; FiLM is Perez et al. (2018), arXiv:1709.07871.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -21,17 +22,20 @@ from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
 
-EPSILON = 1e-5
-
 
 @dataclass(frozen=True)
 class FilmMlpConfig(Bounded):
+    kind: ClassVar[str] = "film-mlp"
     width: Size = 256
     """Units of every layer."""
     blocks: Size = 4
     """Residual blocks, of two layers each."""
     embedding: Size = 128
     """Numbers in S(t)."""
+
+    def init(self, z: int, d: int, key: Key) -> "FilmMlp":
+        """A fresh denoiser for latents of `z` numbers and conditions of `d`."""
+        return FilmMlp.init(self, z, d, key)
 
     def __post_init__(self):
         super().__post_init__()
@@ -80,18 +84,14 @@ class Layer(eqx.Module):
     """Linear → LayerNorm → Mish."""
 
     linear: Linear
-    scale: Float[Array, " f"]
-    shift: Float[Array, " f"]
+    norm: eqx.nn.LayerNorm
 
     @classmethod
     def init(cls, f: int, key: Key) -> "Layer":
-        return cls(Linear.init(f, f, key), jnp.ones(f), jnp.zeros(f))
+        return cls(Linear.init(f, f, key), eqx.nn.LayerNorm(f))
 
     def __call__(self, h: Float[Array, " f"]) -> Float[Array, " f"]:
-        h = self.linear(h)
-        h = h - jnp.mean(h)
-        unit = h * jax.lax.rsqrt(jnp.mean(h**2) + EPSILON)
-        return jax.nn.mish(self.scale * unit + self.shift)
+        return jax.nn.mish(self.norm(self.linear(h)))
 
 
 class FilmBlock(eqx.Module):

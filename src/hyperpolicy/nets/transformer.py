@@ -20,8 +20,6 @@ from jaxtyping import Key as Keys
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
 
-EPSILON = 1e-5
-
 
 class Keep(eqx.Module):
     """No dropout: evaluation mode."""
@@ -55,31 +53,16 @@ class Dropout(eqx.Module):
 Drop = Keep | Dropout
 
 
-class LayerNorm(eqx.Module):
-    """(x − mean x) / √(var x + 1e-5) · scale + shift."""
-
-    scale: Float[Array, " d"]
-    shift: Float[Array, " d"]
-
-    @classmethod
-    def init(cls, d: int) -> "LayerNorm":
-        return cls(jnp.ones(d), jnp.zeros(d))
-
-    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
-        x = x - jnp.mean(x)
-        return x * jax.lax.rsqrt(jnp.mean(x**2) + EPSILON) * self.scale + self.shift
-
-
 class EncoderLayer(eqx.Module):
     """Attention and a two-layer network, each with a skip and a LayerNorm behind it."""
 
     project: Linear
     """Queries, keys and values, side by side."""
     mix: Linear
-    attention_norm: LayerNorm
+    attention_norm: eqx.nn.LayerNorm
     up: Linear
     down: Linear
-    network_norm: LayerNorm
+    network_norm: eqx.nn.LayerNorm
     heads: int = eqx.field(static=True)
 
     @classmethod
@@ -94,10 +77,10 @@ class EncoderLayer(eqx.Module):
         return cls(
             Linear(weight, jnp.zeros(3 * d)),
             Linear(Linear.init(d, d, key_mix).weight, jnp.zeros(d)),
-            LayerNorm.init(d),
+            eqx.nn.LayerNorm(d),
             Linear.init(d, ff, key_up),
             Linear.init(ff, d, key_down),
-            LayerNorm.init(d),
+            eqx.nn.LayerNorm(d),
             heads,
         )
 

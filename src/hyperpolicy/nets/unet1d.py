@@ -15,6 +15,7 @@ level fewer than the way down, so what the first level puts out has no skip.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -23,7 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from hyperpolicy.bounds import Bounded, Size, Sizes
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.film_mlp import EPSILON, StepEmbedding, check_embedding, modulation
+from hyperpolicy.nets.film_mlp import StepEmbedding, check_embedding, modulation
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
 
@@ -33,6 +34,7 @@ TOKENS = 2
 
 @dataclass(frozen=True)
 class Unet1dConfig(Bounded):
+    kind: ClassVar[str] = "unet1d"
     channels: Sizes = (512, 1024, 2048)
     """Channels of each level, from the first to the deepest (published: the default)."""
     kernel: Size = 3
@@ -41,6 +43,10 @@ class Unet1dConfig(Bounded):
     """Groups of channels that GroupNorm normalizes together."""
     embedding: Size = 128
     """Numbers in S(t)."""
+
+    def init(self, z: int, d: int, key: Key) -> "Unet1d":
+        """A fresh denoiser for latents of `z` numbers and conditions of `d`."""
+        return Unet1d.init(self, z, d, key)
 
     def __post_init__(self):
         super().__post_init__()
@@ -102,26 +108,15 @@ class ConvBlock(eqx.Module):
     """Convolution → GroupNorm → Mish."""
 
     conv: Conv
-    scale: Float[Array, " f"]
-    shift: Float[Array, " f"]
-    groups: int = eqx.field(static=True)
+    norm: eqx.nn.GroupNorm
 
     @classmethod
     def init(cls, config: Unet1dConfig, i: int, o: int, key: Key) -> "ConvBlock":
         conv = Conv.init(i, o, config.kernel, key)
-        return cls(conv, jnp.ones(o), jnp.zeros(o), config.groups)
+        return cls(conv, eqx.nn.GroupNorm(config.groups, o))
 
     def __call__(self, x: Float[Array, "k i"]) -> Float[Array, "k f"]:
-        unit = group_norm(self.conv(x), self.groups)
-        return jax.nn.mish(self.scale[None] * unit + self.shift[None])
-
-
-def group_norm(x: Float[Array, "k f"], groups: int) -> Float[Array, "k f"]:
-    """Each group of channels with mean 0 and variance 1 over its channels and all tokens."""
-    parts = x.reshape(len(x), groups, -1)
-    parts = parts - jnp.mean(parts, axis=(0, 2), keepdims=True)
-    variance = jnp.mean(parts**2, axis=(0, 2), keepdims=True)
-    return (parts * jax.lax.rsqrt(variance + EPSILON)).reshape(x.shape)
+        return jax.nn.mish(self.norm(self.conv(x).T).T)
 
 
 class ResidualBlock(eqx.Module):

@@ -28,13 +28,16 @@ from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import score, score_demonstrated
-from hyperpolicy.generate import demonstrated, hypformer, loop
-from hyperpolicy.generate import encoder as encoders
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
-from hyperpolicy.generate.demonstrated import Lesson, Reader
-from hyperpolicy.generate.encoder import Encoder, EncoderConfig
+from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.hypformer import HypFormerConfig
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.parts import Codec, CodecConfig, Frame
+from hyperpolicy.generate.readers import demonstration
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.recipes import metaworld_data
 from hyperpolicy.recipes.amt_hyp_presets import Preset
 from hyperpolicy.recipes.metaworld_data import Data
@@ -82,18 +85,21 @@ class Bench:
         if not path.exists():
             with timed(self.minutes, name):
                 place = self.out / "fits" / name
-                fitted = demonstrated.fit_embedding(config, self.data.train, out=place)
+                fitted = demonstration.fit_embedding(config, self.data.train, out=place)
             files.save_tree(path, fitted)
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
-        return files.load_tree(path, Reader.blank(sizes, MetaWorld()).embedding)[0]
+        frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
+        return files.load_tree(path, DemonstrationReader.blank(sizes, frame).embedding)[0]
 
     def lesson(
-        self, told: demonstrated.Told = "both", embedding: Embedding | None = None
+        self, told: demonstration.Told = "both", embedding: Embedding | None = None
     ) -> Lesson:
         """What a method learns from; read by the one embedding, if no other is given."""
-        reader = demonstrated.fit_reader(embedding or self.embedding, told, self.data.train)
-        return Lesson(self.data.zoo, self.data.train, self.data.rows, reader)
+        data = self.data
+        return demonstration.lesson(
+            data.zoo, data.train, data.rows, embedding or self.embedding, told
+        )
 
     def fitted(
         self, name: str, fit: Callable[[Path], Sequence[Generator]], fits: int | None = None
@@ -107,23 +113,26 @@ class Bench:
                 fit(out)
         return [load(place) for place in places if (place / "config.json").exists()]
 
-    def encoders(self, config: EncoderConfig) -> list[Encoder]:
-        """One encoder of the zoo a seed; those of one configuration are fitted once."""
+    def codecs(self, config: CodecConfig) -> list[Codec]:
+        """One codec of the zoo a seed; those of one configuration are fitted once."""
         out, zoo = self.out / f"fits/encoder-{crc32(repr(config).encode()):08x}", self.data.zoo
         places = [out / f"seed-{seed}.safetensors" for seed in self.preset.seeds]
         if not all(place.exists() for place in places):
             with timed(self.minutes, f"fit, encoder, {type(config).__name__}"):
-                fitted = encoders.fit(config, zoo, self.preset.seeds, out)
+                fitted = config.fit(zoo.weights, zoo.spec, self.preset.seeds, out)
             for n, place in enumerate(places):
-                encoders.save(jax.tree.map(lambda leaf, n=n: leaf[n], fitted), place)
+                one = jax.tree.map(lambda leaf, n=n: leaf[n], fitted)
+                files.save_tree(place, one, parts.record(one), overwrite=True)
             loop.finish(out)
-        return [encoders.load(place, zoo.spec) for place in places]
+        frame = Frame.of_policies(zoo.family, zoo.spec)
+        blank = [parts.blank(files.read_meta(place), frame) for place in places]
+        return [files.load_tree(*pair)[0] for pair in zip(places, blank, strict=True)]
 
     def of_config(
-        self, name: str, config, told: demonstrated.Told = "both", fits: int | None = None
+        self, name: str, config, told: demonstration.Told = "both", fits: int | None = None
     ) -> list[Generator]:
         """The generators of a configuration, one a seed or the first `fits` of them."""
-        fit = partial(demonstrated.fit, config, self.lesson(told), self.preset.seeds[:fits])
+        fit = partial(fit_seeds, config, self.lesson(told), self.preset.seeds[:fits])
         return self.fitted(name, fit, fits)
 
     def hyplatents(self) -> list[Generator]:
@@ -136,7 +145,7 @@ class Bench:
             return load(path)
         embedding = self.embedding_of("embedding-shipped", self.preset.shipped_embedding)
         lesson, seeds = self.lesson(embedding=embedding), self.preset.seeds[:1]
-        fit = partial(demonstrated.fit, self.preset.shipped, lesson, seeds)
+        fit = partial(fit_seeds, self.preset.shipped, lesson, seeds)
         (whole,) = self.fitted("hyplatent-shipped", fit, fits=1)
         return load(whole.save(path, compact=True))
 
@@ -156,7 +165,7 @@ class Bench:
     ) -> list[Generator]:
         """The HypFormers of a configuration, one a seed or the first `fits` of them."""
         bases, lesson = self.hyplatents()[:fits], self.lesson()
-        fit = partial(demonstrated.fit_hypformer, config, bases, lesson, forward=forward)
+        fit = partial(hypformer.fit, config, bases, lesson, forward=forward)
         return self.fitted(name, fit, fits)
 
 

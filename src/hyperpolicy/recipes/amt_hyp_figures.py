@@ -9,7 +9,7 @@ latents  two principal components of a task's own latents; what HypLatent and Hy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -23,10 +23,8 @@ from hyperpolicy.evaluate.plots import figure_at
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import markdown, number
-from hyperpolicy.generate.demonstrated import Demonstrated
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.hypformer import HypFormer
-from hyperpolicy.generate.hyplatent import HypLatent
+from hyperpolicy.generate.writers.hypformer import HypFormer
 from hyperpolicy.recipes import amt_hyp_tables
 from hyperpolicy.recipes.amt_hyp import HALVES, STRICT_SEED, Bench, Cell, contexts_of, strictly
 from hyperpolicy.recipes.amt_hyp_tables import Cells
@@ -122,9 +120,8 @@ def given(count: int, b: Bench) -> list[Generator]:
     """The first of the preset's HypFormers, which looks at `count` samples now."""
     generator = b.hypformers()[0]
     model = generator.model
-    assert isinstance(model, Demonstrated) and isinstance(model.writer, HypFormer)
-    writer = HypFormer(model.writer.base, model.writer.net, count)
-    return [replace(generator, model=Demonstrated(model.reader, writer))]
+    writer = replace(cast(HypFormer, model.writer), tokens=count)
+    return [replace(generator, model=replace(model, writer=writer))]
 
 
 def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
@@ -165,9 +162,7 @@ class Panel(NamedTuple):
 def latents(b: Bench) -> dict[str, Panel]:
     """task → latents, with the encoder of the first HypLatent."""
     methods = {"HypLatent": b.hyplatents()[0], "HypFormer": b.hypformers()[0]}
-    model = methods["HypLatent"].model
-    assert isinstance(model, Demonstrated) and isinstance(model.writer, HypLatent)
-    encode = jax.jit(jax.vmap(model.writer.encoder.encode))
+    encode = jax.jit(jax.vmap(methods["HypLatent"].model.codec.encode))
     panels = {}
     for name in SHOWN:
         context = MetaWorld().contexts([name])[0]

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 from hyperpolicy.bounds import Bounded, Count, Seeds
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
-from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.generate.hypformer import HypFormerConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.hypformer import HypFormerConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.unet1d import Unet1dConfig
 from hyperpolicy.recipes import metaworld_presets
 from hyperpolicy.recipes.metaworld_presets import DataPreset

@@ -13,15 +13,12 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
-from hyperpolicy.generate import encoder as encoders
-from hyperpolicy.generate import hypformer
-from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.hypformer import HypFormer
-from hyperpolicy.generate.legacy import attend_over_batch
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.parts import Codec, CodecConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp import BY_HAND, Bench, Method, contexts_of
-from hyperpolicy.types import Key
+from hyperpolicy.recipes.amt_hyp_released import attend_over_batch, write_over_batch
 from hyperpolicy.zoo import Zoo
 
 ASIDE = 1
@@ -33,18 +30,18 @@ ASIDE = 1
 class DecodedExperts:
     """Experts' checkpoints after an encoder and back: the upper bound of what it serves."""
 
-    encoder: encoders.Encoder
+    codec: Codec
     zoo: Zoo
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
         """Row after row of the task's expert, decoded."""
         weights = self.zoo.weights[_rows_of(self.zoo, given)]
-        return Policies(np.asarray(_there_and_back(self.encoder, weights)), self.zoo.spec)
+        return Policies(np.asarray(_there_and_back(self.codec, weights)), self.zoo.spec)
 
 
 @jax.jit
-def _there_and_back(encoder: encoders.Encoder, weights: Float[np.ndarray | Array, "d p"]):
-    return jax.vmap(lambda w: encoder.decode(encoder.encode(w)))(weights)
+def _there_and_back(codec: Codec, weights: Float[np.ndarray | Array, "d p"]):
+    return jax.vmap(lambda w: codec.decode(codec.encode(w)))(weights)
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ class NearestDemonstration:
 
     def rows(self, given: Demonstrations) -> Int[np.ndarray, " d"]:
         """Which rows of the zoo these are."""
-        read = jax.jit(jax.vmap(self.lesson.reader))
-        known, asked = (np.asarray(read(d.rows)) for d in (self.lesson.demonstrations, given))
+        read = self.lesson.reader.read
+        known, asked = (np.asarray(read(d)) for d in (self.lesson.given, given))
         gaps = np.linalg.norm(asked[:, None] - known[None], axis=2)
         return np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
 
@@ -85,22 +82,12 @@ class OverBatch:
     batch: int
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
-        model = self.generator.model
-        assert isinstance(model, Demonstrated) and isinstance(model.writer, HypFormer)
         parts = []
         for start in range(0, len(given), self.batch):
-            rows = given.rows[start : start + self.batch]
+            some = given[start : start + self.batch]
             key = jax.random.fold_in(jax.random.key(seed), start)
-            parts.append(np.asarray(_over_batch(model.reader, model.writer, rows, key)))
+            parts.append(np.asarray(write_over_batch(self.generator.model, some, key)))
         return Policies(np.concatenate(parts), self.generator.spec)
-
-
-@jax.jit
-def _over_batch(reader: Reader, former: HypFormer, rows: Float[Array, "b h"], key: Key):
-    conditions = jax.vmap(reader)(rows)
-    tokens = hypformer.sample_each(former.base, conditions, former.tokens, key)
-    latents = attend_over_batch(former.net, tokens, conditions).total
-    return jax.vmap(former.base.encoder.decode)(latents)
 
 
 def _rows_of(zoo: Zoo, given: Demonstrations):
@@ -110,9 +97,9 @@ def _rows_of(zoo: Zoo, given: Demonstrations):
     return rows[np.arange(len(given)) % len(rows)]
 
 
-def decoded(config: encoders.EncoderConfig, b: Bench) -> list[DecodedExperts]:
-    """One encoder a seed."""
-    return [DecodedExperts(encoder, b.data.zoo) for encoder in b.encoders(config)]
+def decoded(config: CodecConfig, b: Bench) -> list[DecodedExperts]:
+    """One codec a seed."""
+    return [DecodedExperts(codec, b.data.zoo) for codec in b.codecs(config)]
 
 
 def over_batches(size: int, b: Bench) -> list[OverBatch]:

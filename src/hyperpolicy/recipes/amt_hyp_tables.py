@@ -16,7 +16,7 @@ from hyperpolicy.evaluate.memorization import Audit
 from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
-from hyperpolicy.generate.behavior_embedding import retrieval
+from hyperpolicy.generate.readers.behavior_embedding import Rows, retrieval
 from hyperpolicy.recipes import minutes
 from hyperpolicy.recipes.amt_hyp import (
     EPISODES,
@@ -141,7 +141,7 @@ def embedding(b: Bench) -> str:
         opening = np.concatenate([d.opening for d in demos])
         ending = np.concatenate([d.ending for d in demos])
         task = np.repeat(np.arange(len(demos)), [len(d) for d in demos])
-        found = jax.jit(retrieval)(b.embedding, opening, ending, task)
+        found = jax.jit(retrieval)(b.embedding, Rows(opening, ending, task))
         share = _percent(float(found))
         lines.append(f"{half} tasks: {share} % (chance {number(100 / len(demos))} %)")
     return "; ".join(lines)

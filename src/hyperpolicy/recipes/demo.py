@@ -17,9 +17,10 @@ from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.rows import CONDITIONED, NEAREST, ORACLE
 from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.video import record
-from hyperpolicy.generate import conditioned, hyplatent, interpolate
+from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers import conditioned, lookup
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.recipes import sources
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
@@ -69,7 +70,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
         f"    Fitting HypLatent for {config.hyplatent.steps:,} steps …"
     )
     began = time.monotonic()
-    fitted = hyplatent.fit(config.hyplatent, source.train, 0, out / "generator")
+    fitted = fit(config.hyplatent, source.train, 0, out / "generator")
     console.print(f"    done in {time.monotonic() - began:.0f} s → {out / 'generator'}")
     shipped = load("cheetah-vel")
 
@@ -100,8 +101,8 @@ def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generato
         fam,
         split.test,
         methods,
-        nearest=Method([interpolate.nearest(source.train)]),
-        interpolated=Method([interpolate.linear(source.train)]),
+        nearest=Method([lookup.nearest(source.train)]),
+        interpolated=Method([lookup.linear(source.train)]),
         conditioned=Method([conditioned.from_base(source.base)]) if source.base else None,
         oracle=Method([Zoo.load(config.zoo).only(split.test).finals]),
         episodes=config.episodes,
@@ -118,7 +119,7 @@ def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out:
     rows: dict[str, tuple[Maker, np.ndarray]] = {
         SHIPPED: (shipped, between),
         FITTED: (fitted, between),
-        NEAREST: (interpolate.nearest(source.train), between),
+        NEAREST: (lookup.nearest(source.train), between),
         ORACLE: (experts.finals, experts.contexts),
     }
     if source.base is not None:

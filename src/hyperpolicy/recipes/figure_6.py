@@ -19,7 +19,7 @@ from hyperpolicy import files, fleet
 from hyperpolicy.envs import Grid, family
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
-from hyperpolicy.generate import hyplatent
+from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
 from hyperpolicy.recipes import sources, zero_shot, zoos
@@ -122,8 +122,8 @@ def fine_tune(
 
 def start_of(config: Figure6Config, found: Source, count: int) -> Generator:
     """HypLatent on `count` training tasks."""
-    fit = partial(hyplatent.fit, config.hyplatent, found.train, 0)
-    return zero_shot.fit_once(config.out / f"{count}-tasks-generator", fit)
+    place = config.out / f"{count}-tasks-generator"
+    return zero_shot.fit_once(place, partial(fit, config.hyplatent, found.train, 0))
 
 
 def source(config: Figure6Config, grid: Grid, count: int) -> Source:

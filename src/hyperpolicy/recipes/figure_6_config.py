@@ -9,8 +9,8 @@ from hyperpolicy.bounds import Bounded, Count, Counts
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.fleet import Schedule
-from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.tune_config import CriticStart, TuneConfig, TuneSac
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
 

@@ -28,8 +28,8 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet.on_policy import train_on_policy
-from hyperpolicy.generate import conditioned, loop
-from hyperpolicy.generate.conditioned import Shown
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.lesson import Pairs
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.metaworld_presets import DataPreset
@@ -143,9 +143,10 @@ def clone(
     scale = 1.0 / np.sqrt(states.var(axis=(0, 1)) + SMALLEST_VARIANCE)
     told = jnp.asarray(family.context.encode(contexts), jnp.float32)
     seen = jnp.asarray((states - mean) * scale)
-    shown = Shown(seen, jnp.asarray(actions), told, jnp.arange(len(told)))
+    none = jnp.zeros((len(told), spec.size))
+    shown = Pairs(none, jnp.arange(len(told)), told, seen, jnp.asarray(actions))
     run = loop.Run("base", (0,), preset.clone.steps, None, {})
-    model = conditioned.train(preset.clone, run, shown, spec)[0]
+    model, _ = preset.clone.train(run, shown, spec, None)[0]
 
     @jax.jit
     @jax.vmap

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from hyperpolicy.bounds import Bounded, Count, Weight
 from hyperpolicy.fleet import RoundSchedule
-from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.rl.ppo import PpoConfig
 
 

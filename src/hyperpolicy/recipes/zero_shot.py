@@ -28,28 +28,21 @@ from hyperpolicy.evaluate.rows import (
     INTERPOLATED,
     NEAREST,
     REGRESSION,
-    TOLD_SYMMETRIES,
     TURNED,
 )
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Maker, score
 from hyperpolicy.evaluate.tables import interval_text, number
-from hyperpolicy.generate import (
-    conditioned,
-    genhyper,
-    hyplatent,
-    interpolate,
-    pca,
-    regression,
-    residual,
-    symmetric,
-)
-from hyperpolicy.generate.conditioned import DistillConfig
+from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import fit, fit_seeds
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.genhyper import GenHyperConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.pca import PcaConfig
-from hyperpolicy.generate.regression import RegressionConfig
+from hyperpolicy.generate.weights import symmetric
+from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.genhyper import GenHyperConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.sources import ALL_KINDS, Source, draws, experts_at, find, paths
 from hyperpolicy.zoo import Zoo
@@ -142,7 +135,7 @@ def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
 
     def distilled(zoo: Zoo, seed: int) -> Generator:
         place = out / f"distilled-{seed}"
-        return fit_once(place, lambda o: conditioned.distill(config.distill, zoo, seed, o))
+        return fit_once(place, partial(fit, config.distill, zoo, seed))
 
     methods = {}
     for name, learned in config.learned.items():
@@ -152,13 +145,13 @@ def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     conditioned_row = distilled_row = drawn([distilled(s.train, i) for i, s in fits])
     if (base := sources[0].base) is not None:
         conditioned_row = replace(each(Source.conditioned), env_steps=base.provenance["env_steps"])
-        methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
+        methods[RESIDUAL] = each(lambda s: residual.around(s.conditioned(), s.train))
         methods[DISTILLED] = distilled_row
     trivial = {
-        NEAREST: each(lambda s: interpolate.nearest(s.train)),
-        INTERPOLATED: each(lambda s: interpolate.linear(s.train)),
+        NEAREST: each(lambda s: lookup.nearest(s.train)),
+        INTERPOLATED: each(lambda s: lookup.linear(s.train)),
         CONDITIONED: conditioned_row,
-        REGRESSION: each(lambda s: regression.fit(RegressionConfig(), s.train)),
+        REGRESSION: each(lambda s: fit(RegressionConfig(), s.train)),
     }
     oracles = experts_at(config.zoos, kind, splits[0])[: len(sources)]
     rows = standard_rows(
@@ -186,7 +179,7 @@ def between(config: TableConfig) -> dict[str, Score]:
     path = config.out / "between.json"
     if not path.exists():
         sources = find(config.zoos, "specialized", grid.split("full"))
-        makers = [residual.fit(s.conditioned(), s.train) for s in sources]
+        makers = [residual.around(s.conditioned(), s.train) for s in sources]
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
         play = partial(score, family=fam, episodes=config.episodes, pipelines=range(len(sources)))
@@ -200,14 +193,13 @@ def between(config: TableConfig) -> dict[str, Score]:
 
 
 def turned(methods: dict[str, Method]) -> dict[str, Method]:
-    """Every row a second time, told the robot's symmetries (`generate.symmetric`), where its family
-    knows some."""
+    """Every row a second time, told the robot's symmetries, where its family knows some."""
     found = {}
     for name, method in methods.items():
         makers = [m for m in method.makers if isinstance(m, Generator)]
         if makers and makers[0].family.symmetries:
             images = [symmetric.symmetric(maker) for maker in makers]
-            found[f"{name}, {TURNED}"] = replace(method, makers=images, given=TOLD_SYMMETRIES)
+            found[f"{name}, {TURNED}"] = replace(method, makers=images)
     return found
 
 
@@ -240,20 +232,19 @@ def fit_learned(
     learned: Learned, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
 ) -> list[Generator]:
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
-    method = genhyper if isinstance(learned.config, GenHyperConfig) else hyplatent
     zoos = [
         replace(s.train, family=family(learned.family) if learned.family else s.train.family)
         for s in sources
     ]
     if len(zoos) > 1:
         return [
-            fit_once(out / f"zoo-{i}", partial(method.fit, learned.config, zoo, i))
+            fit_once(out / f"zoo-{i}", partial(fit, learned.config, zoo, i))
             for i, zoo in enumerate(zoos)
         ]
     done = sorted(out.glob("seed-*/config.json"))
     if done:  # a fit writes all seeds that lived at once
         return [load(path.parent) for path in done]
-    return method.fit_seeds(learned.config, zoos[0], seeds, out)
+    return fit_seeds(learned.config, zoos[0], seeds, out)
 
 
 def fit_once(out: Path, fit: Callable[[Path], Generator]) -> Generator:

@@ -9,14 +9,16 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadContext, BadZoo
-from hyperpolicy.generate import demonstrated
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
-from hyperpolicy.generate.conditioned import DistillConfig
-from hyperpolicy.generate.demonstrated import Lesson
-from hyperpolicy.generate.hypformer import HypFormerConfig
-from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import fit, fit_seeds
+from hyperpolicy.generate.lesson import Lesson, pairs
+from hyperpolicy.generate.readers import demonstration
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.writers import hypformer, lookup
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.hypformer import HypFormerConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.zoo import Zoo
@@ -79,13 +81,13 @@ def lesson(zoo) -> Lesson:
     """Two demonstrations a row."""
     rows = np.repeat(np.arange(20), 2)
     demos = shown(zoo.expert[rows], seed=2)
-    embedding = demonstrated.fit_embedding(EMBEDDING, demos)
-    return Lesson(zoo, demos, rows, demonstrated.fit_reader(embedding, "both", demos))
+    embedding = demonstration.fit_embedding(EMBEDDING, demos)
+    return demonstration.lesson(zoo, demos, rows, embedding)
 
 
 @pytest.fixture(scope="module")
 def hyplatents(lesson):
-    return demonstrated.fit(GAN, lesson, seeds=(0, 3))
+    return fit_seeds(GAN, lesson, (0, 3))
 
 
 def assert_tasks_are_told(generator, zoo) -> None:
@@ -107,7 +109,7 @@ def test_hyplatent_writes_what_a_demonstration_shows(hyplatents, zoo):
 
 @pytest.mark.slow
 def test_hypformer_goes_on_from_hyplatents(hyplatents, lesson, zoo):
-    made = demonstrated.fit_hypformer(FORMER, hyplatents, lesson)
+    made = hypformer.fit(FORMER, hyplatents, lesson)
     for generator in made:
         assert_tasks_are_told(generator, zoo)
     assert made[1].provenance["seed"] == 3
@@ -115,13 +117,13 @@ def test_hypformer_goes_on_from_hyplatents(hyplatents, lesson, zoo):
 
 @pytest.mark.slow
 def test_make_an_agent_writes_what_a_demonstration_shows(lesson, zoo):
-    (generator,) = demonstrated.fit(DIFFUSION, lesson)
+    generator = fit(DIFFUSION, lesson)
     assert_tasks_are_told(generator, zoo)
 
 
 def test_a_policy_is_distilled_that_reads_demonstrations(lesson, zoo):
     """Every expert is cloned on its own observations, told by any demonstration of its task."""
-    (generator,) = demonstrated.fit(DistillConfig(steps=1500, rate=1e-2), lesson)
+    generator = fit(DistillConfig(steps=1500, rate=1e-2), lesson)
     task = np.arange(len(TASKS))
     made = generator.generate(shown(task, seed=9))
     acted, wanted = made.act(zoo.states), zoo.finals.act(zoo.states)
@@ -131,9 +133,9 @@ def test_a_policy_is_distilled_that_reads_demonstrations(lesson, zoo):
 
 @pytest.mark.slow
 def test_only_the_opening_may_be_told(lesson, zoo):
-    reader = demonstrated.fit_reader(lesson.reader.embedding, "opening", lesson.demonstrations)
+    reader = demonstration.fit_reader(lesson.reader.embedding, "opening", lesson.given)
     assert reader.size == 8 and lesson.reader.size == 16
-    (generator,) = demonstrated.fit(GAN, lesson._replace(reader=reader))
+    generator = fit(GAN, lesson._replace(reader=reader))
     assert_tasks_are_told(generator, zoo)
     demos = shown(np.arange(4), 9)
     blind = replace(demos, ending=np.zeros_like(demos.ending))
@@ -143,7 +145,7 @@ def test_only_the_opening_may_be_told(lesson, zoo):
 
 
 def test_conditions_of_training_rows_fill_the_range(lesson):
-    conditions = np.asarray(demonstrated.pairs_of(lesson).conditions)
+    conditions = np.asarray(pairs(lesson, False).conditions)
     np.testing.assert_allclose(conditions.min(axis=0), -1.0, atol=1e-5)
     np.testing.assert_allclose(conditions.max(axis=0), 1.0, atol=1e-5)
 
@@ -161,43 +163,43 @@ def test_each_policy_depends_on_its_own_demonstration(hyplatents):
 
 @pytest.mark.slow
 def test_saved_and_loaded_generators_write_the_same(hyplatents, lesson, tmp_path):
-    (former,) = demonstrated.fit_hypformer(replace(FORMER, steps=3), hyplatents[:1], lesson)
-    (agent,) = demonstrated.fit(replace(DIFFUSION, steps=3), lesson)
+    (former,) = hypformer.fit(replace(FORMER, steps=3), hyplatents[:1], lesson)
+    agent = fit(replace(DIFFUSION, steps=3), lesson)
     demos = shown(np.arange(4), 9)
     for i, generator in enumerate([hyplatents[0], former, agent]):
         again = hp.load(generator.save(tmp_path / str(i)))
         np.testing.assert_array_equal(
             again.generate(demos, seed=2).weights, generator.generate(demos, seed=2).weights
         )
-        assert again.takes_demonstrations
+        assert again.takes is Demonstrations
 
 
 @pytest.mark.slow
 def test_killed_fits_are_found_again(lesson, tmp_path):
     out = tmp_path / "fit"
-    (first,) = demonstrated.fit(replace(GAN, steps=3), lesson, out=out)
-    again = hp.load(out / "seed-0")
+    first = fit(replace(GAN, steps=3), lesson, out=out)
+    again = hp.load(out)
     demos = shown(np.arange(4), 9)
     np.testing.assert_array_equal(first.generate(demos).weights, again.generate(demos).weights)
 
 
 # --- Bad input ----------------------------------------------------------------------------
 def test_contexts_and_demonstrations_are_not_mistaken_for_one_another(hyplatents, zoo):
-    with pytest.raises(BadContext, match="reads demonstrations; give"):
+    with pytest.raises(BadContext, match="reads demonstrations, not contexts; give"):
         hyplatents[0].generate(TASKS)
-    plain = hp.generate.interpolate.nearest(zoo)
-    with pytest.raises(BadContext, match="reads contexts"):
+    plain = lookup.nearest(zoo)
+    with pytest.raises(BadContext, match="reads contexts, not demonstrations"):
         plain.generate(shown(np.arange(4), 9))
 
 
 def test_what_does_not_belong_together_is_refused(hyplatents, lesson):
     other = jax.tree.map(lambda leaf: leaf + 1.0, lesson.reader)
-    with pytest.raises(BadZoo, match="another embedding"):
-        demonstrated.fit_hypformer(FORMER, hyplatents, lesson._replace(reader=other))
-    with pytest.raises(BadZoo, match="give the row each one shows"):
-        demonstrated.fit(GAN, lesson._replace(rows=lesson.rows[:3]))
-    with pytest.raises(BadZoo, match="demonstration 0 solves another task"):
-        demonstrated.fit(GAN, lesson._replace(rows=lesson.rows[::-1].copy()))
+    with pytest.raises(BadZoo, match="with another embedding"):
+        hypformer.fit(FORMER, hyplatents, lesson._replace(reader=other))
+    with pytest.raises(BadZoo, match="give the row each one tells of"):
+        fit(GAN, lesson._replace(rows=lesson.rows[:3]))
+    with pytest.raises(BadZoo, match="row 0 of the demonstrations is of another task"):
+        fit(GAN, lesson._replace(rows=lesson.rows[::-1].copy()))
     with pytest.raises(BadZoo, match="fitted on HypLatents"):
-        agent = demonstrated.fit(replace(DIFFUSION, steps=3), lesson)
-        demonstrated.fit_hypformer(FORMER, agent, lesson)
+        agent = fit(replace(DIFFUSION, steps=3), lesson)
+        hypformer.fit(FORMER, [agent], lesson)

@@ -18,12 +18,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.generator import Generator, Model, kind_of
+from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
+from hyperpolicy.generate.codecs.identity import Identity
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.parts import Frame, Model
+from hyperpolicy.generate.readers.context import PlainContext
 from hyperpolicy.nets.equivariance import image_weights
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.symmetry import Symmetry
+
+
+class SymmetricContext(PlainContext):
+    """The context as it is, for a writer that knows the robot's symmetries."""
+
+    kind: ClassVar[str] = "symmetric-context"
+    column: ClassVar[str] = TOLD_SYMMETRIES
 
 
 class Symmetric(eqx.Module):
@@ -31,47 +43,50 @@ class Symmetric(eqx.Module):
     inside: Model
     contexts: Float[Array | np.ndarray, "x c"]
     """What the model inside was trained on."""
+    family: Family = eqx.field(static=True)
     spec: PolicySpec = eqx.field(static=True)
 
-    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
-        images = np.stack([_wrapped(family, g, contexts) for g in family.symmetries])
-        known = np.asarray(self.contexts)
+    def write(self, conditions, keys) -> Float[np.ndarray, "n p"]:
+        family, known = self.family, np.asarray(self.contexts)
+        images = np.stack([_wrapped(family, g, conditions) for g in family.symmetries])
         gaps = np.stack([family.context.distance(c, known).min(axis=1) for c in images])
         chosen = gaps.argmin(axis=0)  # the identity where nothing is nearer
-        rows = np.arange(len(contexts))
-        there = self.inside.write(family, images[chosen, rows], seed)
-        written = np.empty_like(there)
+        there = Contexts(family, images[chosen, np.arange(len(conditions))])
+        inside = self.inside.vectors(there, keys)
+        written = np.empty_like(inside)
         for i in np.unique(chosen):
             back = inverse(family.symmetries, family.symmetries[i])
-            written[chosen == i] = _image_many(back, self.spec)(jnp.asarray(there[chosen == i]))
+            written[chosen == i] = _image_many(back, self.spec)(jnp.asarray(inside[chosen == i]))
         return written
 
     def settings(self) -> dict:
-        inside = {"inside": self.inside.kind, "settings": self.inside.settings()}
-        return inside | {"experts": len(self.contexts)}
+        return {"inside": self.inside.settings(), "experts": len(self.contexts)}
 
     @classmethod
-    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Symmetric":
-        inside = kind_of(settings["inside"]).skeleton(settings["settings"], family, spec)
-        shape = settings["experts"], family.context.size
-        return jax.eval_shape(lambda inside: cls(inside, jnp.zeros(shape), spec), inside)
+    def blank(cls, settings: dict, frame: Frame) -> "Symmetric":
+        inside = Model.blank(settings["inside"], frame._replace(condition=0, latent=0))
+        shape = settings["experts"], frame.family.context.size
+        return jax.eval_shape(
+            lambda inside: cls(inside, jnp.zeros(shape), frame.family, frame.spec), inside
+        )
 
 
 def symmetric(generator: Generator) -> Generator:
     """`generator`, asked at the image of a context that lies nearest to one it was trained on.
 
     Raises:
-        BadSetting: its family knows no symmetries, or it reads demonstrations.
+        BadSetting: its family knows no symmetries, or it does not read contexts.
     """
     tasks = generator.family
-    if not tasks.symmetries or generator.takes_demonstrations:
+    if not tasks.symmetries or generator.takes is not Contexts:
         raise BadSetting(
-            f"{generator.model.kind} of {tasks.name}: symmetries are known of ant-dir, and "
+            f"{generator.kind} of {tasks.name}: symmetries are known of ant-dir, and "
             "generators that read contexts can use them"
         )
     known = generator.trained_contexts
     images = [_wrapped(tasks, g, known) for g in tasks.symmetries]
-    model = Symmetric(generator.model, known, generator.spec)
+    writer = Symmetric(generator.model, known, tasks, generator.spec)
+    model = Model(SymmetricContext(tasks.context), writer, Identity(generator.spec.size))
     record = {"inside": generator.provenance}
     return Generator(generator.family, generator.spec, np.concatenate(images), model, record)
 

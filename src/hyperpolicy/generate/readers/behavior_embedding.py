@@ -19,6 +19,7 @@ code. Departures from the released code, marked where they happen:
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +34,9 @@ from hyperpolicy.bounds import Bounded, Count, Rate, Size, Sizes, Weight
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.autoencoder import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.schedules import warm_restarts
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.transformer import LayerNorm
 from hyperpolicy.types import Key, Scalar
 
 
@@ -65,7 +65,7 @@ class EndingNet(eqx.Module):
     """ψ: linear → LayerNorm → tanh → linear."""
 
     first: Linear
-    norm: LayerNorm
+    norm: eqx.nn.LayerNorm
     last: Linear
 
     def __call__(self, x: Float[Array, " s"]) -> Float[Array, " d"]:
@@ -87,7 +87,7 @@ class Maps(eqx.Module):
         hidden = config.ending_hidden
         first = Linear.init(s, hidden, key_first)
         last = Linear.init(hidden, config.dim, key_last)
-        ending = EndingNet(first, LayerNorm.init(hidden), last)
+        ending = EndingNet(first, eqx.nn.LayerNorm(hidden), last)
         return cls(opening, ending, jnp.eye(config.dim) * config.dim**-0.5)  # D2
 
 
@@ -147,41 +147,39 @@ def task_aware_loss(score: Float[Array, "b b"], task: Int[Array, " b"]) -> Scala
 
 # --- Fit ----------------------------------------------------------------------------------
 class Rows(NamedTuple):
-    """Normalized openings and endings, row by row."""
+    """Openings, endings and the numbers of their tasks, row by row."""
 
-    opening: Float[Array, "r o"]
-    ending: Float[Array, "r s"]
-    task: Int[Array, " r"]
+    opening: Float[Array | np.ndarray, "r o"]
+    ending: Float[Array | np.ndarray, "r s"]
+    task: Int[Array | np.ndarray, " r"]
 
 
 def batch_loss(maps: Maps, batch: Rows, loss: Callable) -> Scalar:
     """`loss` of a batch's scores."""
-    h, v = jax.vmap(maps.opening)(batch.opening), jax.vmap(maps.ending)(batch.ending)
-    return loss(scores(maps.bilinear, h, v), batch.task)
+    opening, ending, task = (jnp.asarray(part) for part in batch)
+    h, v = jax.vmap(maps.opening)(opening), jax.vmap(maps.ending)(ending)
+    return loss(scores(maps.bilinear, h, v), task)
 
 
 def fit(
     config: BehaviorEmbeddingConfig,
-    opening: Float[np.ndarray, "r o"],
-    ending: Float[np.ndarray, "r s"],
-    task: Int[np.ndarray, " r"],
-    seeds: tuple[int, ...],
+    rows: Rows,
+    seeds: tuple[int, ...] = (0,),
     out: Path | None = None,
     loss: Callable = task_aware_loss,
 ) -> Embedding:
-    """One embedding per seed, from the training rows given; every leaf leads with axis n.
+    """One embedding per seed, from training rows; every leaf leads with axis n.
 
-    Row i of `opening`, `ending` and `task` (any integers) is one demonstration. `loss` is one of
-    the three above.
+    `loss` is one of the three above.
 
     Raises:
         BadShape: rows that do not match.
         BadSetting: fewer than two tasks, numbers that are not finite, or a batch beyond the rows.
     """
-    inputs = _check_rows(config, opening, ending, task)
-    normalizers = [norm.limits(rows) for rows in inputs]  # D1
-    scaled = [jnp.asarray(f(rows)) for f, rows in zip(normalizers, inputs, strict=True)]
-    data = Rows(scaled[0], scaled[1], jnp.asarray(task))
+    inputs = _check_rows(config, rows)
+    normalizers = [norm.limits(part) for part in inputs]  # D1
+    scaled = [jnp.asarray(f(part)) for f, part in zip(normalizers, inputs, strict=True)]
+    data = Rows(scaled[0], scaled[1], jnp.asarray(rows.task))
     signature = {"config": asdict(config), "loss": loss.__name__, "rows": loop.digest(data)}
     run = loop.Run("behavior embedding", seeds, config.steps, out, signature)
     maps = train(config, run, data, loss)
@@ -190,45 +188,34 @@ def fit(
 
 def train(config: BehaviorEmbeddingConfig, run: loop.Run, data: Rows, loss: Callable) -> Maps:
     """The maps of each seed, on axis n, from normalized rows."""
-    tx = optax.adamw(
-        lambda step: warm_restarts(config.rate, config.first_cycle, step),
-        weight_decay=config.weight_decay,
-    )
+    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    tx = optax.adamw(rate, weight_decay=config.weight_decay)
 
-    def step(state, seed, data, i):
+    def init(key):
+        maps = Maps.init(config, data.opening.shape[1], data.ending.shape[1], key)
+        return maps, tx.init(maps)
+
+    def step(state, key, i, own, data):
         maps, adam = state
-        key = jax.random.fold_in(jax.random.key(seed), i)
         rows = jax.random.choice(key, len(data.task), (config.batch,), replace=False)  # D4
         batch = jax.tree.map(lambda part: part[rows], data)
         value, grads = jax.value_and_grad(batch_loss)(maps, batch, loss)
         updates, adam = tx.update(grads, adam, maps)
         return (optax.apply_updates(maps, updates), adam), {"loss/contrastive": value}
 
-    def start(seed):
-        o, s = data.opening.shape[1], data.ending.shape[1]
-        maps = Maps.init(config, o, s, jax.random.key(seed))
-        return maps, tx.init(maps)
-
-    seeds = jnp.asarray(run.numbers)
-    (maps, _), _ = loop.train(run, step, jax.jit(jax.vmap(start))(seeds), seeds, data)
-    return maps
+    return loop.learn(run, init, step, None, data).state[0]
 
 
-def retrieval(
-    embedding: Embedding,
-    opening: Float[Array | np.ndarray, "r o"],
-    ending: Float[Array | np.ndarray, "r s"],
-    task: Int[Array | np.ndarray, " r"],
-) -> Scalar:
+def retrieval(embedding: Embedding, rows: Rows) -> Scalar:
     """Share of demonstrations whose highest-scoring ending belongs to their own task.
 
     Give it held-out demonstrations. A segment drawn by chance does so with probability
     Σ_t (rows of task t / rows)², which is 1 / tasks where tasks have equally many.
     """
-    h = jax.vmap(embedding.of_opening)(jnp.asarray(opening))
-    v = jax.vmap(embedding.of_ending)(jnp.asarray(ending))
+    h = jax.vmap(embedding.of_opening)(jnp.asarray(rows.opening))
+    v = jax.vmap(embedding.of_ending)(jnp.asarray(rows.ending))
     best = jnp.argmax(scores(embedding.maps.bilinear, h, v), axis=1)
-    task = jnp.asarray(task)
+    task = jnp.asarray(rows.task)
     return jnp.mean((task[best] == task).astype(jnp.float32))
 
 
@@ -239,10 +226,10 @@ def _check_width(name: str, x, normalizer: Normalizer) -> None:
         raise BadShape(f"this embedding takes one {name} of shape {wanted}; got {x.shape}")
 
 
-def _check_rows(config: BehaviorEmbeddingConfig, opening, ending, task) -> list[np.ndarray]:
+def _check_rows(config: BehaviorEmbeddingConfig, rows: Rows) -> list[np.ndarray]:
     """Openings and endings as float32."""
-    opening, ending = (np.asarray(x, np.float32) for x in (opening, ending))
-    task = np.asarray(task)
+    opening, ending = (np.asarray(x, np.float32) for x in (rows.opening, rows.ending))
+    task = np.asarray(rows.task)
     tables = opening.ndim == ending.ndim == 2
     if not (tables and opening.shape[:1] == ending.shape[:1] == task.shape):
         raise BadShape(

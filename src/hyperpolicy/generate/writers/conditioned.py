@@ -5,25 +5,28 @@ context's share of the first layer is a constant, b₁ + e(c)·W_c, and moves in
 to get one: from the weights of a conditioned learner, or by distilling the experts of a zoo.
 """
 
-from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
-from hyperpolicy.bounds import Bounded, Count, Rate
+from hyperpolicy.bounds import Count, Rate
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import behavior, loop
-from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
+from hyperpolicy.generate.codecs.identity import Identity
+from hyperpolicy.generate.fitting import LearnedConfig, Written
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.lesson import Lesson, Pairs, of_zoo
+from hyperpolicy.generate.parts import Frame, Model, RowWriter
+from hyperpolicy.generate.readers.context import EncodedContext
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.provenance import library_versions
@@ -32,46 +35,52 @@ from hyperpolicy.zoo import Zoo
 
 
 @dataclass(frozen=True)
-class DistillConfig(Bounded):
+class DistillConfig(LearnedConfig):
     steps: Count = 20_000
     """Gradient steps."""
     batch: Count = 256
     """Pairs (expert, observation) a step."""
     rate: Rate = 1e-3
     """Adam step size at the start; a cosine takes it to 0."""
+    name: ClassVar[str] = "distill"
+
+    @property
+    def needs_behavior(self) -> bool:
+        return True
+
+    def lesson(self, zoo: Zoo) -> Lesson:
+        """Each expert once: checkpoints say nothing here."""
+        return of_zoo(zoo, zoo.final_rows)
+
+    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
+        return None
+
+    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+        return train(self, run, data, spec, codecs)
 
 
-class Conditioned(eqx.Module):
+class Conditioned(RowWriter):
+    """Folds a policy that is told a condition at one condition; nothing is drawn."""
+
     kind: ClassVar[str] = "conditioned"
     weights: Float[Array | np.ndarray, " p_conditioned"]
     spec: PolicySpec = eqx.field(static=True)
 
-    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
-        encoded = jnp.asarray(family.context.encode(contexts), jnp.float32)
-        return np.asarray(_fold_many(self.spec)(jnp.asarray(self.weights), encoded))
+    def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
+        return fold(self.spec, jnp.asarray(self.weights), condition)
 
     def settings(self) -> dict:
         return {}
 
     @classmethod
-    def skeleton(cls, settings: dict, family: Family, spec: PolicySpec) -> "Conditioned":
-        return cls.blank(settings, spec, family.context.encoded_size)
-
-    @classmethod
-    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "Conditioned":
-        """The shapes of a model for conditions of `d` numbers."""
-        spec = conditioned_spec(spec, d)
+    def blank(cls, settings: dict, frame: Frame) -> "Conditioned":
+        spec = conditioned_spec(frame.spec, frame.condition)
         return jax.eval_shape(lambda: cls(jnp.zeros(spec.size), spec))
 
 
 def conditioned_spec(spec: PolicySpec, d: int) -> PolicySpec:
     """The policy that takes [obs, condition] where `spec` takes obs."""
     return replace(spec, obs=spec.obs + d)
-
-
-def generate(model: Conditioned, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
-    """The policy for one condition; nothing is drawn."""
-    return fold(model.spec, jnp.asarray(model.weights), condition)
 
 
 def fold(
@@ -106,7 +115,8 @@ def from_weights(
         )
     contexts = tasks.context.check(trained_contexts)
     record = {"kind": Conditioned.kind, **provenance, "versions": library_versions()}
-    return Generator(tasks, plain, contexts, Conditioned(weights, spec), record)
+    reader, writer = EncodedContext(tasks.context), Conditioned(weights, spec)
+    return Generator(tasks, plain, contexts, Model(reader, writer, Identity(plain.size)), record)
 
 
 def from_base(base: Base) -> Generator:
@@ -123,52 +133,22 @@ def cloning_loss(
     return behavior.action_gap(actor, inputs, actions)
 
 
-@jobs.alone
-def distill(
-    config: DistillConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
-) -> Generator:
-    """Behavior cloning of the experts' deterministic actions on their own observations.
+def train(config: DistillConfig, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    """Conditioned policies, by behavior cloning of the experts' deterministic actions on their own
+    observations; the log σ head is not trained.
 
-    The log σ head is not trained. With `out`, metrics and snapshots go there and a killed run
-    resumes.
-
-    Raises:
-        BadZoo: a zoo without observations, or one that cannot be trained on.
+    What a pair's expert does counts, not the pair's weights.
     """
-    tasks = check_zoo(zoo)
-    states, actions = behavior.probe(zoo)
-    encoded = jnp.asarray(tasks.context.encode(zoo.contexts), jnp.float32)
-    data = Shown(states, actions, encoded, jnp.arange(len(encoded)))
-    out = None if out is None else Path(out)
-    signature = {"config": asdict(config), "zoo": loop.digest(data)}
-    run = loop.Run("distill", (seed,), config.steps, out, signature)
-    record = {"config": asdict(config), "seed": seed}
-    generator = from_zoo(zoo, train(config, run, data, zoo.spec)[0], record)
-    if out is not None:
-        write(generator, out)
-        loop.finish(out)
-    return generator
-
-
-class Shown(NamedTuple):
-    """What a conditioned policy is cloned from: condition r is one of expert `expert[r]`."""
-
-    states: Float[Array, "x s o"]
-    actions: Float[Array, "x s a"]
-    conditions: Float[Array, "r d"]
-    expert: Int[Array, " r"]
-
-
-def train(
-    config: DistillConfig, run: loop.Run, data: Shown, spec: PolicySpec
-) -> dict[int, Conditioned]:
-    """The conditioned policies of the fits that lived, by their place in `run.seeds`."""
-    spec = conditioned_spec(spec, data.conditions.shape[1])
+    plain, spec = spec, conditioned_spec(spec, data.conditions.shape[1])
     tx = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
 
-    def step(state, seed, data, i):
+    def init(key):
+        actor = spec.init(key)
+        return actor, tx.init(actor)
+
+    def step(state, key, i, own, data):
         actor, adam = state
-        key_r, key_s = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+        key_r, key_s = jax.random.split(key)
         r = jax.random.randint(key_r, (config.batch,), 0, len(data.conditions))
         s = jax.random.randint(key_s, (config.batch,), 0, data.states.shape[1])
         x = data.expert[r]
@@ -177,18 +157,7 @@ def train(
         updates, adam = tx.update(grads, adam)
         return (optax.apply_updates(actor, updates), adam), {"loss/behavior": loss}
 
-    @jax.jit
-    @jax.vmap
-    def start(seed):
-        actor = spec.init(jax.random.key(seed))
-        return actor, tx.init(actor)
-
-    numbers = jnp.asarray(run.numbers)
-    (actors, _), died_at = loop.train(run, step, start(numbers), numbers, data)
-    flat = np.asarray(jax.vmap(spec.flatten)(actors))
-    return {n: Conditioned(flat[n], spec) for n in range(len(run.seeds)) if died_at[n] < 0}
-
-
-@cache
-def _fold_many(spec: PolicySpec):
-    return jax.jit(jax.vmap(partial(fold, spec), (None, 0)))
+    fits = loop.learn(run, init, step, None, data)
+    flat = np.asarray(jax.vmap(spec.flatten)(fits.state[0]))
+    codec = Identity(plain.size)
+    return {n: (Conditioned(weights, spec), codec) for n, weights in fits.living(flat).items()}

@@ -9,31 +9,33 @@ the expert at m, ẑ = G(n, m), F the discriminator and Q its auxiliary head, on
     3. G, F:  λ_reg ‖Q(ẑ) − m‖²
 
 Departures from the released code, marked where they happen:
-  D1  the two steps of G use their own gradients (the code's sum is `legacy.legacy_accumulate`);
+  D1  the two steps of G use their own gradients (the code's sum is `recipes.amt_hyp_released`);
   D2  weight decay touches only what a loss reaches, so heads at rest do not decay;
   D3  pairs are drawn with replacement, and a fit is counted in steps;
   D4  the context is the condition (as the papers have it for MuJoCo), encoded to [−1, 1];
   D5  the behavior loss is ours, off by default.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
-from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.behavior import Aim, latent_behavior_loss
-from hyperpolicy.generate.gan import (
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import Written, latents_of
+from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.writers.gan import (
     GanConfig,
+    GanWriter,
     Networks,
     auxiliary_side,
     descend,
@@ -41,10 +43,6 @@ from hyperpolicy.generate.gan import (
     optimizer,
     real_side,
 )
-from hyperpolicy.generate.generator import Generator, check_zoo
-from hyperpolicy.generate.latent_model import HypLatent, keep
-from hyperpolicy.generate.pairs import Batch, Pairs, draw, pairs
-from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
@@ -58,6 +56,19 @@ from hyperpolicy.zoo import Zoo
 class HypLatentConfig(GanConfig):
     encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
     """What a latent is."""
+    name: ClassVar[str] = "hyplatent"
+
+    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
+        return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
+
+    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+        return train(self, run, data, spec, codecs)
+
+
+class HypLatent(GanWriter):
+    """What a fit leaves behind."""
+
+    kind: ClassVar[str] = "hyplatent"
 
 
 class HypLatentState(NamedTuple):
@@ -85,7 +96,7 @@ def discriminator_loss(
 
 
 def generator_loss(
-    generator: SkipMlp, nets: Networks, aim: Aim, cfg: HypLatentConfig, batch: Batch, key: Key
+    generator: SkipMlp, nets: Networks, aim: Aim, cfg: HypLatentConfig, batch: Minibatch, key: Key
 ) -> tuple[Scalar, tuple[list[Moments], dict[str, Scalar]]]:
     """λ_adv E[BCE(F(ẑ), 1 − U(.01, .3))] + λ_mse E[(ẑ − z)²] + λ_behavior L_behavior (D5)."""
     key_net, key_label = jax.random.split(key)
@@ -104,7 +115,7 @@ def generator_loss(
 
 
 def regularization_loss(
-    learned: tuple[SkipMlp, Discriminator], cfg: GanConfig, batch: Batch, key: Key
+    learned: tuple[SkipMlp, Discriminator], cfg: GanConfig, batch: Minibatch, key: Key
 ) -> tuple[Scalar, tuple[list[Moments], dict[str, Scalar]]]:
     """λ_reg E[(Q(ẑ) − m)²]."""
     generator, discriminator = learned
@@ -118,7 +129,7 @@ def update(
     cfg: HypLatentConfig,
     aim: Aim,
     state: HypLatentState,
-    batch: Batch,
+    batch: Minibatch,
     key: Key,
     improve: Callable,
 ) -> tuple[HypLatentState, dict[str, Scalar]]:
@@ -131,7 +142,7 @@ def update(
     return HypLatentState(nets, (adam_f, adam_g, adam_q)), on_f | on_g | on_q
 
 
-def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Batch, key: Key):
+def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Minibatch, key: Key):
     """One step of F's trunk and real/fake head."""
     key_net, key_loss = jax.random.split(key)
     fake, moments = skip_mlp.train(nets.generator, batch.inputs, cfg.dropout, key_net)
@@ -146,7 +157,9 @@ def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Bat
     )
 
 
-def improve_generator(cfg: HypLatentConfig, aim: Aim, nets: Networks, adam, batch: Batch, key: Key):
+def improve_generator(
+    cfg: HypLatentConfig, aim: Aim, nets: Networks, adam, batch: Minibatch, key: Key
+):
     """Two steps of G, each with its own gradient (D1)."""
 
     def step(carry, key):
@@ -157,7 +170,7 @@ def improve_generator(cfg: HypLatentConfig, aim: Aim, nets: Networks, adam, batc
     return nets, adam, jax.tree.map(lambda both: both[-1], metrics)
 
 
-def generator_gradient(cfg: HypLatentConfig, aim: Aim, nets: Networks, batch: Batch, key: Key):
+def generator_gradient(cfg: HypLatentConfig, aim: Aim, nets: Networks, batch: Minibatch, key: Key):
     """∇_G of `generator_loss`; the running moments have seen its forward pass."""
     grad = jax.grad(generator_loss, has_aux=True)
     grads, (moments, metrics) = grad(nets.generator, nets, aim, cfg, batch, key)
@@ -171,7 +184,7 @@ def move_generator(cfg: HypLatentConfig, nets: Networks, grads: SkipMlp, adam):
     return nets._replace(generator=generator), adam
 
 
-def regularize(cfg: GanConfig, nets: Networks, adam, batch: Batch, key: Key):
+def regularize(cfg: GanConfig, nets: Networks, adam, batch: Minibatch, key: Key):
     """One step of G, F's trunk and Q together; Q learns only here."""
     grad = jax.grad(regularization_loss, has_aux=True)
     learn = (nets.generator, nets.discriminator)
@@ -183,76 +196,26 @@ def regularize(cfg: GanConfig, nets: Networks, adam, batch: Batch, key: Key):
     return Networks(generator, running, discriminator), adam, metrics
 
 
-# --- Fit ----------------------------------------------------------------------------------
-def fit(
-    config: HypLatentConfig,
-    zoo: Zoo,
-    seed: int = 0,
-    out: str | Path | None = None,
-    improve: Callable = improve_generator,
-) -> Generator:
-    """A generator trained on `zoo`; with `out` it is saved there, and a killed fit resumes.
-
-    Raises:
-        BadZoo: a zoo that cannot be trained on, or without observations where behavior > 0.
-        BadSetting: numbers stopped being finite; the message names the step.
-    """
-    return _fit(config, zoo, (seed,), out, [out], improve)[0]
-
-
-def fit_seeds(
-    config: HypLatentConfig,
-    zoo: Zoo,
-    seeds: Sequence[int],
-    out: str | Path | None = None,
-    improve: Callable = improve_generator,
-) -> list[Generator]:
-    """One generator per seed, trained side by side; with `out` each is saved in `out/seed-<seed>`.
-
-    A seed whose numbers stop being finite is left out, with a warning that names it and the step.
-    """
-    places = [out and Path(out) / f"seed-{seed}" for seed in seeds]
-    return _fit(config, zoo, tuple(seeds), out, places, improve)
-
-
-@jobs.alone
-def _fit(config: HypLatentConfig, zoo: Zoo, seeds, out, places, improve) -> list[Generator]:
-    check_zoo(zoo)
-    out = out and Path(out)
-    loop.claim(out)
-    record = {"config": asdict(config), "improve": improve.__name__}
-    data = pairs(zoo, config.behavior > 0)
-    run = loop.Run("hyplatent", seeds, config.steps, out, record | {"zoo": loop.digest(data)})
-    encoder = encoders.fit(config.encoder, zoo, seeds, out)
-    return keep(zoo, run, train(config, run, data, zoo.spec, encoder, improve), record, places)
-
-
+# --- Train --------------------------------------------------------------------------------
 def train(
     config: HypLatentConfig,
     run: loop.Run,
     data: Pairs,
     spec: PolicySpec,
-    encoder: encoders.Encoder,
+    codecs,
     improve: Callable = improve_generator,
-) -> dict[int, HypLatent]:
-    """The models of the fits that lived, by their place in `run.seeds`.
+) -> Written:
+    """The fits that lived; `codecs` holds one per seed, on axis n."""
+    latents = latents_of(codecs, data.weights)
+    z, d = latents.shape[-1], data.conditions.shape[-1]
 
-    `encoder` holds one per seed, on axis n; `spec` is what the behavior loss needs to know.
-    """
-    latents = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(encoder, data.weights)
+    def step(state, key, i, own, data):
+        (codec, latents), (key, key_batch) = own, jax.random.split(key)
+        batch = draw(data, latents, config.draw_sizes, key_batch)
+        return update(config, Aim(spec, codec), state, batch, key, improve)
 
-    def step(state, own, data, i):
-        seed, encoder, latents = own
-        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
-        batch = draw(data, latents, config.batch, config.noise, config.states, key_batch)
-        return update(config, Aim(spec, encoder), state, batch, key, improve)
-
-    numbers, z, d = jnp.asarray(run.numbers), latents.shape[-1], data.conditions.shape[-1]
-    start = jax.jit(jax.vmap(lambda seed: init(config, z, d, jax.random.key(seed))))
-    state, died_at = loop.train(run, step, start(numbers), (numbers, encoder, latents), data)
-
-    def model(n: int) -> HypLatent:
-        nets, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), (state.nets, encoder))
-        return HypLatent(nets.generator, nets.running, mine, config.noise)
-
-    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
+    fits = loop.learn(run, partial(init, config, z, d), step, (codecs, latents), data)
+    return {
+        n: (HypLatent(nets.generator, nets.running, config.noise), codec)
+        for n, (nets, codec) in fits.living((fits.state.nets, codecs)).items()
+    }

@@ -15,33 +15,34 @@ prints the cosine with the larger norm twice in the denominator; it is the cosin
 Departures from the released code, marked where they happen:
   D1  attention runs over one sample's tokens. The code gives [batch, tokens, width] to a layer
       that takes [tokens, batch, width], so it mixes the samples of a batch at one token position
-      and never a sample's tokens: `legacy.attend_over_batch`;
+      and never a sample's tokens: `recipes.amt_hyp_released`;
   D2  pairs are drawn with replacement, and a fit is counted in steps; the last one is kept, where
       the released one was chosen by its success in the environment;
   D3  linear layers start uniform in ±1/√inputs as everywhere here, attention as PyTorch's;
   D4  several demonstrations of one task can be attended together on purpose: `generate_from_set`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from hyperpolicy import jobs
 from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Size, Weight
-from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.generate import encoder as encoders
-from hyperpolicy.generate import gan, loop
-from hyperpolicy.generate.gan import GanConfig
-from hyperpolicy.generate.latent_model import HypLatent
-from hyperpolicy.generate.pairs import Pairs
-from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.errors import BadSetting, BadShape, BadZoo
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.fitting import Places, Written, keep, latents_of
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.lesson import Lesson, Pairs, pairs
+from hyperpolicy.generate.parts import Codec, Frame, RowWriter, alike
+from hyperpolicy.generate.writers import gan
+from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
 from hyperpolicy.types import Key, Scalar
 
@@ -88,7 +89,9 @@ def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
 
 
 # --- Samples and predictions --------------------------------------------------------------
-class Batch(NamedTuple):
+class Samples(NamedTuple):
+    """A minibatch: several samples of G for each pair."""
+
     tokens: Float[Array, "b k z"]
     """ẑ_1 … ẑ_L of each pair."""
     conditions: Float[Array, "b d"]
@@ -99,11 +102,8 @@ def sample(
     base: HypLatent, condition: Float[Array, " d"], num: int, key: Key
 ) -> Float[Array, "k z"]:
     """ẑ_l = G(n_l, m) in evaluation mode, n_l ~ N(0, 1), l = 1 … num."""
-
-    def one(noise: Float[Array, " noise"]) -> Float[Array, " z"]:
-        return skip_mlp.evaluate(base.net, base.running, jnp.concatenate([noise, condition]))
-
-    return jax.vmap(one)(jax.random.normal(key, (num, base.noise)))
+    noises = jax.random.normal(key, (num, base.noise))
+    return jax.vmap(lambda noise: base.at(noise, condition))(noises)
 
 
 def sample_each(
@@ -116,12 +116,12 @@ def sample_each(
 
 def draw(
     cfg: HypFormerConfig, data: Pairs, base: HypLatent, latents: Float[Array, "r z"], key: Key
-) -> Batch:
+) -> Samples:
     """Pairs with replacement (D2), and fresh samples of G for each."""
     key_rows, key_noise = jax.random.split(key)
     rows = jax.random.randint(key_rows, (cfg.batch,), 0, len(latents))
-    conditions = data.conditions[data.expert[rows]]
-    return Batch(sample_each(base, conditions, cfg.tokens, key_noise), conditions, latents[rows])
+    conditions = data.conditions[rows]
+    return Samples(sample_each(base, conditions, cfg.tokens, key_noise), conditions, latents[rows])
 
 
 def attend_within(
@@ -154,7 +154,7 @@ def mse_loss(total: Float[Array, " z"], target: Float[Array, " z"]) -> Scalar:
 
 
 def loss(
-    net: Aggregator, cfg: HypFormerConfig, batch: Batch, drops: Drops, forward: Callable
+    net: Aggregator, cfg: HypFormerConfig, batch: Samples, drops: Drops, forward: Callable
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """λ_res E[SmoothL1] + λ_cos E[1 − cos] + λ_mse E[MSE]; and these, and G's own error."""
     made, target = forward(net, batch.tokens, batch.conditions, drops), batch.target
@@ -172,11 +172,11 @@ def loss(
 # --- Train --------------------------------------------------------------------------------
 def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
     """HypLatent's Adam."""
-    return gan.optimizer(GanConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
+    return gan.optimizer(HypLatentConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
 
 
 def update(
-    cfg: HypFormerConfig, net: Aggregator, adam, batch: Batch, key: Key, forward: Callable
+    cfg: HypFormerConfig, net: Aggregator, adam, batch: Samples, key: Key, forward: Callable
 ) -> tuple[Aggregator, optax.OptState, dict[str, Scalar]]:
     """One Adam step of the network; G rests."""
     key_mlps, key_layer = jax.random.split(key)
@@ -190,42 +190,37 @@ def train(
     config: HypFormerConfig,
     run: loop.Run,
     data: Pairs,
+    codecs,
     base: HypLatent,
     forward: Callable = attend_within,
-) -> "dict[int, HypFormer]":
-    """The models of the fits that lived, by their place in `run.seeds`.
+) -> Written:
+    """The fits that lived; `codecs` and `base` hold one per seed, on axis n.
 
-    `base` holds one HypLatent per seed, on axis n. `forward` is `attend_within`, or
-    `legacy.attend_over_batch`; name it in `run.signature`.
+    `forward` is `attend_within`, or another that is named in `run.signature`.
 
     Raises:
         BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
         BadShape: a base of other conditions, or not one per seed.
     """
     _check(run, data, base)
-    latents = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(base.encoder, data.weights)
+    latents = latents_of(codecs, data.weights)
+    z, d = latents.shape[-1], data.conditions.shape[-1]
 
-    def step(state, own, data, i):
-        (net, adam), (seed, base, latents) = state, own
-        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
+    def init(key):
+        net = make_network(config, z, d, key)
+        return net, optimizer(config).init(net)
+
+    def step(state, key, i, own, data):
+        (net, adam), (base, latents), (key, key_batch) = state, own, jax.random.split(key)
         batch = draw(config, data, base, latents, key_batch)
         net, adam, metrics = update(config, net, adam, batch, key, forward)
         return (net, adam), metrics
 
-    def start(seed):
-        z, d = latents.shape[-1], data.conditions.shape[-1]
-        net = make_network(config, z, d, jax.random.key(seed))
-        return net, optimizer(config).init(net)
-
-    seeds = jnp.asarray(run.numbers)
-    state = jax.jit(jax.vmap(start))(seeds)
-    (net, _), died_at = loop.train(run, step, state, (seeds, base, latents), data)
-
-    def model(n: int) -> HypFormer:
-        frozen, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), (base, net))
-        return HypFormer(frozen, mine, config.tokens)
-
-    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
+    fits = loop.learn(run, init, step, (base, latents), data)
+    return {
+        n: (HypFormer(frozen, net, config.tokens), codec)
+        for n, (frozen, net, codec) in fits.living((base, fits.state[0], codecs)).items()
+    }
 
 
 def _check(run: loop.Run, data: Pairs, base: HypLatent) -> None:
@@ -242,41 +237,72 @@ def _check(run: loop.Run, data: Pairs, base: HypLatent) -> None:
 
 
 # --- Model --------------------------------------------------------------------------------
-class HypFormer(eqx.Module):
-    """decode(z_pred + ∇_pred) of `tokens` samples of `base`."""
+class HypFormer(RowWriter):
+    """z_pred + ∇_pred of `tokens` samples of `base`, in evaluation mode."""
 
     kind: ClassVar[str] = "hypformer"
     base: HypLatent
     net: Aggregator
     tokens: int = eqx.field(static=True)
 
+    def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
+        return write_for_set(self, condition[None], key)
+
     def settings(self) -> dict:
-        """Sizes, as JSON, that `blank` needs."""
         width, ff = self.net.layer.up.weight.shape
         sizes = {"width": width, "heads": self.net.layer.heads, "ff": ff, "tokens": self.tokens}
         return {**sizes, "base": self.base.settings()}
 
     @classmethod
-    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "HypFormer":
-        """The shapes of a model with these settings, for conditions of `d` numbers."""
+    def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
         cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
 
         def make(base: HypLatent) -> HypFormer:
-            net = make_network(cfg, base.encoder.size, d, jax.random.key(0))
+            net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
             return cls(base, net, cfg.tokens)
 
-        return jax.eval_shape(make, HypLatent.blank(settings["base"], spec, d))
+        return jax.eval_shape(make, HypLatent.blank(settings["base"], frame))
 
 
-def generate(model: HypFormer, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
-    """θ = decode(z_pred + ∇_pred) in evaluation mode, from L samples at one condition."""
-    return generate_from_set(model, condition[None], key)
+def write_for_set(
+    writer: HypFormer, conditions: Float[Array, "q d"], key: Key
+) -> Float[Array, " z"]:
+    """One latent out of q demonstrations of one task: L samples and a condition token each (D4)."""
+    tokens = sample_each(writer.base, conditions, writer.tokens, key)
+    return writer.net(tokens.reshape(-1, tokens.shape[-1]), conditions).total
 
 
-def generate_from_set(
-    model: HypFormer, conditions: Float[Array, "q d"], key: Key
-) -> Float[Array, " p"]:
-    """One θ out of q demonstrations of one task: L samples and a condition token each (D4)."""
-    tokens = sample_each(model.base, conditions, model.tokens, key)
-    made = model.net(tokens.reshape(-1, tokens.shape[-1]), conditions)
-    return model.base.encoder.decode(made.total)
+# --- Fit ----------------------------------------------------------------------------------
+@jobs.alone
+def fit(
+    config: HypFormerConfig,
+    bases: Sequence[Generator],
+    lesson: Lesson,
+    out: str | Path | None = None,
+    forward: Callable = attend_within,
+) -> list[Generator]:
+    """One HypFormer on each of the HypLatents `bases`, fitted on the same lesson; with `out` each
+    is saved in `out/seed-<seed>`, and a killed fit resumes. `forward` as in `train`.
+
+    Raises:
+        BadZoo: bases that are no HypLatents of this lesson's reader.
+        BadSetting, BadShape: as `train`.
+    """
+    data = pairs(lesson, with_behavior=False)
+    places = Places.several([base.provenance["seed"] for base in bases], out)
+    loop.claim(places.out)
+    inner = [_parts(base, lesson) for base in bases]
+    base, codecs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inner)
+    record = {"config": asdict(config), "given": lesson.given.name, "forward": forward.__name__}
+    known = record | {"zoo": loop.digest(data), "base": loop.digest((base, codecs))}
+    run = loop.Run(HypFormer.kind, places.seeds, config.steps, places.out, known)
+    return keep(lesson, places, train(config, run, data, codecs, base, forward), record)
+
+
+def _parts(base: Generator, lesson: Lesson) -> tuple[HypLatent, Codec]:
+    model = base.model
+    if base.kind != HypLatent.kind:
+        raise BadZoo(f"HypFormer is fitted on HypLatents; this is a {base.kind}")
+    if not alike(model.reader, lesson.reader):
+        raise BadZoo("this HypLatent reads what it is given in another way: with another embedding")
+    return cast(HypLatent, model.writer), model.codec

@@ -12,15 +12,18 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hyperpolicy.bounds import Bounded, Size, Weight, Whole
-from hyperpolicy.envs import Family
+from hyperpolicy.bounds import Size, Weight, Whole
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import pca as pca_
-from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo
-from hyperpolicy.generate.pca import Pca, PcaConfig
+from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate.codecs.pca import Pca, PcaConfig
+from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, keep
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.lesson import Lesson, of_zoo
+from hyperpolicy.generate.parts import Frame
 from hyperpolicy.zoo import Zoo
 
 MAX_DEGREE = 5
@@ -28,7 +31,7 @@ MAX_DEGREE = 5
 
 
 @dataclass(frozen=True)
-class RegressionConfig(Bounded):
+class RegressionConfig(FitConfig):
     components: Size = 32
     """Principal components kept; fewer where there are fewer training rows."""
     degree: Whole | None = None
@@ -37,30 +40,36 @@ class RegressionConfig(Bounded):
     """Penalty on the squared coefficients, per training row; coordinates are scaled to [−1, 1]."""
     checkpoints: bool = False
     """Fit every row of the zoo, not only the experts' final ones."""
+    name: ClassVar[str] = "regression"
+    draws: ClassVar[bool] = False
+
+    def lesson(self, zoo: Zoo) -> Lesson:
+        """All rows, or the final ones."""
+        return of_zoo(zoo, None if self.checkpoints else zoo.final_rows)
+
+    def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
+        writer, codec, degree = solution(self, lesson)
+        written = dict.fromkeys(range(len(places.seeds)), (writer, codec))
+        return keep(lesson, places, written, {"config": asdict(self), **degree})
 
 
 class Regression(eqx.Module):
     kind: ClassVar[str] = "regression"
-    pca: Pca
     coefficients: Float[Array | np.ndarray, "m z"]
     degree: int = eqx.field(static=True)
 
-    def write(self, family: Family, contexts, seed: int) -> Float[np.ndarray, "n p"]:
-        phi = features(np.asarray(family.context.encode(contexts)), self.degree)
-        latents = np.asarray(phi @ self.coefficients, np.float32)
-        return np.asarray(self.pca.decode(latents), np.float32)
+    def write(self, conditions, keys) -> Float[np.ndarray, "n z"]:
+        phi = features(np.asarray(conditions), self.degree)
+        return np.asarray(phi @ self.coefficients, np.float32)
 
     def settings(self) -> dict:
-        return {"degree": self.degree, "latent": self.pca.size}
+        return {"degree": self.degree}
 
     @classmethod
-    def skeleton(cls, settings: dict, family: Family, spec) -> "Regression":
-        z, degree = settings["latent"], settings["degree"]
-        m = features(np.zeros((1, family.context.encoded_size)), degree).shape[1]
-        coefficients = jax.ShapeDtypeStruct((m, z), np.float32)
-        return jax.eval_shape(
-            lambda pca, c: cls(pca, c, degree), pca_.blank(z, spec.size), coefficients
-        )
+    def blank(cls, settings: dict, frame: Frame) -> "Regression":
+        degree = settings["degree"]
+        m = features(np.zeros((1, frame.condition)), degree).shape[1]
+        return jax.eval_shape(lambda: cls(jnp.zeros((m, frame.latent)), degree))
 
 
 def features(encoded: Float[np.ndarray, "n d"], degree: int) -> Float[np.ndarray, "n m"]:
@@ -102,27 +111,25 @@ def choose_degree(
     return min(range(1, min(MAX_DEGREE, count - 2) + 1), key=error)
 
 
-def fit(config: RegressionConfig, zoo: Zoo) -> Generator:
-    """The regression of `zoo`'s experts on their contexts.
+def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca, dict[str, int]]:
+    """The regression of a lesson's rows on their conditions, its codec, and the degree chosen.
 
     Raises:
         BadSetting: a degree that the number of training contexts cannot determine.
-        BadZoo: a zoo that cannot be trained on.
     """
-    family = check_zoo(zoo)
-    count = len(zoo.contexts)
+    zoo, count = lesson.zoo, len(lesson.zoo.contexts)
     if config.degree is not None and not 0 <= config.degree < count:
         raise BadSetting(
             f"degree {config.degree} needs more than {count} training contexts; "
             f"0 … {count - 1} are possible, or none to choose one"
         )
-    rows = np.arange(len(zoo)) if config.checkpoints else zoo.final_rows
-    pca = pca_.fit(PcaConfig(config.components), zoo.weights[rows])
-    encoded = np.asarray(family.context.encode(zoo.contexts))
-
+    codec = pca.fit(PcaConfig(config.components), zoo.weights[lesson.rows])
+    conditions = np.asarray(lesson.reader.read(lesson.given))
+    latents = codec.encode(zoo.weights[lesson.rows])
     degree = config.degree
     if degree is None:
-        degree = choose_degree(encoded, pca.encode(zoo.finals.weights), config.ridge)
-    solution = solve(encoded[zoo.expert[rows]], pca.encode(zoo.weights[rows]), degree, config.ridge)
-    model = Regression(pca, np.asarray(solution, np.float32), degree)
-    return from_zoo(zoo, model, {"config": asdict(config), "degree": degree})
+        final = np.flatnonzero(zoo.final[lesson.rows])
+        final = final[np.argsort(lesson.expert[final])]
+        degree = choose_degree(conditions[final], latents[final], config.ridge)
+    found = solve(conditions, latents, degree, config.ridge)
+    return Regression(np.asarray(found, np.float32), degree), codec, {"degree": degree}

@@ -1,6 +1,8 @@
 """Principal components of flat policy weights: the linear encoder."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -11,6 +13,8 @@ from jaxtyping import Array, Float
 from hyperpolicy.bounds import Bounded, Size
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.parts import Frame, Rows
+from hyperpolicy.nets.policy import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,16 @@ class PcaConfig(Bounded):
     components: Size = 32
     """Numbers a latent; fewer where there are fewer training rows."""
 
+    def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
+        """The same PCA for every seed, for nothing is drawn; see `CodecConfig.fit`."""
+        fitted = fit(self, weights)
+        return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(seeds)), fitted)
+
 
 class Pca(eqx.Module):
     """latent = normalizer((weights − mean) · basisᵀ)."""
 
+    kind: ClassVar[str] = "pca"
     mean: Float[Array | np.ndarray, " p"]
     basis: Float[Array | np.ndarray, "z p"]
     normalizer: Normalizer
@@ -38,6 +48,24 @@ class Pca(eqx.Module):
         """The policy [p] of a latent; NumPy takes many at once."""
         return self.mean + self.normalizer.invert(latent) @ self.basis
 
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        """NumPy's rows are decoded in NumPy, others as one program."""
+        decode = Pca.decode if isinstance(latents, np.ndarray) else _decode_rows
+        return np.asarray(decode(self, latents), np.float32)
+
+    def settings(self) -> dict:
+        return {"components": self.size}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "Pca":
+        z, p = settings["components"], frame.vector
+        return jax.eval_shape(lambda: cls(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z)))
+
+
+@jax.jit
+def _decode_rows(codec: Pca, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
+    return jax.vmap(codec.decode)(latents)
+
 
 def fit(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:
     """The leading components of training rows, by SVD; weights are centered, not standardized."""
@@ -53,8 +81,3 @@ def fit(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:
         np.asarray(basis, np.float32),
         norm.pooled(coordinates),
     )
-
-
-def blank(z: int, p: int) -> Pca:
-    """The shapes of a PCA with `z` components of `p` weights."""
-    return jax.eval_shape(lambda: Pca(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z)))

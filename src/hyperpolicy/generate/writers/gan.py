@@ -1,4 +1,4 @@
-"""The nouns of HypLatent and GenHyper: settings, networks, optimizer.
+"""The nouns of HypLatent and GenHyper: settings, networks, what is kept of them, optimizer.
 
 Losses and updates stand on the pages of the two; D2 is theirs.
 """
@@ -6,10 +6,15 @@ Losses and updates stand on the pages of the two; D2 is theirs.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
-from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Sizes, Weight, Whole
+from hyperpolicy.bounds import Count, PartialShare, Rate, Sizes, Weight, Whole, unused
+from hyperpolicy.generate.fitting import LearnedConfig
+from hyperpolicy.generate.parts import Frame, RowWriter
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
@@ -17,7 +22,7 @@ from hyperpolicy.types import Key
 
 
 @dataclass(frozen=True)
-class GanConfig(Bounded):
+class GanConfig(LearnedConfig):
     """What HypLatent and GenHyper have in common."""
 
     generator_hidden: Sizes = (128, 64, 32)
@@ -47,11 +52,52 @@ class GanConfig(Bounded):
     steps: Count = 10_000
     """Updates (published: 5000 epochs)."""
 
+    @property
+    def needs_behavior(self) -> bool:
+        return self.behavior > 0
+
+    @property
+    def draw_sizes(self) -> tuple[int, int, int]:
+        """Pairs, numbers of noise and observations of a minibatch."""
+        return self.batch, self.noise, self.states
+
+    def check_unused(self) -> None:
+        if self.behavior == 0:
+            unused(self, ["states"], "without --behavior")
+
 
 class Networks(NamedTuple):
     generator: SkipMlp
     running: list[Moments]  # of the generator's batch norms
     discriminator: Discriminator
+
+
+class GanWriter(RowWriter):
+    """G(n, m) in evaluation mode, n ~ N(0, 1)."""
+
+    net: SkipMlp
+    running: list[Moments]
+    noise: int = eqx.field(static=True)
+
+    def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
+        return self.at(jax.random.normal(key, (self.noise,)), condition)
+
+    def at(self, noise: Float[Array, " n"], condition: Float[Array, " d"]) -> Float[Array, " z"]:
+        """G(n, m) for a noise that was drawn."""
+        return skip_mlp.evaluate(self.net, self.running, jnp.concatenate([noise, condition]))
+
+    def settings(self) -> dict:
+        return {"noise": self.noise, "hidden": [block.scale.shape[0] for block in self.net.down]}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        noise, hidden = settings["noise"], tuple(settings["hidden"])
+
+        def make():
+            net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
+            return cls(net, skip_mlp.first_moments(net), noise)
+
+        return jax.eval_shape(make)
 
 
 def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:

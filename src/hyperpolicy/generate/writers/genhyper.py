@@ -19,10 +19,9 @@ sentences contradict each other in places; this reading satisfies most. Marked w
   D10 the behavior loss is ours, off by default.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +29,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
 from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
 from hyperpolicy.generate.behavior import behavior_loss
-from hyperpolicy.generate.gan import (
+from hyperpolicy.generate.codecs.autoencoder import Coder, ScaledCoder
+from hyperpolicy.generate.fitting import Written
+from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.writers.gan import (
     GanConfig,
+    GanWriter,
     Networks,
     auxiliary_side,
     descend,
@@ -44,11 +46,7 @@ from hyperpolicy.generate.gan import (
     optimizer,
     real_side,
 )
-from hyperpolicy.generate.generator import Generator, check_zoo
-from hyperpolicy.generate.hyplatent import discriminator_loss, regularize
-from hyperpolicy.generate.latent_model import GenHyper, keep
-from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.pairs import Batch, draw, pairs
+from hyperpolicy.generate.writers.hyplatent import discriminator_loss, regularize
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
@@ -66,6 +64,13 @@ class GenHyperConfig(GanConfig):
     """λ_rec."""
     steps: Count = 3_000
     """Updates (published: 5000 epochs)."""
+    name: ClassVar[str] = "genhyper"
+
+    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
+        return None
+
+    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+        return train(self, run, data, spec)
 
 
 PAPER = GenHyperConfig(
@@ -78,9 +83,21 @@ PAPER = GenHyperConfig(
 """The published sizes, for a GPU; 5000 epochs of 35 tasks with 500 checkpoints each."""
 
 
-class GenHyperState(NamedTuple):
+class GenHyper(GanWriter):
+    """What a fit leaves behind, beside the coder that was trained along."""
+
+    kind: ClassVar[str] = "genhyper"
+
+
+class Learned(NamedTuple):
+    """All networks."""
+
     nets: Networks
     encoder: ScaledCoder  # its coder learns, its normalizer is data
+
+
+class GenHyperState(NamedTuple):
+    learned: Learned
     adam: tuple[optax.OptState, optax.OptState, optax.OptState]  # F and E, G and D, G and F
 
 
@@ -96,12 +113,20 @@ def init(
         (nets.generator, encoder.coder.decoders),
         auxiliary_side(nets),
     )
-    return GenHyperState(nets, encoder, tuple(map(start, parts)))
+    return GenHyperState(Learned(nets, encoder), tuple(map(start, parts)))
 
 
 def encoder_side(coder: Coder):
     """What part 1 learns of the coder: E."""
-    return coder.encoders, coder.scale, coder.shift
+    return coder.encoders, coder.norm
+
+
+class Task(NamedTuple):
+    """What one update works on."""
+
+    cfg: GenHyperConfig
+    spec: PolicySpec
+    batch: Minibatch
 
 
 # --- Losses -------------------------------------------------------------------------------
@@ -109,7 +134,7 @@ def encoder_loss(
     learned: tuple[Discriminator, Coder],
     fake: Float[Array, "b z"],
     cfg: GenHyperConfig,
-    batch: Batch,
+    batch: Minibatch,
     key: Key,
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """½ E[BCE(F(E(x)), 1 − U(.01, .2)) + BCE(F(ẑ), U(.01, .2))] + λ_rec E[(D(E(x)) − x)²]."""
@@ -129,18 +154,17 @@ def rebuilding_loss(
 
 def generator_loss(
     learned: tuple[SkipMlp, ScaledCoder],
-    nets: Networks,
-    spec: PolicySpec,
-    cfg: GenHyperConfig,
-    batch: Batch,
+    discriminator: Discriminator,
+    task: Task,
     tokens: Float[Array, "b k dim"],
     key: Key,
 ) -> tuple[Scalar, tuple[list[Moments], dict[str, Scalar]]]:
     """λ_adv E[BCE(F(ẑ), 1 − U(.01, .3))] + λ_mse E[(D(ẑ) − x)²] + λ_rec E[(D(E(x)) − x)²]
     + λ_behavior L_behavior (D10); `tokens` are E(x)."""
-    (generator, encoder), (key_net, key_label) = learned, jax.random.split(key)
+    (generator, encoder), (cfg, spec, batch) = learned, task
+    key_net, key_label = jax.random.split(key)
     made, moments = skip_mlp.train(generator, batch.inputs, cfg.dropout, key_net)
-    logit = jax.vmap(nets.discriminator.logit)(made)
+    logit = jax.vmap(discriminator.logit)(made)
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     made = made.reshape(tokens.shape)
     parts = {
@@ -160,121 +184,76 @@ def generator_loss(
 
 
 # --- Update -------------------------------------------------------------------------------
-def update(
-    cfg: GenHyperConfig, spec: PolicySpec, state: GenHyperState, batch: Batch, key: Key
-) -> tuple[GenHyperState, dict[str, Scalar]]:
+def update(task: Task, state: GenHyperState, key: Key) -> tuple[GenHyperState, dict[str, Scalar]]:
     """The three parts in order, on one noise."""
     key_f, key_g, key_q = jax.random.split(key, 3)
-    nets, encoder, (adam_f, adam_g, adam_q) = state
-    nets, encoder, adam_f, on_f = improve_encoder(cfg, nets, encoder, adam_f, batch, key_f)
-    nets, encoder, adam_g, on_g = improve_generator(cfg, spec, nets, encoder, adam_g, batch, key_g)
-    nets, adam_q, on_q = regularize(cfg, nets, adam_q, batch, key_q)  # D9
-    return GenHyperState(nets, encoder, (adam_f, adam_g, adam_q)), on_f | on_g | on_q
+    learned, (adam_f, adam_g, adam_q) = state
+    learned, adam_f, on_f = improve_encoder(task, learned, adam_f, key_f)
+    learned, adam_g, on_g = improve_generator(task, learned, adam_g, key_g)
+    nets, adam_q, on_q = regularize(task.cfg, learned.nets, adam_q, task.batch, key_q)  # D9
+    state = GenHyperState(learned._replace(nets=nets), (adam_f, adam_g, adam_q))
+    return state, on_f | on_g | on_q
 
 
-def improve_encoder(
-    cfg: GenHyperConfig, nets: Networks, encoder: ScaledCoder, adam, batch: Batch, key: Key
-):
+def improve_encoder(task: Task, learned: Learned, adam, key: Key):
     """One step of F's trunk, its real/fake head, and E."""
+    (cfg, _, batch), (nets, encoder) = task, learned
     key_net, key_loss = jax.random.split(key)
     fake, moments = skip_mlp.train(nets.generator, batch.inputs, cfg.dropout, key_net)
     old, coder = nets.discriminator, encoder.coder
     grad = jax.grad(encoder_loss, has_aux=True)
     (grad_f, grad_e), metrics = grad((old, coder), fake, cfg, batch, key_loss)
-    learned, grads = (
-        (real_side(old), encoder_side(coder)),
-        (real_side(grad_f), encoder_side(grad_e)),
-    )
-    ((trunk, real), (encoders, scale, shift)), adam = descend(cfg, learned, grads, adam)
+    params = real_side(old), encoder_side(coder)
+    grads = real_side(grad_f), encoder_side(grad_e)
+    ((trunk, real), (encoders, norm)), adam = descend(cfg, params, grads, adam)
     running = skip_mlp.follow(nets.running, moments, len(fake))
     nets = Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary))
-    encoder = ScaledCoder(Coder(encoders, coder.decoders, scale, shift), encoder.normalizer)
-    return nets, encoder, adam, metrics
+    encoder = ScaledCoder(Coder(encoders, coder.decoders, norm), encoder.normalizer)
+    return Learned(nets, encoder), adam, metrics
 
 
-def improve_generator(
-    cfg: GenHyperConfig,
-    spec: PolicySpec,
-    nets: Networks,
-    encoder: ScaledCoder,
-    adam,
-    batch: Batch,
-    key: Key,
-):
+def improve_generator(task: Task, learned: Learned, adam, key: Key):
     """Two steps of G and D."""
-    tokens = jax.vmap(encoder.coder.tokens)(batch.target)
+    cfg, batch = task.cfg, task.batch
+    tokens = jax.vmap(learned.encoder.coder.tokens)(batch.target)
 
     def step(carry, key):
         (nets, encoder), adam = carry
         coder, grad = encoder.coder, jax.grad(generator_loss, has_aux=True)
         (grad_g, grad_d), (moments, metrics) = grad(
-            (nets.generator, encoder), nets, spec, cfg, batch, tokens, key
+            (nets.generator, encoder), nets.discriminator, task, tokens, key
         )
-        learned, grads = (nets.generator, coder.decoders), (grad_g, grad_d.coder.decoders)
-        (generator, decoders), adam = descend(cfg, learned, grads, adam)
+        params, grads = (nets.generator, coder.decoders), (grad_g, grad_d.coder.decoders)
+        (generator, decoders), adam = descend(cfg, params, grads, adam)
         running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
-        coder = Coder(coder.encoders, decoders, coder.scale, coder.shift)
         nets = Networks(generator, running, nets.discriminator)
-        return ((nets, ScaledCoder(coder, encoder.normalizer)), adam), metrics
+        coder = Coder(coder.encoders, decoders, coder.norm)
+        return (Learned(nets, ScaledCoder(coder, encoder.normalizer)), adam), metrics
 
-    carry, metrics = jax.lax.scan(step, ((nets, encoder), adam), jax.random.split(key))
-    (nets, encoder), adam = carry
-    return nets, encoder, adam, jax.tree.map(lambda both: both[-1], metrics)
-
-
-# --- Fit ----------------------------------------------------------------------------------
-def fit(
-    config: GenHyperConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
-) -> Generator:
-    """A generator trained on `zoo`; with `out` it is saved there, and a killed fit resumes.
-
-    Raises:
-        BadZoo: a zoo that cannot be trained on, or without observations where behavior > 0.
-        BadSetting: numbers stopped being finite; the message names the step.
-    """
-    return _fit(config, zoo, (seed,), out, [out])[0]
+    (learned, adam), metrics = jax.lax.scan(step, (learned, adam), jax.random.split(key))
+    return learned, adam, jax.tree.map(lambda both: both[-1], metrics)
 
 
-def fit_seeds(
-    config: GenHyperConfig, zoo: Zoo, seeds: Sequence[int], out: str | Path | None = None
-) -> list[Generator]:
-    """One generator per seed, trained side by side; with `out` each is saved in `out/seed-<seed>`.
+# --- Train --------------------------------------------------------------------------------
+def train(config: GenHyperConfig, run: loop.Run, data: Pairs, spec: PolicySpec) -> Written:
+    """The fits that lived."""
+    normalizer = jax.tree.map(jnp.asarray, spread(np.asarray(data.weights)))
+    d = data.conditions.shape[1]
 
-    A seed whose numbers stop being finite is left out, with a warning that names it and the step.
-    """
-    places = [out and Path(out) / f"seed-{seed}" for seed in seeds]
-    return _fit(config, zoo, tuple(seeds), out, places)
+    def start(key):
+        return init(config, spec, normalizer, d, key)
 
+    def step(state, key, i, own, shared):
+        (data, targets), (key, key_batch) = shared, jax.random.split(key)
+        batch = draw(data, targets, config.draw_sizes, key_batch)
+        return update(Task(config, spec, batch), state, key)
 
-@jobs.alone
-def _fit(config: GenHyperConfig, zoo: Zoo, seeds, out, places) -> list[Generator]:
-    d, out = check_zoo(zoo).context.encoded_size, out and Path(out)
-    loop.claim(out)
-    record = {"config": asdict(config)}
-    data = pairs(zoo, config.behavior > 0)
-    run = loop.Run("genhyper", seeds, config.steps, out, record | {"zoo": loop.digest(data)})
-    normalizer = jax.tree.map(jnp.asarray, spread(zoo.weights))
-
-    def step(state, seed, shared, i):
-        data, targets = shared
-        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
-        batch = draw(data, targets, config.batch, config.noise, config.states, key_batch)
-        return update(config, zoo.spec, state, batch, key)
-
-    @jax.jit
-    @jax.vmap
-    def start(seed):
-        return init(config, zoo.spec, normalizer, d, jax.random.key(seed))
-
-    numbers, shared = jnp.asarray(run.numbers), (data, jax.vmap(normalizer)(data.weights))
-    state, died_at = loop.train(run, step, start(numbers), numbers, shared)
-
-    def model(n: int) -> GenHyper:
-        nets, encoder = jax.tree.map(lambda x: np.asarray(x[n]), (state.nets, state.encoder))
-        return GenHyper(nets.generator, nets.running, encoder, config.noise)
-
-    models = {n: model(n) for n in range(len(seeds)) if died_at[n] < 0}
-    return keep(zoo, run, models, record, places)
+    shared = data, jax.vmap(normalizer)(data.weights)
+    fits = loop.learn(run, start, step, None, shared)
+    return {
+        n: (GenHyper(nets.generator, nets.running, config.noise), encoder)
+        for n, (nets, encoder) in fits.living(fits.state.learned).items()
+    }
 
 
 def spread(rows: Float[np.ndarray, "r p"]) -> Normalizer:

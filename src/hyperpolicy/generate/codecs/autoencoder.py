@@ -11,26 +11,28 @@ corrupted, x ← (1 − f)·x + f·ε with ε ~ N(0, 1). Departures from the rel
   D4  all rows train, and the last step is kept: no split, no choice among checkpoints.
 """
 
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Bounded, Count, Rate, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.parts import Frame, Rows
+from hyperpolicy.generate.schedules import warm_restarts
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
-
-EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,27 @@ class AutoencoderConfig(Bounded):
     first_cycle: Count = 10
     """Steps of the first cosine cycle; each later one is twice as long."""
 
+    def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
+        """One autoencoder per seed; see `CodecConfig.fit`."""
+        return fit(self, weights, spec, seeds, out and out / loop.ENCODER)
+
 
 class Coder(eqx.Module):
     """What is learned: bias-free maps of each chunk, and one LayerNorm."""
 
     encoders: list[Float[Array, "_ dim"]]
     decoders: list[Float[Array, "dim _"]]
-    scale: Float[Array, " dim"]
-    shift: Float[Array, " dim"]
+    norm: eqx.nn.LayerNorm
+
+    @property
+    def size(self) -> int:
+        """Numbers in all tokens."""
+        return len(self.decoders) * self.dim
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a token."""
+        return self.decoders[0].shape[-2]
 
     @classmethod
     def init(cls, spec: PolicySpec, dim: int, key: Key) -> "Coder":
@@ -72,18 +87,13 @@ class Coder(eqx.Module):
         sizes = chunks(spec)
         encoders = [draw(jax.random.fold_in(key_in, n), i, dim) for n, i in enumerate(sizes)]
         decoders = [draw(jax.random.fold_in(key_out, n), dim, i) for n, i in enumerate(sizes)]
-        return cls(encoders, decoders, jnp.ones(dim), jnp.zeros(dim))
+        return cls(encoders, decoders, eqx.nn.LayerNorm(dim))
 
     def tokens(self, weights: Float[Array, " p"]) -> Float[Array, "k dim"]:
         """The LayerNorm of each chunk's projection."""
-
-        def layer_norm(x):
-            x = x - jnp.mean(x)
-            return x * jax.lax.rsqrt(jnp.mean(x**2) + EPSILON) * self.scale + self.shift
-
         ends = list(accumulate(len(e) for e in self.encoders))
         parts = jnp.split(weights, ends[:-1])
-        rows = [layer_norm(x @ e) for x, e in zip(parts, self.encoders, strict=True)]
+        rows = [self.norm(x @ e) for x, e in zip(parts, self.encoders, strict=True)]
         return jnp.stack(rows)
 
     def weights(self, tokens: Float[Array, "k dim"]) -> Float[Array, " p"]:
@@ -91,15 +101,47 @@ class Coder(eqx.Module):
         return jnp.concatenate([t @ d for t, d in zip(tokens, self.decoders, strict=True)])
 
 
-class Autoencoder(eqx.Module):
-    """A trained coder, and the normalizer of its tokens' features."""
+class Coded(eqx.Module):
+    """A trained coder, and a normalizer; its kinds differ in what that one normalizes."""
 
     coder: Coder
     normalizer: Normalizer
 
     @property
     def size(self) -> int:
-        return len(self.coder.encoders) * self.coder.scale.shape[-1]
+        return self.coder.size
+
+    @abstractmethod
+    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]: ...
+
+    @abstractmethod
+    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]: ...
+
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        return np.asarray(_decode_rows(self, jnp.asarray(latents)))
+
+    def settings(self) -> dict:
+        return {"dim": self.coder.dim}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        dim, features = settings["dim"], cls.normalized(settings["dim"], frame.spec)
+
+        def make():
+            return cls(Coder.init(frame.spec, dim, jax.random.key(0)), norm.blank(features))
+
+        return jax.eval_shape(make)
+
+    @classmethod
+    @abstractmethod
+    def normalized(cls, dim: int, spec: PolicySpec) -> int:
+        """Features of the normalizer."""
+
+
+class Autoencoder(Coded):
+    """Its normalizer is of the tokens' features."""
+
+    kind: ClassVar[str] = "autoencoder"
 
     def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
         """The latent of one policy: its normalized tokens, one after the other."""
@@ -110,16 +152,15 @@ class Autoencoder(eqx.Module):
         tokens = latent.reshape(len(self.coder.encoders), -1)
         return self.coder.weights(jax.vmap(self.normalizer.invert)(tokens))
 
+    @classmethod
+    def normalized(cls, dim: int, spec: PolicySpec) -> int:
+        return dim
 
-class ScaledCoder(eqx.Module):
-    """A coder of normalized weights; its tokens are latents as they are."""
 
-    coder: Coder
-    normalizer: Normalizer
+class ScaledCoder(Coded):
+    """Its normalizer is of the weights; tokens are latents as they are."""
 
-    @property
-    def size(self) -> int:
-        return len(self.coder.encoders) * self.coder.scale.shape[-1]
+    kind: ClassVar[str] = "scaled"
 
     def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
         """The latent of one policy."""
@@ -129,6 +170,15 @@ class ScaledCoder(eqx.Module):
         """The policy of one latent."""
         tokens = latent.reshape(len(self.coder.encoders), -1)
         return self.normalizer.invert(self.coder.weights(tokens))
+
+    @classmethod
+    def normalized(cls, dim: int, spec: PolicySpec) -> int:
+        return spec.size
+
+
+@jax.jit
+def _decode_rows(codec: Coded, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
+    return jax.vmap(codec.decode)(latents)
 
 
 def chunks(spec: PolicySpec) -> list[int]:
@@ -152,61 +202,32 @@ def corrupt(x: Float[Array, "..."], share: float, key: Key) -> Float[Array, "...
     return (1.0 - share) * x + share * jax.random.normal(key, x.shape)
 
 
-def warm_restarts(rate: float, first_cycle: int, step: Int[Array, ""]) -> Scalar:
-    """Cosine cycles of lengths T, 2T, 4T …, each from `rate` down to 0."""
-    cycle = jnp.floor(jnp.log2(step / first_cycle + 1.0))
-    length = first_cycle * 2.0**cycle
-    return 0.5 * rate * (1.0 + jnp.cos(jnp.pi * (step - (length - first_cycle)) / length))
-
-
 def fit(
-    config: AutoencoderConfig, zoo: Zoo, seeds: tuple[int, ...], out: Path | None = None
+    config: AutoencoderConfig,
+    weights: Float[np.ndarray, "r p"],
+    spec: PolicySpec,
+    seeds: tuple[int, ...],
+    out: Path | None = None,
 ) -> Autoencoder:
-    """One autoencoder per seed, trained on all rows of `zoo`; every leaf leads with axis n."""
-    tx = optax.adamw(
-        lambda step: warm_restarts(config.rate, config.first_cycle, step),
-        weight_decay=config.weight_decay,
-    )
+    """One autoencoder per seed, trained on policies of `spec`; every leaf leads with axis n."""
+    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    tx = optax.adamw(rate, weight_decay=config.weight_decay)
 
-    def step(state, seed, weights, i):
+    def init(key):
+        coder = Coder.init(spec, config.dim, key)
+        return coder, tx.init(coder)
+
+    def step(state, key, i, own, weights):
         coder, adam = state
-        key = jax.random.fold_in(jax.random.key(seed), i)
         key_rows, key_loss = jax.random.split(key)
         rows = jax.random.randint(key_rows, (config.batch,), 0, len(weights))
         value, grads = jax.value_and_grad(loss, argnums=1)(config, coder, weights[rows], key_loss)
         updates, adam = tx.update(grads, adam, coder)
         return (optax.apply_updates(coder, updates), adam), {"loss/reconstruction": value}
 
-    signature = {"config": asdict(config), "zoo": loop.digest(zoo.weights)}
-    run = loop.Run("autoencoder", seeds, config.steps, out, signature)
-    weights, numbers = jnp.asarray(zoo.weights), jnp.asarray(run.numbers)
-
-    @jax.jit
-    @jax.vmap
-    def start(seed):
-        coder = Coder.init(zoo.spec, config.dim, jax.random.key(seed))
-        return coder, tx.init(coder)
-
-    (coder, _), _ = loop.train(run, step, start(numbers), numbers, weights)
-
-    tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(weights)))(coder)
+    signature = {"config": asdict(config), "zoo": loop.digest(weights)}
+    run, rows = loop.Run("autoencoder", seeds, config.steps, out, signature), jnp.asarray(weights)
+    coder, _ = loop.learn(run, init, step, None, rows).state
+    tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(rows)))(coder)
     fitted = [norm.limits(np.asarray(t).reshape(-1, config.dim)) for t in tokens]
     return Autoencoder(coder, jax.tree.map(lambda *leaves: jnp.stack(leaves), *fitted))
-
-
-def blank(spec: PolicySpec, dim: int) -> Autoencoder:
-    """Shapes of an autoencoder for `spec` with `dim` numbers a token."""
-
-    def make():
-        return Autoencoder(Coder.init(spec, dim, jax.random.key(0)), norm.blank(dim))
-
-    return jax.eval_shape(make)
-
-
-def blank_scaled(spec: PolicySpec, dim: int) -> ScaledCoder:
-    """Shapes of a coder of normalized weights."""
-
-    def make():
-        return ScaledCoder(Coder.init(spec, dim, jax.random.key(0)), norm.blank(spec.size))
-
-    return jax.eval_shape(make)

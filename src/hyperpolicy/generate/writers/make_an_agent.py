@@ -19,7 +19,10 @@ noise, its limits undone, decoded. Departures from the released code:
   D7  the small network, `nets.film_mlp`, is ours; the released one is `nets.unet1d`.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -29,26 +32,30 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Share, Weight
-from hyperpolicy.generate import diffusion, loop
-from hyperpolicy.generate import encoder as encoders
+from hyperpolicy.bounds import Count, PartialShare, Rate, Share, Weight
+from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.autoencoder import AutoencoderConfig, warm_restarts
-from hyperpolicy.generate.encoder import Encoder
+from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.fitting import LearnedConfig, Written, latents_of
+from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.pairs import Batch, Pairs, draw
-from hyperpolicy.generate.pca import PcaConfig
+from hyperpolicy.generate.parts import Frame, RowWriter
+from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate.writers import diffusion
 from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1d, Unet1dConfig
 from hyperpolicy.types import Key, Scalar
+from hyperpolicy.zoo import Zoo
 
 Net = FilmMlp | Unet1d
+NETS: dict[str, Callable] = {config.kind: config for config in (FilmMlpConfig, Unet1dConfig)}
 
 
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
-class MakeAnAgentConfig(Bounded):
+class MakeAnAgentConfig(LearnedConfig):
     encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
     """What a latent is (published: an autoencoder of 1024 numbers a token)."""
     net: FilmMlpConfig | Unet1dConfig = field(default_factory=FilmMlpConfig)
@@ -73,10 +80,17 @@ class MakeAnAgentConfig(Bounded):
     """How fast the share that average weights keep of themselves nears 1."""
     average_most: Share = 0.9999
     """The largest such share."""
+    name: ClassVar[str] = "make-an-agent"
 
     def __post_init__(self):
         super().__post_init__()
         diffusion.times(self.diffusion_steps, self.sampling_steps)
+
+    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
+        return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
+
+    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+        return train(self, run, data, spec, codecs)
 
 
 class MakeAnAgentState(NamedTuple):
@@ -88,15 +102,8 @@ class MakeAnAgentState(NamedTuple):
 
 def init(config: MakeAnAgentConfig, z: int, d: int, key: Key) -> MakeAnAgentState:
     """A fresh network for latents of `z` numbers and conditions of `d`; its average is itself."""
-    net = make_net(config.net, z, d, key)
+    net = config.net.init(z, d, key)
     return MakeAnAgentState(net, net, optimizer(config).init(net))
-
-
-def make_net(config: FilmMlpConfig | Unet1dConfig, z: int, d: int, key: Key) -> Net:
-    """A fresh network of either kind."""
-    if isinstance(config, Unet1dConfig):
-        return Unet1d.init(config, z, d, key)
-    return FilmMlp.init(config, z, d, key)
 
 
 def optimizer(config: MakeAnAgentConfig) -> optax.GradientTransformation:
@@ -111,7 +118,7 @@ def optimizer(config: MakeAnAgentConfig) -> optax.GradientTransformation:
 
 
 # --- Loss and update ----------------------------------------------------------------------
-def loss(config: MakeAnAgentConfig, net: Net, batch: Batch, key: Key) -> Scalar:
+def loss(config: MakeAnAgentConfig, net: Net, batch: Minibatch, key: Key) -> Scalar:
     """E[(x̂₀(x_t, t, c) − z)²], t uniform in 0 … T − 1; the mean over pairs and numbers."""
     alphas = jnp.asarray(diffusion.schedule(config.diffusion_steps))
 
@@ -135,7 +142,11 @@ def kept_share(config: MakeAnAgentConfig, i: Int[Array, ""]) -> Scalar:
 
 
 def update(
-    config: MakeAnAgentConfig, state: MakeAnAgentState, batch: Batch, i: Int[Array, ""], key: Key
+    config: MakeAnAgentConfig,
+    state: MakeAnAgentState,
+    batch: Minibatch,
+    i: Int[Array, ""],
+    key: Key,
 ) -> tuple[MakeAnAgentState, dict[str, Scalar]]:
     """One AdamW step, and one of the average; `i` counts the updates before this one."""
     net, average, adam = state
@@ -147,88 +158,67 @@ def update(
 
 
 # --- Model --------------------------------------------------------------------------------
-class MakeAnAgent(eqx.Module):
-    """What a fit leaves behind: average weights, limits of latents, and the encoder."""
+class MakeAnAgent(RowWriter):
+    """What a fit leaves behind: average weights, and limits of latents; DDIM(ε, c), ε ~ N(0, 1)."""
 
     kind: ClassVar[str] = "make-an-agent"
     net: Net
     normalizer: Normalizer
-    encoder: Encoder
     diffusion_steps: int = eqx.field(static=True)
     sampling_steps: int = eqx.field(static=True)
 
+    def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
+        noise = jax.random.normal(key, self.normalizer.scale.shape)
+        alphas = diffusion.schedule(self.diffusion_steps)
+        latent = diffusion.sample(
+            lambda x, t: self.net(x, t, condition), alphas, self.sampling_steps, noise
+        )
+        return self.normalizer.invert(latent)
+
     def settings(self) -> dict:
-        """Sizes and choices, as JSON, that `blank` needs."""
         return {
-            "net": {"kind": _kind(self.net), **asdict(self.net.config)},
+            "net": {"kind": self.net.config.kind, **asdict(self.net.config)},
             "diffusion_steps": self.diffusion_steps,
             "sampling_steps": self.sampling_steps,
-            **encoders.settings(self.encoder),
         }
 
     @classmethod
-    def blank(cls, settings: dict, spec: PolicySpec, d: int) -> "MakeAnAgent":
-        """The shapes of a model with these settings, for conditions of `d` numbers."""
-        config, steps = _net_config(settings["net"]), settings["diffusion_steps"]
+    def blank(cls, settings: dict, frame: Frame) -> "MakeAnAgent":
+        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["net"].items()}
+        del sizes["kind"]
+        config, z = NETS[settings["net"]["kind"]](**sizes), frame.latent
+        steps = settings["diffusion_steps"], settings["sampling_steps"]
 
-        def make(encoder):
-            net = make_net(config, encoder.size, d, jax.random.key(0))
-            limits = norm.blank(encoder.size)
-            return cls(net, limits, encoder, steps, settings["sampling_steps"])
+        def make():
+            net = config.init(z, frame.condition, jax.random.key(0))
+            return cls(net, norm.blank(z), *steps)
 
-        return jax.eval_shape(make, encoders.blank(settings, spec))
-
-
-def generate(model: MakeAnAgent, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
-    """θ = decode(DDIM(ε, c)), ε ~ N(0, 1)."""
-    noise = jax.random.normal(key, (model.encoder.size,))
-    alphas = diffusion.schedule(model.diffusion_steps)
-    latent = diffusion.sample(
-        lambda x, t: model.net(x, t, condition), alphas, model.sampling_steps, noise
-    )
-    return model.encoder.decode(model.normalizer.invert(latent))
+        return jax.eval_shape(make)
 
 
-def _kind(net: Net) -> str:
-    return "unet1d" if isinstance(net, Unet1d) else "film-mlp"
-
-
-def _net_config(settings: dict) -> FilmMlpConfig | Unet1dConfig:
-    sizes = {name: value for name, value in settings.items() if name != "kind"}
-    if settings["kind"] == "unet1d":
-        return Unet1dConfig(**{**sizes, "channels": tuple(sizes["channels"])})
-    return FilmMlpConfig(**sizes)
-
-
-# --- Fit ----------------------------------------------------------------------------------
+# --- Train --------------------------------------------------------------------------------
 def train(
-    config: MakeAnAgentConfig, run: loop.Run, data: Pairs, encoder: Encoder
-) -> dict[int, MakeAnAgent]:
-    """The models of the fits that lived, by their place in `run.seeds`.
-
-    `encoder` holds one per seed, on axis n.
+    config: MakeAnAgentConfig, run: loop.Run, data: Pairs, spec: PolicySpec, codecs
+) -> Written:
+    """The fits that lived; `codecs` holds one per seed, on axis n.
 
     Raises:
         BadSetting: every fit died, or the network is a UNet and latents have an odd size.
     """
-    encoded = jax.jit(jax.vmap(encoders.encode_rows, (0, None)))(encoder, data.weights)
+    encoded = latents_of(codecs, data.weights)
     limits = [norm.limits(np.asarray(rows)) for rows in encoded]
     normalizer = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
     latents = jax.vmap(jax.vmap(Normalizer.__call__, (None, 0)))(normalizer, encoded)
+    z, d = latents.shape[-1], data.conditions.shape[-1]
 
-    def step(state, own, data, i):
-        seed, latents = own
-        key, key_batch = jax.random.split(jax.random.fold_in(jax.random.key(seed), i))
-        batch = draw(data, latents, config.batch, 0, 0, key_batch)
+    def step(state, key, i, latents, data):
+        key, key_batch = jax.random.split(key)
+        batch = draw(data, latents, (config.batch, 0, 0), key_batch)
         return update(config, state, batch, i, key)
 
-    numbers, z, d = jnp.asarray(run.numbers), latents.shape[-1], data.conditions.shape[-1]
-    start = jax.jit(jax.vmap(lambda seed: init(config, z, d, jax.random.key(seed))))
-    state, died_at = loop.train(run, step, start(numbers), (numbers, latents), data)
-
-    def model(n: int) -> MakeAnAgent:
-        parts = (state.average, normalizer, encoder)
-        net, limits, mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), parts)
-        return MakeAnAgent(net, limits, mine, config.diffusion_steps, config.sampling_steps)
-
-    return {n: model(n) for n in range(len(run.seeds)) if died_at[n] < 0}
+    fits = loop.learn(run, partial(init, config, z, d), step, latents, data)
+    times = config.diffusion_steps, config.sampling_steps
+    return {
+        n: (MakeAnAgent(net, limits, *times), codec)
+        for n, (net, limits, codec) in fits.living((fits.state.average, normalizer, codecs)).items()
+    }

@@ -1,0 +1,187 @@
+"""Fitting: a configuration and a zoo → generators, one for each seed, trained side by side."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from hyperpolicy import jobs
+from hyperpolicy.bounds import Bounded
+from hyperpolicy.generate import lesson as lessons
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.generator import Generator, from_zoo, write
+from hyperpolicy.generate.lesson import Lesson, Pairs
+from hyperpolicy.generate.parts import Codec, Model, Writer
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.zoo import Zoo
+
+Written = Mapping[int, tuple[Writer, Codec]]
+"""Writer and codec of the fits that lived, by their place in the run's seeds."""
+Trainer = Callable[[Any, loop.Run, Pairs, PolicySpec, Any], Written]
+"""(config, run, pairs, spec, one codec a seed on axis n) → what was trained."""
+
+
+class Places(NamedTuple):
+    """Where a fit's seeds go."""
+
+    seeds: tuple[int, ...]
+    out: Path | None
+    """The run's own directory, which makes it go on after a kill."""
+    each: list[Path | None]
+    """The directory of each seed's generator."""
+
+    @classmethod
+    def single(cls, seed: int, out: str | Path | None) -> "Places":
+        """One generator in the run's own directory."""
+        place = None if out is None else Path(out)
+        return cls((seed,), place, [place])
+
+    @classmethod
+    def several(cls, seeds: Sequence[int], out: str | Path | None) -> "Places":
+        """Each generator in `out/seed-<seed>`."""
+        place = None if out is None else Path(out)
+        return cls(tuple(seeds), place, [place and place / f"seed-{seed}" for seed in seeds])
+
+
+# --- Settings -----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FitConfig(Bounded, ABC):
+    """How generators of one kind are fitted; each kind's page has its own."""
+
+    name: ClassVar[str]
+    """Its subcommand of `hyperpolicy fit`."""
+    draws: ClassVar[bool] = True
+    """Whether its seed matters."""
+
+    def lesson(self, zoo: Zoo) -> Lesson:
+        """What it learns from where it is given a zoo alone: contexts.
+
+        Raises:
+            BadZoo: a zoo that cannot be trained on.
+        """
+        return lessons.of_zoo(zoo)
+
+    def beside(self, zoo: Path) -> "FitConfig":
+        """The settings with what they leave to the directory of the zoo that is fitted."""
+        return self
+
+    @abstractmethod
+    def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
+        """The generators, saved in their places; a seed that died is left out."""
+
+    def check_unused(self) -> None:
+        """Raise BadSetting for a setting that has no effect beside the others."""
+
+
+@dataclass(frozen=True)
+class LearnedConfig(FitConfig):
+    """Settings of a kind that is trained step by step on pairs of conditions and weights."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Updates."""
+
+    @property
+    def needs_behavior(self) -> bool:
+        """Whether it learns from what experts do, beside their weights."""
+        return False
+
+    @abstractmethod
+    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> Any:
+        """One codec for each seed, on axis n; None where it is trained along."""
+
+    @abstractmethod
+    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+        """What the page's own trainer makes."""
+
+    def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
+        data = lessons.pairs(lesson, self.needs_behavior)
+        train = train or type(self).train
+        record = {"config": asdict(self), "given": lesson.given.name, **variant(train)}
+        run = loop.Run(self.name, places.seeds, self.steps, places.out, record | digests(data))
+        codecs = self.codecs(lesson.zoo, places.seeds, places.out)
+        return keep(lesson, places, train(self, run, data, lesson.zoo.spec, codecs), record)
+
+
+# --- Fit ----------------------------------------------------------------------------------
+def fit(
+    config: FitConfig,
+    source: Zoo | Lesson,
+    seed: int = 0,
+    out: str | Path | None = None,
+    train: Trainer | None = None,
+) -> Generator:
+    """A generator fitted on a zoo's contexts, or on a lesson; with `out` it is saved there, and a
+    killed fit resumes.
+
+    `train` is a variant of the page's own `train`.
+
+    Raises:
+        BadZoo: a zoo that cannot be trained on, or without observations where behavior counts.
+        BadSetting: numbers stopped being finite; the message names the step.
+        AlreadyExists: `out` holds something else.
+        Busy: another process works in `out`.
+    """
+    return _fit(config, source, Places.single(seed, out), train, out)[0]
+
+
+def fit_seeds(
+    config: FitConfig,
+    source: Zoo | Lesson,
+    seeds: Sequence[int],
+    out: str | Path | None = None,
+    train: Trainer | None = None,
+) -> list[Generator]:
+    """One generator for each seed, trained side by side; with `out` each is saved in
+    `out/seed-<seed>`. Errors as `fit`.
+
+    A seed whose numbers stop being finite is left out, with a warning that names it and the step.
+    """
+    return _fit(config, source, Places.several(seeds, out), train, out)
+
+
+@jobs.alone
+def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train, out) -> list[Generator]:
+    lesson = source if isinstance(source, Lesson) else config.lesson(source)
+    loop.claim(places.out)
+    return config.make(lesson, places, train)
+
+
+def keep(lesson: Lesson, places: Places, written: Written, record: dict) -> list[Generator]:
+    """The generators of a run, each saved in its place; the run's snapshots are removed."""
+    made = []
+    for n, (writer, codec) in written.items():
+        model, seed = Model(lesson.reader, writer, codec), places.seeds[n]
+        made.append(from_zoo(lesson.zoo, model, record | {"seed": seed}))
+        save(made[-1], places.each[n])
+    loop.finish(places.out)
+    return made
+
+
+def save(generator: Generator, place: Path | None) -> None:
+    """Write a generator beside the run that made it."""
+    if place is not None:
+        write(generator, place)
+
+
+def digests(data) -> dict[str, str]:
+    """The part of a run's signature that says what it was trained on."""
+    return {"zoo": loop.digest(data)}
+
+
+def variant(train: Callable) -> dict[str, str]:
+    """What a trainer was given in place of the page's own functions, by name."""
+    given = train.keywords if isinstance(train, partial) else {}
+    return {name: value.__name__ for name, value in given.items()}
+
+
+def latents_of(codecs, weights: Float[Array, "r p"]) -> Float[Array, "n r z"]:
+    """The latents of training rows under each seed's codec."""
+    rows = jax.vmap(lambda codec, weights: codec.encode(weights), (None, 0))
+    return jax.jit(jax.vmap(rows, (0, None)))(codecs, weights)

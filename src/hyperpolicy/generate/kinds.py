@@ -1,0 +1,65 @@
+"""The table of kinds: every part a generator can be made of, by the name that its files use.
+
+A new part is a page of its own and one line here. Pages are imported when they are first needed.
+"""
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from hyperpolicy.errors import BadFile
+
+
+class Kind(NamedTuple):
+    page: str
+    """A module; with a leading point one of this package."""
+    part: str
+    """The class of the reader, writer or codec."""
+    config: str | None = None
+    """The class of the settings with which `fit` makes one from a zoo alone."""
+
+
+KINDS = {
+    "context": Kind(".readers.context", "PlainContext"),
+    "encoded-context": Kind(".readers.context", "EncodedContext"),
+    "demonstration": Kind(".readers.demonstration", "DemonstrationReader"),
+    "symmetric-context": Kind(".weights.symmetric", "SymmetricContext"),
+    "identity": Kind(".codecs.identity", "Identity"),
+    "pca": Kind(".codecs.pca", "Pca"),
+    "autoencoder": Kind(".codecs.autoencoder", "Autoencoder"),
+    "scaled": Kind(".codecs.autoencoder", "ScaledCoder"),
+    "nearest": Kind(".writers.lookup", "Nearest"),
+    "linear": Kind(".writers.lookup", "Interpolated"),
+    "regression": Kind(".writers.regression", "Regression", "RegressionConfig"),
+    "hyplatent": Kind(".writers.hyplatent", "HypLatent", "HypLatentConfig"),
+    "genhyper": Kind(".writers.genhyper", "GenHyper", "GenHyperConfig"),
+    "conditioned": Kind(".writers.conditioned", "Conditioned", "DistillConfig"),
+    "residual": Kind(".writers.residual", "Residual", "ResidualConfig"),
+    "hypformer": Kind(".writers.hypformer", "HypFormer"),
+    "make-an-agent": Kind(".writers.make_an_agent", "MakeAnAgent", "MakeAnAgentConfig"),
+    "symmetric": Kind(".weights.symmetric", "Symmetric"),
+}
+
+
+def part(name: str) -> type[Any]:
+    """The class of the part called `name`.
+
+    Raises:
+        BadFile: there is none in this version.
+    """
+    if name not in KINDS:
+        raise BadFile(f"there is no part {name!r} of generators; this version has: {_names()}")
+    return _member(KINDS[name].page, KINDS[name].part)
+
+
+def configs() -> dict[str, type[Any]]:
+    """The settings with which `fit` makes a generator from a zoo, by their own names."""
+    found = [_member(kind.page, kind.config) for kind in KINDS.values() if kind.config]
+    return {config.name: config for config in found}
+
+
+def _member(page: str, name: str) -> type[Any]:
+    return getattr(import_module(page, "hyperpolicy.generate"), name)
+
+
+def _names() -> str:
+    return ", ".join(KINDS)

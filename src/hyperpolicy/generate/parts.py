@@ -1,0 +1,192 @@
+"""The three parts of a generator, and the model they make.
+
+    reader   given → condition
+    writer   condition, key → latent
+    codec    latent → flat weights, and back
+
+Every part is a pytree: its leaves are its arrays, and `settings` are the sizes and choices that
+`blank` needs to make a part of the same structure whose leaves have shapes and no numbers.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from jaxtyping import Key as Keys
+
+from hyperpolicy.data.given import Given
+from hyperpolicy.envs import Family
+from hyperpolicy.generate import kinds
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.types import Key
+
+Rows = Float[np.ndarray | Array, "n _"]
+"""One row of numbers for each task."""
+
+
+class Frame(NamedTuple):
+    """What a part has to fit."""
+
+    family: Family
+    spec: PolicySpec
+    vector: int
+    """p, numbers in what a codec decodes to: a policy, or twin critics."""
+    condition: int = 0
+    """d, known once there is a reader."""
+    latent: int = 0
+    """z, known once there is a codec."""
+
+    @classmethod
+    def of_policies(cls, family: Family, spec: PolicySpec) -> "Frame":
+        return cls(family, spec, spec.size)
+
+
+@runtime_checkable
+class Part(Protocol):
+    kind: ClassVar[str]
+    """Its name in `kinds.KINDS`."""
+
+    def settings(self) -> dict:
+        """Sizes and choices, as JSON."""
+        ...
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> Any:
+        """A part with these settings whose leaves have shapes and no numbers."""
+        ...
+
+
+@runtime_checkable
+class Reader(Part, Protocol):
+    takes: ClassVar[type[Given]]
+    """What it reads."""
+    column: ClassVar[str]
+    """What the column "given" of a table says about its generators."""
+
+    @property
+    def size(self) -> int:
+        """d, numbers in a condition."""
+        ...
+
+    def read(self, given: Given) -> Rows:
+        """The condition [d] of each task; row i depends on row i alone."""
+        ...
+
+
+@runtime_checkable
+class Writer(Part, Protocol):
+    def write(self, conditions: Rows, keys: Keys[Array, " n"]) -> Rows:
+        """A latent [z] for each condition; row i depends on condition and key i alone."""
+        ...
+
+
+@runtime_checkable
+class Codec(Part, Protocol):
+    @property
+    def size(self) -> int:
+        """z, numbers in a latent."""
+        ...
+
+    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
+        """The latent of one vector of weights."""
+        ...
+
+    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]:
+        """The weights of one latent."""
+        ...
+
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        """The weights of many latents."""
+        ...
+
+
+class CodecConfig(Protocol):
+    """How a codec is fitted."""
+
+    def fit(
+        self,
+        weights: Float[np.ndarray, "r p"],
+        spec: PolicySpec,
+        seeds: tuple[int, ...],
+        out: Path | None = None,
+    ) -> Any:
+        """One codec for each seed, fitted on the rows of `weights`; every leaf leads with axis n.
+
+        `out` is the directory in which a long fit keeps what it needs to go on after a kill.
+        """
+        ...
+
+
+class RowWriter(eqx.Module):
+    """A writer that says how it writes ONE latent; `vmap` makes many."""
+
+    @abstractmethod
+    def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
+        """The latent for one condition; `key` draws its noise."""
+
+    def write(self, conditions: Rows, keys: Keys[Array, " n"]) -> Float[Array, "n z"]:
+        return _write_rows(self, jnp.asarray(conditions, jnp.float32), keys)
+
+
+@jax.jit
+def _write_rows(writer: RowWriter, conditions: Float[Array, "n d"], keys: Keys[Array, " n"]):
+    return jax.vmap(lambda condition, key: writer(condition, key))(conditions, keys)
+
+
+class Model(eqx.Module):
+    """Reader · Writer · Codec."""
+
+    reader: Reader
+    writer: Writer
+    codec: Codec
+
+    def vectors(self, given: Given, keys: Keys[Array, " n"]) -> Float[np.ndarray, "n p"]:
+        """Flat weights, one row for each row of `given`."""
+        return self.codec.decode_rows(self.writer.write(self.reader.read(given), keys))
+
+    def settings(self) -> dict:
+        """The kind and the settings of each part, as JSON."""
+        parts = {"reader": self.reader, "writer": self.writer, "codec": self.codec}
+        return {name: record(part) for name, part in parts.items()}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "Model":
+        """A model with these settings whose leaves have shapes and no numbers.
+
+        Raises:
+            BadFile: a part of a kind that this version does not have.
+        """
+        reader, codec = (blank(settings[name], frame) for name in ("reader", "codec"))
+        frame = frame._replace(condition=reader.size, latent=codec.size)
+        return cls(reader, blank(settings["writer"], frame), codec)
+
+
+def record(part: Part) -> dict:
+    """The kind and the settings of a part, as JSON."""
+    return {"kind": part.kind, **part.settings()}
+
+
+def blank(settings: dict, frame: Frame) -> Any:
+    """The part that `record` described, without numbers.
+
+    Raises:
+        BadFile: a kind that this version does not have.
+    """
+    return kinds.part(settings["kind"]).blank(settings, frame)
+
+
+def alike(one: Part, other: Part) -> bool:
+    """Whether two parts are of one kind and hold the same numbers."""
+    leaves = jax.tree.leaves(one), jax.tree.leaves(other)
+    same = len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves))
+    return same and record(one) == record(other)
+
+
+def row_keys(seed: int, n: int) -> Keys[Array, " n"]:
+    """A key for each of n rows; key i depends on `seed` and i only."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(n))

@@ -1,0 +1,132 @@
+"""The reader of demonstrations: embedding and normalizer; its condition is one of
+
+    opening   h = φ(opening), what AMT-Hyp's released code gives its generator
+    both      (h, v), v = ψ(ending): AMT-Hyp's paper, and Make-An-Agent
+
+each number scaled to [−1, 1] on training rows. One embedding serves all seeds of a fit, and any
+kind of writer goes on from its conditions: `fit` takes the `lesson` of some demonstrations.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hyperpolicy.data.demonstrations import Demonstrations, widths
+from hyperpolicy.data.given import Given
+from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.parts import Frame
+from hyperpolicy.generate.readers import behavior_embedding
+from hyperpolicy.generate.readers.behavior_embedding import (
+    BehaviorEmbeddingConfig,
+    Embedding,
+    Maps,
+    Rows,
+)
+from hyperpolicy.zoo import Zoo
+
+Told = Literal["opening", "both"]
+
+
+class DemonstrationReader(eqx.Module):
+    """One demonstration → its condition, each number in [−1, 1] on training rows."""
+
+    kind: ClassVar[str] = "demonstration"
+    takes: ClassVar[type[Given]] = Demonstrations
+    column: ClassVar[str] = Demonstrations.column
+    embedding: Embedding
+    normalizer: Normalizer
+    told: Told = eqx.field(static=True)
+
+    def __call__(self, row: Float[Array, " h"]) -> Float[Array, " d"]:
+        """The condition of opening and ending, one after the other."""
+        return self.normalizer(read(self.embedding, self.told, row))
+
+    def read(self, given: Given) -> Float[Array, "n d"]:
+        return _read_rows(self, jnp.asarray(given.rows, jnp.float32))
+
+    @property
+    def size(self) -> int:
+        return self.normalizer.scale.shape[-1]
+
+    def settings(self) -> dict:
+        maps = self.embedding.maps
+        hidden = tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1])
+        config = BehaviorEmbeddingConfig(
+            dim=maps.bilinear.shape[0],
+            opening_hidden=hidden,
+            ending_hidden=maps.ending.first.bias.shape[0],
+        )
+        sizes = {name: getattr(config, name) for name in ("dim", "opening_hidden", "ending_hidden")}
+        return {"told": self.told, **sizes}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "DemonstrationReader":
+        sizes = {name: settings[name] for name in ("dim", "ending_hidden")}
+        config = BehaviorEmbeddingConfig(**sizes, opening_hidden=tuple(settings["opening_hidden"]))
+        told: Told = settings["told"]
+        o, s = widths(frame.family)
+
+        def make() -> DemonstrationReader:
+            maps = Maps.init(config, o, s, jax.random.key(0))
+            embedding = Embedding(maps, norm.blank(o), norm.blank(s))
+            return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
+
+        return jax.eval_shape(make)
+
+
+def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Array, " d"]:
+    """h, or (h, v), of one demonstration."""
+    o = embedding.opening_normalizer.scale.shape[-1]
+    h = embedding.of_opening(row[:o])
+    return h if told == "opening" else jnp.concatenate([h, embedding.of_ending(row[o:])])
+
+
+def fit_reader(
+    embedding: Embedding, told: Told, demonstrations: Demonstrations
+) -> DemonstrationReader:
+    """A reader around a trained embedding, its limits those of training demonstrations."""
+    raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
+    return DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
+
+
+def rows_of(demonstrations: Demonstrations) -> Rows:
+    """What an embedding is trained on: openings, endings, and a number for each one's task."""
+    _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
+    return Rows(demonstrations.opening, demonstrations.ending, task.ravel())
+
+
+def fit_embedding(
+    config: BehaviorEmbeddingConfig,
+    demonstrations: Demonstrations,
+    seed: int = 0,
+    out: Path | None = None,
+    loss: Callable = behavior_embedding.task_aware_loss,
+) -> Embedding:
+    """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
+    fitted = behavior_embedding.fit(config, rows_of(demonstrations), (seed,), out, loss)
+    return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
+
+
+def lesson(
+    zoo: Zoo,
+    demonstrations: Demonstrations,
+    rows: Int[np.ndarray, " d"],
+    embedding: Embedding,
+    told: Told = "both",
+) -> Lesson:
+    """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does."""
+    return Lesson(zoo, demonstrations, rows, fit_reader(embedding, told, demonstrations))
+
+
+@jax.jit
+def _read_rows(reader: DemonstrationReader, rows: Float[Array, "n h"]) -> Float[Array, "n d"]:
+    return jax.vmap(reader)(rows)
