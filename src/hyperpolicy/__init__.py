@@ -29,6 +29,7 @@ except PackageNotFoundError:  # run from a source tree
 
 _MEMBERS = {
     "family": "hyperpolicy.envs:family",
+    "Contexts": "hyperpolicy.data.given:Contexts",
     "Demonstrations": "hyperpolicy.data.demonstrations:Demonstrations",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.policies:Policies",

@@ -60,10 +60,9 @@ def test_resampling_keeps_two_tokens():
 
 def group_norm(x, groups):
     """Each group of channels with mean 0 and variance 1 over its channels and all tokens."""
-    parts = np.split(np.asarray(x, np.float64), groups, axis=1)
-    return jnp.concatenate(
-        [jnp.asarray((part - part.mean()) / np.sqrt(part.var() + 1e-5)) for part in parts], axis=1
-    )
+    parts = jnp.split(x, groups, axis=1)
+    units = [(part - part.mean()) / jnp.sqrt(part.var() + 1e-5) for part in parts]
+    return jnp.concatenate(units, axis=1)
 
 
 # --- Network ------------------------------------------------------------------------------

@@ -54,7 +54,8 @@ def test_every_row_of_a_symmetric_robot_is_turned_too():
     assert list(found) == [f"{name}, turned" for name in plain]
     for name, row in plain.items():
         other = found[f"{name}, turned"]
-        assert other.given == TOLD_SYMMETRIES and is_trivial(f"{name}, turned") == is_trivial(name)
+        assert other.makers[0].column == TOLD_SYMMETRIES
+        assert is_trivial(f"{name}, turned") == is_trivial(name)
         assert (other.env_steps, other.draws, other.pipelines) == (7, row.draws, row.pipelines)
     contexts = np.array([[0.3], [3.5]])
     want = symmetric.symmetric(plain[INTERPOLATED].makers[0]).generate(contexts)

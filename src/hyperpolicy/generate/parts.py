@@ -105,6 +105,7 @@ class Codec(Part, Protocol):
         ...
 
 
+@runtime_checkable
 class CodecConfig(Protocol):
     """How a codec is fitted."""
 
