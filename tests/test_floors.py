@@ -8,10 +8,10 @@ import hyperpolicy
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
-        "types errors bounds files headers jobs seeds symmetry devices progress provenance "
-        "registration tracking interrupts opengl terminal".split()
+        "types errors bounds files headers seeds symmetry devices provenance "
+        "registration interrupts opengl terminal".split()
     ),
-    {"nets", "envs"},
+    {"nets", "envs", "run"},
     {"policies", "data"},
     {"zoo", "rollout", "rl"},
     {"fleet", "evaluate", "interchange"},

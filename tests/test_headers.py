@@ -44,7 +44,7 @@ def make_zoo() -> Zoo:
 
 def make_base() -> Base:
     wide = PolicySpec(21, 6, (4, 4))
-    size = sac.critic_spec(sac.SacConfig(width=4), 21, 6).size
+    size = sac.critic_spec(sac.SacConfig(hidden=(4, 4)), 21, 6).size
     policy = Policies(np.ones((1, wide.size), np.float32), wide)
     critics, alpha = np.ones((1, 2, size), np.float32), np.zeros(1, np.float32)
     return Base(FAMILY, np.array([[0.5], [1.5]]), policy, critics, alpha, {"env_steps": 3})

@@ -50,7 +50,7 @@ class Stopwatch:
 
 def main(experts: int, width: int, seconds: float, seed: int) -> dict:
     cheetah = family("cheetah-vel")
-    cfg = sac.SacConfig(width=width)
+    cfg = sac.SacConfig(hidden=(, )width)
     schedule = Schedule(
         num_updates=UPDATES,
         fill_steps=FILL_STEPS,

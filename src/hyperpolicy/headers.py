@@ -36,12 +36,13 @@ T = TypeVar("T", bound=Struct)
 
 
 class PolicyHeader(Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes and activations of a policy."""
+    """Sizes, activations and head of a policy."""
 
     obs: Size
     action: Size
     hidden: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=64)]
     activations: tuple[Literal["relu", "elu", "tanh"], ...]
+    head: Literal["gaussian", "deterministic"] = "gaussian"
 
     def __post_init__(self):
         if len(self.hidden) != len(self.activations):
@@ -107,6 +108,7 @@ class BaseHeader(Struct, frozen=True):
     family: Record
     spec: PolicyHeader
     provenance: Record
+    usual_reward: float = 0.0
 
 
 # --- Records -------------------------------------------------------------------------------

@@ -75,7 +75,10 @@ class Policies:
         return jnp.asarray(self.weights)
 
     def sample(self, obs: Float[np.ndarray, "n *e o"], seed: int) -> Float[np.ndarray, "n *e a"]:
-        """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
+        """Stochastic actions in [-1, 1], for exploration; those of deterministic policies are the
+        same every time. Shapes and errors are as in `act`."""
+        if self.spec.head == "deterministic":
+            return self.act(obs)
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs
         noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))

@@ -101,7 +101,9 @@ def test_ants_alone_serve_the_splits_of_their_preset(tmp_path):
         num_rounds=2, num_envs=2, round_steps=4, num_checkpoints=1, num_evaluations=1, episodes=1
     )
     preset = presets.IndependentPreset(
-        PpoConfig(width=8, value_width=8, minibatches=1, epochs=1), schedule, ("sixteenth",)
+        PpoConfig(hidden=(8, 8), value_hidden=(8, 8), minibatches=1, epochs=1),
+        schedule,
+        ("sixteenth",),
     )
     made = zoos.independent(tmp_path / "independent", grid, preset)
     split = grid.split("sixteenth")

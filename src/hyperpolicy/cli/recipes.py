@@ -49,15 +49,15 @@ class Zoos(Command):
     """Also write compact slices below this directory; existing ones are left alone."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
         from hyperpolicy.envs import family
         from hyperpolicy.recipes import presets, zoos
+        from hyperpolicy.run import hold
 
         fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
         grid = fam.grid(self.grid)
         self._check(grid, alone)
         out = self.out / zoos.place(grid)
-        with jobs.hold(out):
+        with hold(out):
             self._build(console, out, grid, alone)
 
     def _build(self, console: Console, out: Path, grid, alone) -> None:
@@ -106,14 +106,15 @@ class CheetahVelTable(Command):
     """Splits to use."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
+        from hyperpolicy import files
         from hyperpolicy.recipes import zero_shot as recipe
+        from hyperpolicy.run import hold
 
         config = recipe.TableConfig(
             zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
         )
         recipe.check(config)
-        with jobs.hold(self.out):
+        with hold(self.out):
             cells = recipe.run(config)
             page = self.out / "table.md"
             text = recipe.markdown(cells, recipe.between(config))
@@ -149,8 +150,9 @@ class Table1(Command):
     """Which generators to fit, e.g. HypLatent GenHyper; all by default."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
+        from hyperpolicy import files
         from hyperpolicy.recipes import genhyper_table_1 as recipe
+        from hyperpolicy.run import hold
 
         there(self, "zoos")
         config = recipe.Table1Config(
@@ -164,7 +166,7 @@ class Table1(Command):
             draws=self.draws,
             rows=self.rows,
         )
-        with jobs.hold(self.out):
+        with hold(self.out):
             done, left = recipe.run(config)
             page, text = self.out / "table1.md", recipe.markdown(config, done, left)
             files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
@@ -206,10 +208,11 @@ class Figure6(Command):
     """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
+        from hyperpolicy import files
         from hyperpolicy.envs import family
         from hyperpolicy.recipes import figure_6 as recipe
         from hyperpolicy.recipes.zoos import place
+        from hyperpolicy.run import hold
 
         there(self, "zoos")
         name = place(family(self.family).grid(self.grid))
@@ -227,7 +230,7 @@ class Figure6(Command):
             ppo_steps=self.ppo_steps,
             tune=TuneConfig(episodes=self.episodes),
         )
-        with jobs.hold(config.out):
+        with hold(config.out):
             found = recipe.run(config)
             page, text = config.out / "figure-6.md", recipe.markdown(found)
             files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
@@ -257,9 +260,9 @@ class Recipe(Command):
     )
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
+        from hyperpolicy.run import hold
 
-        with jobs.hold(self.recipe.out if isinstance(self.recipe, amt_hyp.OnBench) else None):
+        with hold(self.recipe.out if isinstance(self.recipe, amt_hyp.OnBench) else None):
             self.recipe.run(console)  # the others hold a directory for each family or grid
 
 

@@ -1,23 +1,25 @@
 """Commands that learn from experience or from a zoo: train, fit. Both resume after a kill."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from msgspec import Meta
 from rich.console import Console
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, Suppress, subcommand
 
-from hyperpolicy.bounds import Bounded, Seed, unused
-from hyperpolicy.cli.command import Command, refuse
+from hyperpolicy.bounds import Bounded, OneOf, Seed, unused
+from hyperpolicy.cli.command import Command, option, refuse
 from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.gan import GanConfig
 from hyperpolicy.generate.genhyper import GenHyperConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
-from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl import LEARNERS
+from hyperpolicy.run.trackers import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -38,31 +40,36 @@ class Train(Command):
     """Every expert from its own networks, or all from one initialization."""
     seed: Seed = 0
     """Of networks, exploration and worlds."""
-    track: bool = False
-    """Write TensorBoard logs beside metrics.jsonl; needs the extra `track`."""
-    sac: SacConfig = field(default_factory=SacConfig)
-    schedule: Schedule = field(default_factory=Schedule)
+    track: Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()] = ()
+    """Trackers that get the metrics too; each needs the extra of its name."""
+    learner: Annotated[str, OneOf(LEARNERS)] = "sac"
+    """The learner; its settings are options too."""
+    cfg: Suppress[Any] = None
+    schedule: Suppress[Any] = None
+
+    @classmethod
+    def shaped(cls, options: Sequence[str]) -> type[Command]:
+        """The command with the settings of the learner that is asked for, and of its schedule."""
+        from hyperpolicy import fleet, rl
+
+        kind = rl.config(option(options, "learner", cls.learner))
+        schedule = fleet.PLANS[kind().learner.learns_from][1]
+        settings = [(k, t, field(default=t())) for k, t in (("cfg", kind), ("schedule", schedule))]
+        return make_dataclass(cls.__name__, settings, bases=(cls,), frozen=True)
 
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
         from hyperpolicy.evaluate import tuning
+        from hyperpolicy.run import Output
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
         origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
-        zoo = fleet.train(
-            self.sac,
-            fam,
-            split.train,
-            self.schedule,
-            self.start,
-            self.seed,
-            self.out,
-            origin,
-            self.track,
-            held_out=split.test,
-        )
+        kind, _ = fleet.PLANS[self.cfg.learner.learns_from]
+        plan = kind(self.cfg, self.schedule).holding_out(split.test)
+        output = Output(self.out, self.track, origin)
+        zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
         curves = tuning.read(self.out / "metrics.jsonl")
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
         curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)

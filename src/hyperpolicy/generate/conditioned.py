@@ -17,7 +17,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import jobs
 from hyperpolicy.bounds import Bounded, Count, Rate
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
@@ -27,6 +26,7 @@ from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.provenance import library_versions
+from hyperpolicy.run import alone
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 
@@ -123,7 +123,7 @@ def cloning_loss(
     return behavior.action_gap(actor, inputs, actions)
 
 
-@jobs.alone
+@alone
 def distill(
     config: DistillConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> Generator:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import jobs, seeds
+from hyperpolicy import seeds
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
@@ -32,6 +32,7 @@ from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
+from hyperpolicy.run import alone
 from hyperpolicy.zoo import Zoo
 
 
@@ -111,7 +112,7 @@ def critic_spec(spec: PolicySpec) -> CriticSpec:
 
 
 # --- Ways to get one ----------------------------------------------------------------------
-@jobs.alone
+@alone
 def fit(
     config: HypLatentConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> CriticGenerator:

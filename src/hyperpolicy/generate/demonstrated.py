@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import jobs
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
@@ -48,6 +47,7 @@ from hyperpolicy.generate.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.pairs import Pairs
 from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.run import alone
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 
@@ -198,7 +198,7 @@ def pairs_of(lesson: Lesson) -> Pairs:
     return Pairs(jnp.asarray(zoo.weights[rows]), jnp.arange(len(rows)), conditions, None, None)
 
 
-@jobs.alone
+@alone
 def fit(
     config: HypLatentConfig | MakeAnAgentConfig | DistillConfig,
     lesson: Lesson,
@@ -246,7 +246,7 @@ def _distill(config: DistillConfig, run: loop.Run, data: Pairs, lesson: Lesson, 
     return conditioned.train(config, run, shown, lesson.zoo.spec)
 
 
-@jobs.alone
+@alone
 def fit_hypformer(
     config: HypFormerConfig,
     bases: Sequence[Generator],

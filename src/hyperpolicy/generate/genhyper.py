@@ -30,7 +30,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
 from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
@@ -53,6 +52,7 @@ from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
+from hyperpolicy.run import alone
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 
@@ -246,7 +246,7 @@ def fit_seeds(
     return _fit(config, zoo, tuple(seeds), out, places)
 
 
-@jobs.alone
+@alone
 def _fit(config: GenHyperConfig, zoo: Zoo, seeds, out, places) -> list[Generator]:
     d, out = check_zoo(zoo).context.encoded_size, out and Path(out)
     loop.claim(out)

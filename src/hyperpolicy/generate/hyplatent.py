@@ -27,7 +27,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
@@ -49,6 +48,7 @@ from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
+from hyperpolicy.run import alone
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 
@@ -215,7 +215,7 @@ def fit_seeds(
     return _fit(config, zoo, tuple(seeds), out, places, improve)
 
 
-@jobs.alone
+@alone
 def _fit(config: HypLatentConfig, zoo: Zoo, seeds, out, places, improve) -> list[Generator]:
     check_zoo(zoo)
     out = out and Path(out)

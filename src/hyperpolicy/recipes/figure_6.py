@@ -19,6 +19,7 @@ from hyperpolicy import files, fleet
 from hyperpolicy.envs import Grid, family
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.fleet import OffPolicy
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
@@ -62,8 +63,8 @@ def run(config: Figure6Config) -> Figure6:
     grid, splits = check(config)
     zoos.provide(config.places, config.new_zoos, grid, splits, config.preset)
     contexts = grid.contexts[list(TASKS[config.family])]
-    width = source(config, grid, config.counts[0]).train.spec.hidden[0]
-    paths = {SCRATCH: scratch(config, contexts, width)}
+    hidden = source(config, grid, config.counts[0]).train.spec.hidden
+    paths = {SCRATCH: scratch(config, contexts, hidden)}
     for count in config.counts:
         found = source(config, grid, count)
         generator = start_of(config, found, count)
@@ -97,12 +98,12 @@ def rows_of(config: Figure6Config, task: int) -> slice:
 
 
 # --- Curves -------------------------------------------------------------------------------
-def scratch(config: Figure6Config, contexts, width: int) -> Path:
+def scratch(config: Figure6Config, contexts, hidden: tuple[int, ...]) -> Path:
     """SAC alone, as CleanRL begins it; its metrics."""
     out = config.out / "scratch"
     rows = np.repeat(contexts, config.seeds, axis=0)
-    schedule = scratch_schedule(config)
-    fleet.train(SacConfig(width=width), family(config.family), rows, schedule, "own", out=out)
+    plan = OffPolicy(SacConfig(hidden=hidden), scratch_schedule(config))
+    fleet.train(plan, family(config.family), rows, out=out)
     return out / "metrics.jsonl"
 
 

@@ -10,12 +10,12 @@ from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.generate.tune_config import CriticStart, TuneConfig, TuneSac
+from hyperpolicy.generate.tune_config import GENTLE, CriticStart, TuneConfig
 from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
 
 TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
-PUBLISHED = TuneSac(initial_alpha=1.0)
+PUBLISHED = replace(GENTLE["td-sac"], initial_alpha=1.0)
 """CleanRL's settings, beside random critics."""
 Kind = CriticStart | Literal["ppo"]
 """How a start is tuned."""
@@ -107,9 +107,9 @@ def scratch_schedule(config: Figure6Config) -> Schedule:
 def setting(config: Figure6Config, kind: Kind) -> TuneConfig:
     """How starts of that kind are tuned."""
     if kind == "ppo":
-        return replace(config.tune, steps=config.ppo_steps, learner="ppo", critics="warm-up")
+        return replace(config.tune, steps=config.ppo_steps, cfg=GENTLE["ppo"], critics="warm-up")
     if kind == "random":
-        return replace(config.tune, steps=config.tuned_steps, critics=kind, sac=PUBLISHED)
+        return replace(config.tune, steps=config.tuned_steps, critics=kind, cfg=PUBLISHED)
     return replace(config.tune, steps=config.critics_steps, critics=kind)
 
 

@@ -27,14 +27,14 @@ from hyperpolicy.data.demonstrations import Demonstrations, cut
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.fleet.on_policy import train_on_policy
+from hyperpolicy.fleet import train
 from hyperpolicy.generate import conditioned, loop
 from hyperpolicy.generate.conditioned import Shown
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.metaworld_presets import DataPreset
 from hyperpolicy.recipes.minutes import timed
-from hyperpolicy.rl import ppo
+from hyperpolicy.run import Output
 from hyperpolicy.zoo import Zoo
 
 BASE_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14
@@ -89,17 +89,10 @@ def provide(
 # --- Base and experts ---------------------------------------------------------------------
 def experts(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Zoo:
     """One expert a task, with all its checkpoints."""
-    record = {"start_is": "a policy cloned from scripted policies, folded at each task"}
-    return train_on_policy(
-        preset.ppo,
-        None,
-        family,
-        contexts,
-        preset.schedule,
-        base(preset, family, contexts, out),
-        out=out / "experts",
-        provenance=record | {"grid": "amt-hyp", "scripted_steps_per_expert": _shown_steps(preset)},
-    )
+    record: dict = {"start_is": "a policy cloned from scripted policies, folded at each task"}
+    record |= {"grid": "amt-hyp", "scripted_steps_per_expert": _shown_steps(preset)}
+    start, output = base(preset, family, contexts, out), Output(out / "experts", provenance=record)
+    return train(preset.expert, family, contexts, start, out=output)
 
 
 def base(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Policies:
@@ -136,7 +129,8 @@ def clone(
 ) -> Policies:
     """One policy, told the task, that does what the tasks' scripts do in these states; folded at
     each task. It learns from normalized observations: a goal moves by centimeters."""
-    spec = ppo.policy_spec(preset.ppo, family.obs_size, family.action_size)
+    cfg = preset.expert.cfg
+    spec = cfg.learner.policy(cfg, family.obs_size, family.action_size)
     scripts = [Script(family.task_name(context)) for context in contexts]
     actions = np.array([[s(row) for row in rows] for s, rows in zip(scripts, states, strict=True)])
     mean = states.mean(axis=(0, 1))

@@ -126,10 +126,10 @@ class Steps(_Shown):
 class FleetProgress(_Shown):
     """Returns, speeds and time left of a fleet in training."""
 
-    def __init__(self, label: str, num_experts: int, num_updates: int, num_envs: int):
-        """Each of `num_experts` does `num_updates` in `num_envs` worlds of its own."""
+    def __init__(self, label: str, num_experts: int, num_updates: int):
+        """Each of `num_experts` does `num_updates`."""
         super().__init__(label, f"{num_updates:,} updates to do")
-        self.n, self.num_updates, self.num_envs = num_experts, num_updates, num_envs
+        self.n, self.num_updates = num_experts, num_updates
         self.first: tuple[int, int, float] | None = None
         """(updates, steps, time) when learning began here."""
         self.evaluation = "–"
@@ -140,7 +140,8 @@ class FleetProgress(_Shown):
         return Live(f"{self.label}: compiling …", console=self.console, refresh_per_second=2)
 
     def step(self, updates: int, steps: int, returns) -> None:
-        """Called after every step of the worlds; shows something at most every `every_s`."""
+        """Called after every turn, with each expert's updates and environment steps so far; shows
+        something at most every `every_s`."""
         now = time.monotonic()
         if self.first is None and updates > 0:
             self.first = (updates, steps, now)
@@ -165,7 +166,6 @@ class FleetProgress(_Shown):
         u0, s0, t0 = self.first or (updates, steps, now)
         passed = max(now - t0, 1e-9)
         rate = (updates - u0) / passed
-        worlds = self.n * self.num_envs
         done = returns[np.isfinite(returns)]
         return {
             "": self.label,
@@ -174,7 +174,7 @@ class FleetProgress(_Shown):
             "training return": f"{np.median(done):.1f}" if len(done) else "–",
             "evaluation min/median/max": self.evaluation,
             "expert-updates/s": f"{rate * self.n:.0f}",
-            "env-steps/s": f"{(steps - s0) * worlds / passed:.0f}",
+            "env-steps/s": f"{(steps - s0) * self.n / passed:.0f}",
         }
 
 

@@ -10,13 +10,14 @@ import threading
 import numpy as np
 import pytest
 
-from hyperpolicy import files, jobs
+from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, Busy
+from hyperpolicy.run import directory, interrupt
 
 HOLD = """
 import sys, time
-from hyperpolicy import jobs
-with jobs.hold(sys.argv[1]):
+from hyperpolicy.run import directory
+with directory.hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(100)
 """
@@ -35,29 +36,36 @@ def other(tmp_path):
 def test_a_directory_has_one_process(other, tmp_path):
     """The second one is told who works there; a kill frees the directory."""
     out, entered = tmp_path / "run", []
-    with pytest.raises(Busy, match=f"run is in use by process {other.pid}; wait"), jobs.hold(out):
+    with (
+        pytest.raises(Busy, match=f"run is in use by process {other.pid}; wait"),
+        directory.hold(out),
+    ):
         entered.append(out)
     other.kill()
     other.wait()
-    assert (out / jobs.LOCK).exists() and jobs.is_free(out)
-    with jobs.hold(out):
+    assert (out / directory.LOCK).exists() and directory.is_free(out)
+    with directory.hold(out):
         entered.append(out)
     assert len(entered) == 1 and list(out.iterdir()) == []
 
 
 def test_blocks_of_one_process_nest(tmp_path):
-    with jobs.hold(tmp_path / "a"), jobs.hold(tmp_path / "a" / "b"), jobs.hold(str(tmp_path / "a")):
-        jobs.check(tmp_path / "a")
-        assert (tmp_path / "a" / jobs.LOCK).read_text() == str(os.getpid())
-    with jobs.hold(None):
+    with (
+        directory.hold(tmp_path / "a"),
+        directory.hold(tmp_path / "a" / "b"),
+        directory.hold(str(tmp_path / "a")),
+    ):
+        directory.check(tmp_path / "a")
+        assert (tmp_path / "a" / directory.LOCK).read_text() == str(os.getpid())
+    with directory.hold(None):
         pass
 
 
 def test_nothing_is_left_where_nothing_came_of_it(tmp_path):
-    with pytest.raises(ValueError, match="no"), jobs.hold(tmp_path / "new" / "run"):
+    with pytest.raises(ValueError, match="no"), directory.hold(tmp_path / "new" / "run"):
         raise ValueError("no")
     assert list(tmp_path.iterdir()) == []
-    with jobs.hold(tmp_path / "new" / "run"):
+    with directory.hold(tmp_path / "new" / "run"):
         (tmp_path / "new" / "run" / "result").touch()
     assert [p.name for p in (tmp_path / "new" / "run").iterdir()] == ["result"]
 
@@ -69,7 +77,7 @@ def test_only_a_directory_can_be_held(tmp_path):
         ("file/run", BadFile),
         ("a/" + "x" * 300, BadFile),
     ):
-        with pytest.raises(error), jobs.hold(tmp_path / path):
+        with pytest.raises(error), directory.hold(tmp_path / path):
             pass
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -82,8 +90,8 @@ def test_without_locks_work_goes_on(tmp_path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with jobs.hold(tmp_path / "run"):
-        jobs.check(tmp_path / "run")
+    with directory.hold(tmp_path / "run"):
+        directory.check(tmp_path / "run")
         assert list((tmp_path / "run").iterdir()) == []
     assert not (tmp_path / "run").exists()
 
@@ -91,22 +99,22 @@ def test_without_locks_work_goes_on(tmp_path, monkeypatch):
 def test_a_removed_directory_is_noticed(tmp_path):
     """Also where another process has made it anew."""
     out = tmp_path / "run"
-    with jobs.hold(out):
-        jobs.check(out)
+    with directory.hold(out):
+        directory.check(out)
         shutil.rmtree(out)
         with pytest.raises(BadFile, match="was removed while its run went on"):
-            jobs.check(out)
+            directory.check(out)
         out.mkdir()
-        (out / jobs.LOCK).write_text("1")
+        (out / directory.LOCK).write_text("1")
         with pytest.raises(BadFile, match="was removed while its run went on"):
-            jobs.check(out)
-    assert (out / jobs.LOCK).read_text() == "1"  # not ours to remove
+            directory.check(out)
+    assert (out / directory.LOCK).read_text() == "1"  # not ours to remove
 
 
 def test_the_argument_called_out_is_held(tmp_path):
-    @jobs.alone
+    @directory.alone
     def job(number, out=None):
-        return number, out is not None and (out / jobs.LOCK).exists()
+        return number, out is not None and (out / directory.LOCK).exists()
 
     assert job(1) == (1, False)
     assert job(2, tmp_path / "run") == job(2, out=tmp_path / "run") == (2, True)
@@ -121,7 +129,7 @@ def test_what_killed_processes_left_is_swept(tmp_path):
     mine = [f".run.json.{living}.tmp", ".hidden", "run.json.1.tmp", ".x.tmp", ".x.0.tmp", "a"]
     for name in (f".run.json.{dead}.tmp", *mine):
         (tmp_path / name).touch()
-    with jobs.hold(tmp_path):
+    with directory.hold(tmp_path):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(mine)
 
@@ -129,8 +137,8 @@ def test_what_killed_processes_left_is_swept(tmp_path):
 # --- Ctrl-C -------------------------------------------------------------------------------
 def test_an_interruption_waits_and_is_never_lost():
     done = []
-    with pytest.raises(KeyboardInterrupt), jobs.deferred_interrupt() as outer:
-        with jobs.deferred_interrupt() as inner:
+    with pytest.raises(KeyboardInterrupt), interrupt.deferred_interrupt() as outer:
+        with interrupt.deferred_interrupt() as inner:
             os.kill(os.getpid(), signal.SIGINT)
             assert inner is outer and inner.is_set()
         done.append("saved")
@@ -140,7 +148,7 @@ def test_an_interruption_waits_and_is_never_lost():
 
 def test_other_threads_and_ignored_signals_are_left_alone():
     def work():
-        with jobs.deferred_interrupt() as event:
+        with interrupt.deferred_interrupt() as event:
             seen.append(event.is_set())
 
     seen: list[bool] = []
@@ -149,7 +157,7 @@ def test_other_threads_and_ignored_signals_are_left_alone():
     thread.join()
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with jobs.deferred_interrupt() as event:
+        with interrupt.deferred_interrupt() as event:
             os.kill(os.getpid(), signal.SIGINT)
             assert not event.is_set()
     finally:
@@ -182,7 +190,6 @@ import os, signal, sys, warnings
 import numpy as np
 from hyperpolicy import fleet
 from hyperpolicy.envs import family
-from hyperpolicy.fleet import loop, rounds
 from hyperpolicy.generate import hyplatent, loop as fits
 from hyperpolicy.generate.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -200,19 +207,19 @@ def replace(*names):
     rename(*names)
 
 os.replace = replace
-rounds.SNAPSHOT_S = fits.SNAPSHOT_S = -1.0
+from hyperpolicy.run import job
+job.SNAPSHOT_S = fits.SNAPSHOT_S = -1.0
 fits.REPORT_STEPS = 4
 CHEETAH, CONTEXTS = family("cheetah-vel"), np.array([[0.5], [1.0], [1.5]])
 few = dict(num_checkpoints=1, num_evaluations=1, episodes=1, num_states=8, num_envs=2)
 if kind == "train":
-    once = loop.run
-    loop.run = lambda *a, **k: once(*a, snapshot_every_s=-1.0, **k)
     schedule = fleet.Schedule(num_updates=8, updates_per_step=2, batch=8, fill_steps=6, **few)
-    fleet.train(SacConfig(width=8), CHEETAH, CONTEXTS, schedule, seed=3, out=out)
+    plan = fleet.OffPolicy(SacConfig(hidden=(8, 8)), schedule)
+    fleet.train(plan, CHEETAH, CONTEXTS, seed=3, out=out)
 elif kind == "ppo":
     schedule = fleet.RoundSchedule(num_rounds=6, round_steps=8, **few)
-    cfg = PpoConfig(width=8, value_width=8)
-    fleet.train_on_policy(cfg, None, CHEETAH, CONTEXTS, schedule, seed=3, out=out)
+    plan = fleet.OnPolicy(PpoConfig(hidden=(8, 8), value_hidden=(8, 8)), schedule)
+    fleet.train(plan, CHEETAH, CONTEXTS, seed=3, out=out)
 else:
     encoder = AutoencoderConfig(steps=12, batch=4, dim=4)
     config = HypLatentConfig(steps=12, batch=4, generator_hidden=(8,), encoder=encoder)

@@ -1,9 +1,7 @@
-"""What every long job shares: a directory of its own, and Ctrl-C that waits for a good moment."""
+"""A directory that one process has for itself."""
 
 import inspect
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -85,21 +83,6 @@ def is_free(out: Path, but: tuple[str, ...] = ()) -> bool:
     return out.is_dir() and all(p.name in known or files.is_temporary(p) for p in out.iterdir())
 
 
-def load_snapshot(path: Path, like):
-    """The pytree in a run's snapshot, shaped as `like`.
-
-    Raises:
-        BadFile: it is damaged, or another version of this package wrote it.
-    """
-    try:
-        return files.load_tree(path, like)[0]
-    except BadFile as error:
-        raise BadFile(
-            f"this run cannot go on: its snapshot is damaged, or from another version of "
-            f"hyperpolicy or number of devices ({error}); remove {path.parent} to begin again"
-        ) from None
-
-
 def _real(out: str | Path) -> Path:
     return Path(os.path.realpath(out))
 
@@ -166,42 +149,3 @@ def _free(place: Path, descriptor: int | None) -> None:
         with suppress(OSError):
             (place / LOCK).unlink()
     os.close(descriptor)
-
-
-# --- Interruptions ------------------------------------------------------------------------
-class Deferred:
-    """A handler of Ctrl-C that only remembers it, and says so."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-
-    def __call__(self, *_) -> None:
-        if not self.event.is_set():
-            with suppress(OSError):
-                os.write(2, b"\nstopping after this step\n")
-        self.event.set()
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a loop can stop between two steps and save.
-
-    Where nothing inside raises KeyboardInterrupt, the end of the block does: an interruption is
-    never lost. Inner blocks share the event of the outermost. Only the main thread receives
-    signals; elsewhere, and where Ctrl-C is ignored, the event is never set.
-    """
-    old = signal.getsignal(signal.SIGINT)
-    if isinstance(old, Deferred):
-        yield old.event
-        return
-    if threading.current_thread() is not threading.main_thread() or old is signal.SIG_IGN:
-        yield threading.Event()
-        return
-    handler = Deferred()
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield handler.event
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if old is None else old)
-    if handler.event.is_set():
-        raise KeyboardInterrupt
