@@ -52,7 +52,7 @@ def test_zoo_holds_checkpoints_finals_critics_states(zoo):
     assert zoo.weights.shape == (3 * 3, zoo.spec.size)
     assert zoo.final.sum() == 3 and np.isfinite(zoo.returns[zoo.final_rows]).all()
     assert zoo.critics.shape[:2] == (3, 2) and zoo.states.shape == (3, 8, 20)
-    assert zoo.provenance["env_steps_per_expert"] == (6 + 12) * 2
+    assert zoo.training.env_steps == (6 + 12) * 2
     lines = [json.loads(x) for x in (out / disk.METRICS).read_text().splitlines()]
     assert [line["updates"] for line in lines] == [0, 12, 24]
     assert [line["env_steps"] for line in lines] == [0, 24, 36]

@@ -58,8 +58,8 @@ def test_a_base_folds_into_policies_and_critics_for_its_contexts(whole, tmp_path
     assert start.policies.spec.obs == 27 and start.critics.shape[:2] == (2, 2)
     assert start.usual_reward == 1.0  # what its critics leave out
     np.testing.assert_allclose(start.log_alpha, np.log(0.05), rtol=1e-6)
-    assert whole.provenance["env_steps"] == 4 * 4 * 6 + 2 * 200 * 4 * 3  # training, critics
-    assert whole.provenance["updates"] == 4 * 2 * 2
+    assert whole.training.env_steps == 4 * 4 * 6 + 2 * 200 * 4 * 3  # training, critics
+    assert whole.training.updates == 4 * 2 * 2
     read = Base.load(whole.save(tmp_path / "base.safetensors"))
     np.testing.assert_array_equal(read.policy.weights, whole.policy.weights)
 
@@ -133,7 +133,7 @@ def test_critics_come_to_know_what_a_policy_is_worth():
     still = PpoConfig(width=32, first_log_std=-4.0)  # its noise costs nothing
     actor = ppo.plain(ppo.init(still, 27, 2, 8, jax.random.key(3)))
     policy = Policies(np.asarray(spec.flatten(actor))[None], spec)
-    base = judging.judge(cfg, ANT, POOL, policy, {}, num_updates=1_500, batch=64, worlds=1)
+    base = judging.judge(cfg, ANT, POOL, policy, num_updates=1_500, batch=64, worlds=1)
     start = fleet.fold(base, ANT, POOL)
     seen = trace(start.policies, ANT, POOL)
     weights = 0.8 ** np.arange(40)
@@ -185,7 +185,7 @@ def test_experts_go_on_from_a_base(whole, tmp_path):
     assert not np.allclose(zoo.critics, start.critics)  # they went on
     assert zoo.usual_reward == 1.0
     assert sorted(set(zoo.updates.tolist())) == [12, 16]
-    assert zoo.provenance["env_steps_per_expert"] == 200 + 4 * 4 * 2 + 16 * 200
+    assert zoo.training.env_steps == 200 + 4 * 4 * 2 + 16 * 200
     moved = specialize(start)
     assert np.abs(moved.finals.weights - start.policies.weights).max() > 1e-3
     again = specialize(start, tmp_path / "run", resting)  # finished

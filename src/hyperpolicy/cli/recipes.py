@@ -107,7 +107,7 @@ class CheetahVelTable(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files, jobs
-        from hyperpolicy.recipes import zero_shot as recipe
+        from hyperpolicy.recipes.zero_shot import table as recipe
 
         config = recipe.TableConfig(
             zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
@@ -150,7 +150,7 @@ class Table1(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files, jobs
-        from hyperpolicy.recipes import genhyper_table_1 as recipe
+        from hyperpolicy.recipes.genhyper import table_1 as recipe
 
         there(self, "zoos")
         config = recipe.Table1Config(
@@ -208,7 +208,7 @@ class Figure6(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy import files, jobs
         from hyperpolicy.envs import family
-        from hyperpolicy.recipes import figure_6 as recipe
+        from hyperpolicy.recipes.genhyper import figure_6 as recipe
         from hyperpolicy.recipes.zoos import place
 
         there(self, "zoos")

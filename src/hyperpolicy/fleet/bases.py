@@ -4,7 +4,7 @@ Folding a context into its first layer gives one ordinary, aligned policy per co
 `train` then fine-tunes.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from hyperpolicy.fleet import disk, loop
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.fleet.train import Start, fresh_start
 from hyperpolicy.fleet.view import ANY_TASK
-from hyperpolicy.headers import BaseHeader
+from hyperpolicy.headers import BaseHeader, Training
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
@@ -42,7 +42,8 @@ class Base:
     """One row; its spec is wider than the family's observation."""
     critics: Float[np.ndarray, "1 2 q"]
     log_alpha: Float[np.ndarray, " 1"]
-    provenance: dict
+    training: Training = Training()
+    provenance: dict = field(default_factory=dict)
 
     def save(self, path: str | Path) -> Path:
         """Write one file; an existing one is an error."""
@@ -52,7 +53,8 @@ class Base:
             "log_alpha": self.log_alpha,
             "contexts": self.contexts,
         }
-        header = BaseHeader(self.family.record(), self.policy.spec.header, self.provenance)
+        record, spec = self.family.record(), self.policy.spec.header
+        header = BaseHeader(record, spec, self.training, self.provenance)
         return headers.save_arrays(path, arrays, header)
 
     @classmethod
@@ -74,7 +76,7 @@ class Base:
         inputs = family.obs_size + family.context.encoded_size
         if spec.obs != inputs or arrays["critics"].shape != (1, 2, width) or len(policy) != 1:
             raise BadFile(f"{path}: policy, critics and family {family.name} do not fit each other")
-        rest = arrays["critics"], arrays["log_alpha"], header.provenance
+        rest = arrays["critics"], arrays["log_alpha"], header.training, header.provenance
         return cls(family, contexts, policy, *rest)
 
 
@@ -136,9 +138,8 @@ def train_bases(
         "made_by": "fleet.train_bases",
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "env_steps": schedule.env_steps,
-        "updates": schedule.num_updates,
     }
+    training = Training(schedule.env_steps, schedule.num_updates, cfg.usual_reward)
     return [
         Base(
             family,
@@ -146,6 +147,7 @@ def train_bases(
             Policies(trained.weights[i : i + 1], spec),
             trained.critics[i : i + 1],
             trained.log_alpha[i : i + 1],
+            training,
             record | {"seed": int(numbers[i])},
         )
         for i in range(n)
@@ -165,8 +167,9 @@ def fold(base: Base, family: Family, contexts: Float[np.ndarray, "n c"]) -> Star
     weights = jax.vmap(lambda c: spec.flatten(fold_actor(actor, c)))(encoded)
     folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, o)))(encoded)
     log_alpha = np.full(len(encoded), base.log_alpha[0], np.float32)
-    usual_reward = base.provenance.get("sac", {}).get("usual_reward", 0.0)
-    return Start(Policies(np.asarray(weights), spec), np.asarray(folded), log_alpha, usual_reward)
+    seen = tuple(map(tuple, base.contexts.tolist()))
+    policies, left_out = Policies(np.asarray(weights), spec), base.training.usual_reward
+    return Start(policies, np.asarray(folded), log_alpha, left_out, seen)
 
 
 def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndarray, " n"]:
@@ -174,7 +177,7 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
     found = []
     for pool, row in zip(pools, weights, strict=True):
         critics = np.zeros((1, 2, sac.critic_spec(_width(spec), spec.obs, spec.action).size))
-        base = Base(family, pool, Policies(row[None], spec), critics, np.zeros(1), {})
+        base = Base(family, pool, Policies(row[None], spec), critics, np.zeros(1))
         policies = fold(base, family, pool).policies
         own = returns(policies, family, pool, episodes, streams.EVALUATION_WHILE_TRAINING)
         found.append(own.mean())

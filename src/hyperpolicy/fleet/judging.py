@@ -79,7 +79,6 @@ def judge(
     family: Family,
     contexts: Float[np.ndarray, "k c"],
     policy: Policies,
-    provenance: dict,
     seed: int = 0,
     num_updates: int = 20_000,
     batch: int = 256,
@@ -92,7 +91,7 @@ def judge(
     key_critics, key_fit = jax.random.split(seeds.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
     log_alpha = np.full(1, np.log(cfg.initial_alpha), np.float32)
-    base = Base(family, contexts, policy, fresh, log_alpha, provenance)
+    base = Base(family, contexts, policy, fresh, log_alpha)
     folded = fold(base, family, contexts).policies
     steps = 2 * family.horizon_steps
     rows = experience(folded, family, contexts, steps, worlds, seed)

@@ -5,7 +5,7 @@ PPO's small steps along what paid off in a round lead to a run. What it lacks, c
 `judging.py` fits at the end.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl import ppo, sac
 from hyperpolicy.rollout import experience
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 
 @jobs.alone
@@ -78,12 +78,14 @@ def train_base(
         raise BadZoo(
             f"the base stopped being finite at update {trained.died_at[0]}; lower the rates"
         )
-    record = _record("train_base", cfg, critic, schedule) | {
-        "env_steps": schedule.env_steps + judging_steps(family, len(pool)),
-        "updates": schedule.num_rounds * cfg.epochs * cfg.minibatches,
-        "seed": seed,
-    }
-    return judge(critic, family, pool, Policies(trained.weights, spec), record, seed)
+    base = judge(critic, family, pool, Policies(trained.weights, spec), seed)
+    training = Training(
+        schedule.env_steps + judging_steps(family, len(pool)),
+        schedule.num_rounds * cfg.epochs * cfg.minibatches,
+        critic.usual_reward,
+    )
+    record = _record("train_base", cfg, critic, schedule) | {"seed": seed}
+    return replace(base, training=training, provenance=record)
 
 
 @jobs.alone
@@ -133,9 +135,13 @@ def train_on_policy(
     record = _record("train_on_policy", cfg, critic, schedule) | {
         "start": start if isinstance(start, str) else "given",
         "seed": seed,
-        "env_steps_per_expert": spent + schedule.env_steps + judged,
-        "updates_per_expert": schedule.num_rounds * cfg.epochs * cfg.minibatches,
     }
+    training = Training(
+        spent + schedule.env_steps + judged,
+        schedule.num_rounds * cfg.epochs * cfg.minibatches,
+        critic.usual_reward if critic else 0.0,
+        start.seen if isinstance(start, Start) else (),
+    )
     if isinstance(start, str):
         networks = seeds if start == "own" else np.full(n, streams.small(seed))
         learner = _fresh(cfg, family, 0, networks, seeds)
@@ -158,8 +164,7 @@ def train_on_policy(
         if critic is not None:
             critics, log_alpha = _judged(critic, family, contexts, policies, start, seed)
         found = loop.Trained(critics=critics, log_alpha=log_alpha, **trained._asdict())
-        updates = record["updates_per_expert"]
-        zoo = make_zoo(family, spec, contexts, updates, found, record | (provenance or {}))
+        zoo = make_zoo(family, spec, contexts, training, found, record | (provenance or {}))
         keep(zoo, out)
     return zoo
 

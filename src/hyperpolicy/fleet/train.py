@@ -29,7 +29,7 @@ from hyperpolicy.rl import sac
 from hyperpolicy.rollout import returns
 from hyperpolicy.tracking import tensorboard
 from hyperpolicy.types import Key
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 
 class Start(NamedTuple):
@@ -40,6 +40,8 @@ class Start(NamedTuple):
     log_alpha: Float[np.ndarray, " n"]
     usual_reward: float = 0.0
     """What the critics leave out (`SacConfig.usual_reward`)."""
+    seen: tuple[tuple[float, ...], ...] = ()
+    """Training contexts of the base behind all of them (`Training.seen`)."""
     critics_from: str = ""
     """Where the critics come from, in a word, where a run could begin with others."""
 
@@ -110,9 +112,15 @@ def train(
         "seed": seed,
         "sac": asdict(cfg),
         "schedule": asdict(schedule),
-        "env_steps_per_expert": schedule.env_steps,
-        "updates_per_expert": schedule.num_updates,
     }
+    pooled = contexts if schedule.replay == "shared" else ()
+    seen = {
+        *(start.seen if isinstance(start, Start) else ()),
+        *map(tuple, np.asarray(pooled).tolist()),
+    }
+    training = Training(
+        schedule.env_steps, schedule.num_updates, cfg.usual_reward, tuple(sorted(seen))
+    )
     with jobs.deferred_interrupt():  # what was trained is saved
         trained = loop.run(
             cfg,
@@ -128,7 +136,7 @@ def train(
             prior=prior,
         )
         record |= provenance or {}
-        zoo = make_zoo(family, spec, contexts, schedule.num_updates, trained, record)
+        zoo = make_zoo(family, spec, contexts, training, trained, record)
         keep(zoo, out)
     return zoo
 
@@ -235,7 +243,7 @@ def evaluate(family, spec, contexts, episodes: int, weights) -> Float[np.ndarray
     return found.mean(axis=1)
 
 
-def make_zoo(family, spec, contexts, num_updates: int, trained, provenance: dict) -> Zoo:
+def make_zoo(family, spec, contexts, training: Training, trained, provenance: dict) -> Zoo:
     """Checkpoints, then final rows, of the experts that stayed finite."""
     alive = np.flatnonzero(trained.died_at < 0)
     for i in np.flatnonzero(trained.died_at >= 0):
@@ -254,13 +262,14 @@ def make_zoo(family, spec, contexts, num_updates: int, trained, provenance: dict
         family=family,
         weights=np.concatenate([_stored(trained.checkpoints[:, alive].reshape(k * x, -1)), finals]),
         expert=np.tile(np.arange(x), k + 1),
-        updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, num_updates)),
+        updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, training.updates)),
         final=np.arange((k + 1) * x) >= k * x,
         returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
         contexts=contexts[alive],
         critics=None if trained.critics is None else _stored(trained.critics[alive]),
         states=_stored(trained.states[alive]),
         log_alpha=None if trained.log_alpha is None else trained.log_alpha[alive],
+        training=training,
         provenance=provenance,
     )
 

@@ -13,14 +13,15 @@
 Every stage is saved when it is done and never computed twice; the same call goes on.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from hyperpolicy import files, rollout
 from hyperpolicy.demonstrations import Demonstrations, cut
@@ -32,8 +33,8 @@ from hyperpolicy.generate import conditioned, loop
 from hyperpolicy.generate.conditioned import Shown
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.metaworld_presets import DataPreset
-from hyperpolicy.recipes.minutes import timed
+from hyperpolicy.recipes.amt_hyp.data_presets import DataPreset
+from hyperpolicy.recipes.stage import Stage, recorded
 from hyperpolicy.rl import ppo
 from hyperpolicy.zoo import Zoo
 
@@ -70,50 +71,63 @@ def provide(
     `out/minutes.json`, says how long each stage took."""
     family, minutes = family or MetaWorld(), minutes or out / "minutes.json"
     split = family.grid("amt-hyp").split("seen")
-    seen, unseen = (out / f"demonstrations-{half}.safetensors" for half in ("seen", "unseen"))
-    with timed(minutes, "base", out / "base.safetensors"):
-        base(preset, family, split.train, out)
-    with timed(minutes, "experts", out / "experts/zoo"):
-        trained = experts(preset, family, split.train, out)
-    with timed(minutes, "gate", out / "gate.json"):
-        zoo = gated(preset, family, trained, out)
-    with timed(minutes, "demonstrations, training", out / "demonstrations-train.json"):
-        train, rows = training_demonstrations(preset, family, zoo, out)
-    with timed(minutes, "demonstrations, seen tasks", seen):
-        by_experts = _kept(seen, lambda: of_experts(preset, family, zoo))
-    with timed(minutes, "demonstrations, unseen tasks", unseen):
-        by_scripts = _kept(unseen, lambda: of_scripts(preset, family, split.test))
-    return Data(zoo, train, rows, joined([by_experts, by_scripts]))
+
+    def at(name: str, result: str, make: Callable[[Path], object]) -> Path:
+        return Stage(name, out / result, lambda: make(out / result), minutes).run()
+
+    def begin(path: Path) -> None:
+        base(preset, family, split.train).save(path)
+
+    start = Policies.load(at("base", "base.safetensors", begin))
+    train = partial(experts, preset, family, start)
+    trained = Zoo.load(at("experts", "experts/zoo", lambda path: train(path.parent)))
+    play = partial(gate, preset, family, trained)
+    zoo = passed(trained, recorded("gate", out / "gate.json", play, minutes)["success"])
+
+    show = partial(training_demonstrations, preset, family, zoo)
+    index = at("demonstrations, training", "demonstrations-train.json", show)
+    makers: dict[str, Callable[[], Demonstrations]] = {
+        "seen": partial(of_experts, preset, family, zoo),
+        "unseen": partial(of_scripts, preset, family, split.test),
+    }
+
+    def test(half: str) -> Demonstrations:
+        name, result = f"demonstrations, {half} tasks", f"demonstrations-{half}.safetensors"
+        return Demonstrations.load(at(name, result, lambda path: makers[half]().save(path)))
+
+    return Data(
+        zoo,
+        Demonstrations.load(index.with_suffix(".safetensors")),
+        np.array(files.load_json(index)["rows"], int),
+        joined(list(map(test, makers))),
+    )
 
 
 # --- Base and experts ---------------------------------------------------------------------
-def experts(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Zoo:
-    """One expert a task, with all its checkpoints."""
+def experts(preset: DataPreset, family: MetaWorld, start: Policies, out: Path) -> Zoo:
+    """One expert a task, with all its checkpoints, from the policies `start`; in `out/zoo`."""
     record = {"start_is": "a policy cloned from scripted policies, folded at each task"}
     return train_on_policy(
         preset.ppo,
         None,
         family,
-        contexts,
+        family.grid("amt-hyp").split("seen").train,
         preset.schedule,
-        base(preset, family, contexts, out),
-        out=out / "experts",
-        provenance=record | {"grid": "amt-hyp", "scripted_steps_per_expert": _shown_steps(preset)},
+        start,
+        out=out,
+        provenance=record | {"grid": "amt-hyp", "scripted_steps_per_expert": shown_steps(preset)},
     )
 
 
-def base(preset: DataPreset, family: MetaWorld, contexts, out: Path) -> Policies:
+def base(preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]) -> Policies:
     """The cloned policy at each task: what experts start from."""
-    path = out / "base.safetensors"
-    if not path.exists():
-        states = scripted_states(preset, family, contexts)
+    states = scripted_states(preset, family, contexts)
+    policies = clone(preset, family, contexts, states)
+    for i in range(1, preset.fits):
+        reached = rollout.trace(policies, family, contexts, BASE_WORLDS, BASE_SEED + i).obs
+        states = np.concatenate([states, reached.reshape(len(contexts), -1, 39)], axis=1)
         policies = clone(preset, family, contexts, states)
-        for i in range(1, preset.fits):
-            reached = rollout.trace(policies, family, contexts, BASE_WORLDS, BASE_SEED + i).obs
-            states = np.concatenate([states, reached.reshape(len(contexts), -1, 39)], axis=1)
-            policies = clone(preset, family, contexts, states)
-        policies.save(path)
-    return Policies.load(path)
+    return policies
 
 
 def scripted_states(
@@ -156,62 +170,47 @@ def clone(
     return Policies(np.asarray(fold(told)), spec)
 
 
-def _shown_steps(preset: DataPreset) -> int:
+def shown_steps(preset: DataPreset) -> int:
     """Environment steps of each task that the base was fitted on, the scripts' and its own."""
     own = (preset.fits - 1) * MetaWorld.horizon_steps
     return BASE_WORLDS * (preset.prior_steps + own)
 
 
-def gated(preset: DataPreset, family: MetaWorld, zoo: Zoo, out: Path) -> Zoo:
-    """The checkpoints that succeed in `gate_episodes` configurations, and all final rows.
-
-    `out/gate.json` says how often each row succeeded.
-    """
-    path = out / "gate.json"
-    if not path.exists():
-        found = rollout.results(
-            zoo.policies,
-            family,
-            zoo.row_contexts,
-            preset.gate_episodes,
-            GATE_SEED,
-            until_success=True,
-        )
-        files.save_json(path, {"success": found.success.mean(axis=1), "updates": zoo.updates})
-    return _rows(zoo, zoo.final | (np.array(files.load_json(path)["success"]) >= 1.0))
-
-
-def _rows(zoo: Zoo, keep: Bool[np.ndarray, " r"]) -> Zoo:
-    return replace(
-        zoo,
-        weights=zoo.weights[keep],
-        expert=zoo.expert[keep],
-        updates=zoo.updates[keep],
-        final=zoo.final[keep],
-        returns=zoo.returns[keep],
+def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
+    """How often each row succeeds in `gate_episodes` configurations, and its updates."""
+    found = rollout.results(
+        zoo.policies,
+        family,
+        zoo.row_contexts,
+        preset.gate_episodes,
+        GATE_SEED,
+        until_success=True,
     )
+    return {"success": found.success.mean(axis=1), "updates": zoo.updates}
+
+
+def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
+    """The rows that always succeeded, and all final ones."""
+    return zoo.take(np.flatnonzero(zoo.final | (np.array(success) >= 1.0)))
 
 
 # --- Demonstrations -----------------------------------------------------------------------
-def training_demonstrations(
-    preset: DataPreset, family: MetaWorld, zoo: Zoo, out: Path
-) -> tuple[Demonstrations, Int[np.ndarray, " d"]]:
-    """Demonstrations of every row that succeeds, and the row each one shows."""
-    path, index = out / "demonstrations-train.safetensors", out / "demonstrations-train.json"
-    if not index.exists():
-        parts, rows = [], []
-        turn = max(1, family.most_worlds // preset.shown)
-        for start in range(0, len(zoo), turn):
-            here = slice(start, start + turn)
-            who, contexts = zoo.policies[here], zoo.row_contexts[here]
-            found = rollout.trace(who, family, contexts, preset.shown, TRAIN_SEED)
-            made = cut(family, contexts, found.obs, found.action, found.outcome)
-            parts.append(made.demonstrations)
-            rows.append(made.policy + start)
-        path.unlink(missing_ok=True)  # of a call that was killed between the two files
-        joined(parts).save(path)
-        files.save_json(index, {"rows": np.concatenate(rows)})
-    return Demonstrations.load(path), np.array(files.load_json(index)["rows"], int)
+def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, index: Path) -> None:
+    """Demonstrations of every row that succeeds, beside the file `index`, which says what row each
+    one shows."""
+    parts, rows = [], []
+    turn = max(1, family.most_worlds // preset.shown)
+    for start in range(0, len(zoo), turn):
+        here = slice(start, start + turn)
+        who, contexts = zoo.policies[here], zoo.row_contexts[here]
+        found = rollout.trace(who, family, contexts, preset.shown, TRAIN_SEED)
+        made = cut(family, contexts, found.obs, found.action, found.outcome)
+        parts.append(made.demonstrations)
+        rows.append(made.policy + start)
+    path = index.with_suffix(".safetensors")
+    path.unlink(missing_ok=True)  # of a call that was killed between the two files
+    joined(parts).save(path)
+    files.save_json(index, {"rows": np.concatenate(rows)})
 
 
 def of_experts(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> Demonstrations:
@@ -273,11 +272,3 @@ def joined(parts: list[Demonstrations]) -> Demonstrations:
     arrays = ((p.contexts, p.opening, p.ending) for p in parts)
     stacked = (np.concatenate(column) for column in zip(*arrays, strict=True))
     return Demonstrations(parts[0].family, *stacked)
-
-
-def _kept(path: Path, make: Callable[[], Demonstrations]) -> Demonstrations:
-    """What is in the file; made and saved if there is none."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make().save(path)
-    return Demonstrations.load(path)

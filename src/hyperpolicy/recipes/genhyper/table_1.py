@@ -22,9 +22,11 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes import presets, sources, zero_shot, zoos
+from hyperpolicy.recipes import presets, zoos
 from hyperpolicy.recipes.presets import SpecializedPreset
-from hyperpolicy.recipes.zero_shot import LEARNED, RADIANS, Learned, TableConfig
+from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.zero_shot import table as zero_shot
+from hyperpolicy.recipes.zero_shot.table import LEARNED, RADIANS, Learned, TableConfig
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""

@@ -51,7 +51,7 @@ from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.sources import ALL_KINDS, Source, draws, experts_at, find, paths
+from hyperpolicy.recipes.zero_shot.sources import ALL_KINDS, Source, draws, experts_at, find, paths
 from hyperpolicy.zoo import Zoo
 
 KINDS = ("specialized", "independent")
@@ -151,7 +151,7 @@ def _cell(config: TableConfig, kind: str, split_name: str) -> Comparison:
     fits = list(enumerate(sources)) if several else [(i, sources[0]) for i in config.seeds]
     conditioned_row = distilled_row = drawn([distilled(s.train, i) for i, s in fits])
     if (base := sources[0].base) is not None:
-        conditioned_row = replace(each(Source.conditioned), env_steps=base.provenance["env_steps"])
+        conditioned_row = replace(each(Source.conditioned), env_steps=base.training.env_steps)
         methods[RESIDUAL] = each(lambda s: residual.fit(s.conditioned(), s.train))
         methods[DISTILLED] = distilled_row
     trivial = {

@@ -22,8 +22,8 @@ from hyperpolicy.evaluate.tuning import Curves
 from hyperpolicy.generate import hyplatent
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
-from hyperpolicy.recipes import sources, zero_shot, zoos
-from hyperpolicy.recipes.figure_6_config import (
+from hyperpolicy.recipes import zoos
+from hyperpolicy.recipes.genhyper.figure_6_config import (
     TASKS,
     Figure6Config,
     Kind,
@@ -32,7 +32,9 @@ from hyperpolicy.recipes.figure_6_config import (
     setting,
     split_of,
 )
-from hyperpolicy.recipes.sources import Source
+from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.zero_shot import table as zero_shot
+from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns, uniform
 from hyperpolicy.zoo import Zoo

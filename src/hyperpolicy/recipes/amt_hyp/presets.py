@@ -11,8 +11,8 @@ from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.unet1d import Unet1dConfig
-from hyperpolicy.recipes import metaworld_presets
-from hyperpolicy.recipes.metaworld_presets import DataPreset
+from hyperpolicy.recipes.amt_hyp import data_presets
+from hyperpolicy.recipes.amt_hyp.data_presets import DataPreset
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ SMALL = Preset()
 _AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
 _HYPFORMER = HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000)
 PAPER = Preset(
-    data=metaworld_presets.PAPER,
+    data=data_presets.PAPER,
     embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
     hyplatent=HypLatentConfig(
         encoder=_AUTOENCODER,

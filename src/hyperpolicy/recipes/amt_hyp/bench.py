@@ -35,27 +35,22 @@ from hyperpolicy.generate.demonstrated import Lesson, Reader
 from hyperpolicy.generate.encoder import Encoder, EncoderConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hypformer import HypFormerConfig
-from hyperpolicy.recipes import metaworld_data
-from hyperpolicy.recipes.amt_hyp_presets import Preset
-from hyperpolicy.recipes.metaworld_data import Data
-from hyperpolicy.recipes.minutes import timed
+from hyperpolicy.recipes.amt_hyp.data import Data, provide
+from hyperpolicy.recipes.amt_hyp.presets import Preset
+from hyperpolicy.recipes.method import Cell, Method
+from hyperpolicy.recipes.stage import Stage, recorded
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
 EPISODES = 20
 """Of an expert on a task it was not trained for."""
-HALVES = ("seen", "unseen")
+CELLS = {
+    "seen": Cell("metaworld", "amt-hyp", "seen", scored="train"),
+    "unseen": Cell("metaworld", "amt-hyp", "seen"),
+}
+"""The eight tasks that experts were trained for, and eight others."""
+HALVES = tuple(CELLS)
 BY_HAND = "a program written for the task"
-
-
-class Method(NamedTuple):
-    """A row of the tables."""
-
-    makers: Callable[["Bench"], Sequence]
-    """One maker a seed, made when the row is needed."""
-    given: str = DEMONSTRATION
-    halves: tuple[str, ...] = HALVES
-    """Where it has a meaning."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +71,19 @@ class Bench:
         """That of all methods."""
         return self.embedding_of("embedding", self.preset.embedding)
 
+    def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
+        """What a step leaves, made where it is missing."""
+        return Stage(name, result, make, self.minutes).run()
+
     def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
         """Kept in `out/NAME.safetensors`."""
-        path = self.out / f"{name}.safetensors"
-        if not path.exists():
-            with timed(self.minutes, name):
-                place = self.out / "fits" / name
-                fitted = demonstrated.fit_embedding(config, self.data.train, out=place)
+        path, place = self.out / f"{name}.safetensors", self.out / "fits" / name
+
+        def fit() -> None:
+            fitted = demonstrated.fit_embedding(config, self.data.train, out=place)
             files.save_tree(path, fitted)
+
+        self.stage(name, path, fit)
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
         return files.load_tree(path, Reader.blank(sizes, MetaWorld()).embedding)[0]
@@ -101,22 +101,23 @@ class Bench:
         """A method's generators, one a seed or the first `fits` of them, from disk where they are
         there already."""
         out = self.out / "fits" / name
-        places = [out / f"seed-{seed}" for seed in self.preset.seeds[:fits]]
-        if not all((place / "config.json").exists() for place in places):
-            with timed(self.minutes, f"fit, {name}"):
-                fit(out)
-        return [load(place) for place in places if (place / "config.json").exists()]
+        places = [out / f"seed-{seed}/config.json" for seed in self.preset.seeds[:fits]]
+        for missing in [place for place in places if not place.exists()][:1]:
+            self.stage(f"fit, {name}", missing, lambda: fit(out))  # of all seeds
+        return [load(place.parent) for place in places if place.exists()]
 
     def encoders(self, config: EncoderConfig) -> list[Encoder]:
         """One encoder of the zoo a seed; those of one configuration are fitted once."""
         out, zoo = self.out / f"fits/encoder-{crc32(repr(config).encode()):08x}", self.data.zoo
         places = [out / f"seed-{seed}.safetensors" for seed in self.preset.seeds]
-        if not all(place.exists() for place in places):
-            with timed(self.minutes, f"fit, encoder, {type(config).__name__}"):
-                fitted = encoders.fit(config, zoo, self.preset.seeds, out)
+
+        def fit() -> None:
+            fitted = encoders.fit(config, zoo, self.preset.seeds, out)
             for n, place in enumerate(places):
                 encoders.save(jax.tree.map(lambda leaf, n=n: leaf[n], fitted), place)
             loop.finish(out)
+
+        self.stage(f"fit, encoder, {type(config).__name__}", places[-1], fit)
         return [encoders.load(place, zoo.spec) for place in places]
 
     def of_config(
@@ -163,12 +164,14 @@ class Bench:
 def bench(preset: Preset, out: str | Path) -> Bench:
     """Data and shared parts, made where they are missing."""
     out = Path(out)
-    data = metaworld_data.provide(preset.data, out / "data", minutes=out / "minutes.json")
+    data = provide(preset.data, out / "data", minutes=out / "minutes.json")
     return Bench(preset, data, out)
 
 
 # --- Cells --------------------------------------------------------------------------------
-class Cell(NamedTuple):
+class Played(NamedTuple):
+    """How a method does in a cell."""
+
     strict: Score
     choosing: Score
     """The same policies in other configurations."""
@@ -176,21 +179,21 @@ class Cell(NamedTuple):
     """task → average, top 5 and top 10 of the released evaluation, first seed."""
 
 
-def cell(
-    b: Bench, name: str, method: Method, half: str, progress: Callable[[str], None] = print
-) -> Cell | None:
+def play(
+    b: Bench, method: Method, half: str, progress: Callable[[str], None] = print
+) -> Played | None:
     """A method on the seen or the unseen tasks; None where it has no meaning there."""
-    if half not in method.halves:
+    if not method.serves(half):
         return None
-    path = b.out / "cells" / f"{plain(name)}-{half}.json"
+    path = b.out / "cells" / f"{plain(method.name)}-{half}.json"
+    makers: Sequence = ()
     if not path.exists():
-        progress(f"{name}, {half} tasks")
-        makers = method.makers(b)  # fits have minutes of their own
-        with timed(b.minutes, f"cells, {half} tasks: {name}"):
-            files.save_json(path, _measure(b, makers, method.given, half))
-    record = files.load_json(path)
+        progress(f"{method.name}, {half} tasks")
+        makers = method.fit(b)  # fits have minutes of their own
+    given, name = method.given or DEMONSTRATION, f"cells, {half} tasks: {method.name}"
+    record = recorded(name, path, lambda: _measure(b, makers, given, half), b.minutes)
     strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
-    return Cell(strict, choosing, record["legacy"])
+    return Played(strict, choosing, record["legacy"])
 
 
 def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
@@ -229,24 +232,22 @@ def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, giv
 def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
     """Success of each seen task's final expert (rows) on each unseen task, without any
     demonstration; kept in `out/transfer.json`."""
-    path, zoo, unseen = b.out / "transfer.json", b.data.zoo, contexts_of("unseen")
-    if not path.exists():
+    zoo, unseen = b.data.zoo, contexts_of("unseen")
+
+    def make() -> dict:
         k = len(zoo.contexts)
         who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
         tasks = np.tile(unseen, (k, 1))
-        with timed(b.minutes, "experts on unseen tasks"):
-            found = rollout.results(
-                who, MetaWorld(), tasks, EPISODES, STRICT_SEED, until_success=True
-            )
-        share = found.success.mean(axis=1).reshape(k, len(unseen))
-        files.save_json(path, {"success": share})
-    return np.array(files.load_json(path)["success"])
+        found = rollout.results(who, MetaWorld(), tasks, EPISODES, STRICT_SEED, until_success=True)
+        return {"success": found.success.mean(axis=1).reshape(k, len(unseen))}
+
+    path = b.out / "transfer.json"
+    return np.array(recorded("experts on unseen tasks", path, make, b.minutes)["success"])
 
 
 def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
     """The eight seen or the eight unseen tasks."""
-    split = MetaWorld().grid("amt-hyp").split("seen")
-    return split.train if half == "seen" else split.test
+    return CELLS[half].contexts
 
 
 def plain(name: str) -> str:

@@ -17,31 +17,32 @@ from hyperpolicy.evaluate.published import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import retrieval
-from hyperpolicy.recipes import minutes
-from hyperpolicy.recipes.amt_hyp import (
+from hyperpolicy.recipes import stage
+from hyperpolicy.recipes.amt_hyp import data
+from hyperpolicy.recipes.amt_hyp.bench import (
     EPISODES,
     HALVES,
     Bench,
-    Cell,
-    cell,
+    Played,
     contexts_of,
     plain,
+    play,
     transfer,
 )
-from hyperpolicy.recipes.amt_hyp_presets import Preset
-from hyperpolicy.recipes.amt_hyp_rows import METHODS, NearestDemonstration
+from hyperpolicy.recipes.amt_hyp.methods import METHODS, NearestDemonstration
+from hyperpolicy.recipes.amt_hyp.presets import Preset
 
 TOPS = (5, 10)
 """How many of a task's policies "the best" are."""
 AUDITED = ("HypFormer", "HypLatent", "Make-An-Agent")
 AUDITED_POLICIES = 10
 """Of each seen task."""
-Cells = Mapping[str, Cell]
+Cells = Mapping[str, Played]
 
 
 def cells(b: Bench, half: str, names: Sequence[str], progress: Callable[[str], None]) -> Cells:
     """The cells of some methods on one half of the tasks."""
-    found = {name: cell(b, name, METHODS[name], half, progress) for name in names}
+    found = {name: play(b, METHODS[name], half, progress) for name in names}
     return {name: one for name, one in found.items() if one is not None}
 
 
@@ -95,7 +96,7 @@ def summary(found: Mapping[str, Cells]) -> str:
     return markdown(["method", *columns], rows)
 
 
-def _summary_cells(one: Cell | None) -> list[str]:
+def _summary_cells(one: Played | None) -> list[str]:
     if one is None:
         return [NONE] * 2 * (1 + len(TOPS))
     draws = one.strict.returns.shape[1]
@@ -118,8 +119,8 @@ def experts(b: Bench) -> str:
     zoo, gate = b.data.zoo, files.load_json(b.out / "data/gate.json")
     success, updates = np.array(gate["success"]), np.array(gate["updates"])
     x = np.arange(len(success)) % len(zoo.contexts)  # checkpoints lie task by task
-    steps = zoo.provenance["env_steps_per_expert"] / zoo.provenance["updates_per_expert"]
-    shown = zoo.provenance["scripted_steps_per_expert"]
+    steps = zoo.training.env_steps / zoo.training.updates
+    shown = data.shown_steps(b.preset.data)
     rows = []
     for i, context in enumerate(zoo.contexts):
         own = x == i
@@ -184,8 +185,8 @@ def audits(b: Bench, names: Sequence[str] = AUDITED) -> dict[str, Audit]:
 
 
 def _audit(b: Bench, name: str) -> Audit:
-    maker, zoo = METHODS[name].makers(b)[0], b.data.zoo
-    with minutes.timed(b.minutes, "audits"):
+    maker, zoo = METHODS[name].fit(b)[0], b.data.zoo
+    with stage.timed(b.minutes, "audits"):
         policies = maker.generate(b.data.few(contexts_of("seen"), AUDITED_POLICIES))
         return memorization.audit(policies, zoo, memorization.probe_states(zoo))
 
@@ -239,7 +240,7 @@ Final experts of the seen tasks on the unseen ones, {EPISODES} configurations ea
 
 ## Minutes per stage
 
-{minutes.table(b.minutes)}
+{stage.table(b.minutes)}
 """
 
 

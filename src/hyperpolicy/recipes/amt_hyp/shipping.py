@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy.recipes import zoos
-from hyperpolicy.recipes.amt_hyp import HALVES, Bench, contexts_of
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, contexts_of
 
 CHECKPOINTS, STATES = 2, 64
 """Of each expert, beside its final row."""

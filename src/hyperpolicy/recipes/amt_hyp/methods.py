@@ -12,7 +12,6 @@ from hyperpolicy.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.generate import encoder as encoders
 from hyperpolicy.generate import hypformer
 from hyperpolicy.generate.demonstrated import Demonstrated, Lesson, Reader
@@ -20,7 +19,8 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hypformer import HypFormer
 from hyperpolicy.generate.legacy import attend_over_batch
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp import BY_HAND, Bench, Method, contexts_of
+from hyperpolicy.recipes.amt_hyp.bench import BY_HAND, HALVES, Bench, contexts_of
+from hyperpolicy.recipes.method import Method
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 
@@ -125,35 +125,55 @@ def scripts(half: str, b: Bench) -> list[rollout.Actor]:
     return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
 
 
-METHODS: dict[str, Method] = {
-    "HypFormer": Method(Bench.hypformers),
-    **{
-        f"HypFormer, released attention, batches of {size}": Method(
-            partial(over_batches, size),
-            DEMONSTRATION if size == 1 else f"{size} demonstrations of the test task",
-        )
-        for size in (1, 10, 100)
-    },
-    "HypLatent": Method(Bench.hyplatents),
-    "HypLatent, told the opening only": Method(
-        lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening", ASIDE)
-    ),
-    "HypLatent, as shipped": Method(lambda b: [b.shipped()]),
-    "Make-An-Agent": Method(lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
-    "distilled conditional policy": Method(lambda b: b.of_config("distilled", b.preset.distill)),
-    "expert of the nearest demonstration": Method(lambda b: [NearestDemonstration(b.lesson())]),
-    "mean of the task's checkpoints": Method(
-        lambda b: [MeanExpert(b.data.zoo)], "the task, and its experts", ("seen",)
-    ),
-    "decoded expert": Method(
-        lambda b: decoded(b.preset.hyplatent.encoder, b), "the task's experts", ("seen",)
-    ),
-    "decoded expert, autoencoder": Method(
-        lambda b: decoded(b.preset.autoencoder, b), "the task's experts", ("seen",)
-    ),
-    "scripted policy, seen": Method(partial(scripts, "seen"), BY_HAND, ("seen",)),
-    "scripted policy, unseen": Method(partial(scripts, "unseen"), BY_HAND, ("unseen",)),
+DECODED = "the task's experts"
+METHODS = {
+    method.name: method
+    for method in (
+        Method("HypFormer", Bench.hypformers),
+        *(
+            Method(
+                f"HypFormer, released attention, batches of {size}",
+                partial(over_batches, size),
+                None if size == 1 else f"{size} demonstrations of the test task",
+            )
+            for size in (1, 10, 100)
+        ),
+        Method("HypLatent", Bench.hyplatents),
+        Method(
+            "HypLatent, told the opening only",
+            lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening", ASIDE),
+        ),
+        Method("HypLatent, as shipped", lambda b: [b.shipped()]),
+        Method("Make-An-Agent", lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
+        Method(
+            "distilled conditional policy", lambda b: b.of_config("distilled", b.preset.distill)
+        ),
+        Method("expert of the nearest demonstration", lambda b: [NearestDemonstration(b.lesson())]),
+        Method(
+            "mean of the task's checkpoints",
+            lambda b: [MeanExpert(b.data.zoo)],
+            "the task, and its experts",
+            ("seen",),
+        ),
+        Method(
+            "decoded expert",
+            lambda b: decoded(b.preset.hyplatent.encoder, b),
+            DECODED,
+            ("seen",),
+        ),
+        Method(
+            "decoded expert, autoencoder",
+            lambda b: decoded(b.preset.autoencoder, b),
+            DECODED,
+            ("seen",),
+        ),
+        *(
+            Method(f"scripted policy, {half}", partial(scripts, half), BY_HAND, (half,))
+            for half in HALVES
+        ),
+    )
 }
+"""The rows of the tables, by name."""
 
 
 def method(name: str) -> Method:

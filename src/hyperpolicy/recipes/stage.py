@@ -1,11 +1,14 @@
-"""How long the stages of a recipe took, in minutes, in a file that goes on where it was stopped."""
+"""Stages of a recipe: what each leaves is made once and read from then on, and how long it took is
+noted, in minutes, in a file that goes on where it was stopped."""
 
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, HyperpolicyError
@@ -15,16 +18,41 @@ EVERY_S = 60.0
 """Seconds between two notes: what a kill hides at most."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A named step of work in a directory, skipped where its result is there.
+
+    A step that takes long resumes by itself: `make` goes on from what a stopped call left.
+    """
+
+    name: str
+    result: Path
+    """The file or directory that is there when the step is done, and not before."""
+    make: Callable[[], object]
+    """The step; it leaves `result`."""
+    minutes: Path | None = None
+    """The file in which its minutes are noted."""
+
+    def run(self) -> Path:
+        """The result's path, once it is there."""
+        if not self.result.exists():
+            with timed(self.minutes, self.name) if self.minutes else nullcontext():
+                self.make()
+        return self.result
+
+
+def recorded(name: str, path: Path, make: Callable[[], Any], minutes: Path | None = None) -> Any:
+    """What `make` returned when the stage ran, as the JSON file `path` holds it."""
+    return files.load_json(Stage(name, path, lambda: files.save_json(path, make()), minutes).run())
+
+
+# --- Minutes ------------------------------------------------------------------------------
 @contextmanager
-def timed(path: Path, stage: str, result: Path | None = None) -> Iterator[None]:
+def timed(path: Path, stage: str) -> Iterator[None]:
     """Adds what the block takes to the stage's minutes in `path`, whether or not it ends well.
 
-    Nothing is added where `result` is there already: the block only reads it. Blocks on one file
-    do not nest.
+    Blocks on one file do not nest.
     """
-    if result is not None and result.exists():
-        yield
-        return
     over, faults = threading.Event(), list[str]()
     watch = threading.Thread(target=_watch, args=(path, stage, over, faults), daemon=True)
     watch.start()

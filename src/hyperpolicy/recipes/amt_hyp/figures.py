@@ -8,6 +8,7 @@ latents  two principal components of a task's own latents; what HypLatent and Hy
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +28,17 @@ from hyperpolicy.generate.demonstrated import Demonstrated
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.hypformer import HypFormer
 from hyperpolicy.generate.hyplatent import HypLatent
-from hyperpolicy.recipes import amt_hyp_tables
-from hyperpolicy.recipes.amt_hyp import HALVES, STRICT_SEED, Bench, Cell, contexts_of, strictly
-from hyperpolicy.recipes.amt_hyp_tables import Cells
-from hyperpolicy.recipes.minutes import timed
+from hyperpolicy.recipes.amt_hyp import tables
+from hyperpolicy.recipes.amt_hyp.bench import (
+    HALVES,
+    STRICT_SEED,
+    Bench,
+    Played,
+    contexts_of,
+    strictly,
+)
+from hyperpolicy.recipes.amt_hyp.tables import Cells
+from hyperpolicy.recipes.stage import recorded
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
 PUBLISHED = {
@@ -51,7 +59,7 @@ def draw_success(found: Mapping[str, Cells], path: Path) -> Path:
     with figure_at(path, True, 2) as (figure, panels):
         figure.set_size_inches(12.0, 1.6 + 0.36 * len(names))
         for half, axes in zip(HALVES, panels, strict=True):
-            printed = amt_hyp_tables.printed(half)
+            printed = tables.printed(half)
             for y, name in enumerate(names):
                 if name in printed:
                     axes.plot(printed[name][half], y, "x", color=INK, label="published")
@@ -67,7 +75,7 @@ def draw_success(found: Mapping[str, Cells], path: Path) -> Path:
     return path
 
 
-def _draw_cell(axes, y: int, one: Cell) -> None:
+def _draw_cell(axes, y: int, one: Played) -> None:
     rate = one.strict.successes
     tasks = 100 * rate.task_means
     axes.plot(tasks, np.full(len(tasks), y), "|", color=INK, alpha=0.4, label="each task")
@@ -98,18 +106,23 @@ def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> 
         for count in counts:
             for half in HALVES:
                 path = b.out / "tokens" / f"{name}-{count}-{half}.json"
-                if not path.exists():
-                    progress(f"{count} tokens {name}, {half} tasks")
-                    files.save_json(path, _played(b, makers(count, b), half).to_json())
-                score = Score.from_json(files.load_json(path))
+                score = _played(b, path, partial(makers, count, b), half, progress)
                 found[name][half].append(100 * score.successes.mean)
     return Counted(**found)
 
 
-def _played(b: Bench, makers: list[Generator], half: str) -> Score:
-    with timed(b.minutes, "cells of the curve over tokens"):
+def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str, progress) -> Score:
+    """A point of the curve, kept in `path`."""
+    makers: list[Generator] = []
+    if not path.exists():
+        progress(f"tokens: {path.stem}")
+        makers = fit()
+
+    def make() -> dict:
         contexts, episodes = contexts_of(half), b.preset.configurations
-        return strictly(b, makers, contexts, STRICT_SEED, episodes, DEMONSTRATION)
+        return strictly(b, makers, contexts, STRICT_SEED, episodes, DEMONSTRATION).to_json()
+
+    return Score.from_json(recorded("cells of the curve over tokens", path, make, b.minutes))
 
 
 def fitted_with(count: int, b: Bench) -> list[Generator]:

@@ -49,8 +49,8 @@ class Source:
     @property
     def env_steps(self) -> int:
         """Environment steps behind the training experts."""
-        steps = len(self.train.contexts) * self.train.provenance["env_steps_per_expert"]
-        return steps + (self.base.provenance["env_steps"] if self.base else 0)
+        steps = len(self.train.contexts) * self.train.training.env_steps
+        return steps + (self.base.training.env_steps if self.base else 0)
 
 
 def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
