@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hyperpolicy import cli
 from hyperpolicy.fleet import disk, loop
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 TINY = (
     "--width 8 --num-updates 8 --updates-per-step 4 --fill-steps 2 --batch 8 --num-envs 1 "
@@ -120,10 +120,11 @@ def test_a_directory_of_other_runs_is_not_taken(trained, tmp_path, capsys):
 
 def test_a_zoo_of_a_shared_replay_serves_its_own_split_only(trained, tmp_path, capsys):
     zoo = Zoo.load(trained / "zoo")
-    record = zoo.provenance | {"schedule": {"replay": "shared"}, "split": "full"}
-    replace(zoo, provenance=record).save(tmp_path / "zoo")
+    seen = tuple(map(tuple, zoo.family.grid("macaw").split("full").train.tolist()))
+    replace(zoo, training=Training(seen=seen)).save(tmp_path / "zoo")
     assert run(f"fit {tmp_path / 'zoo'} --split sixteenth --out {tmp_path / 'x'} regression") == 2
-    assert "share their replay, which saw the training contexts of" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "learned from 35 contexts" in error and "give --split full, or" in error
 
 
 def test_a_seed_below_zero_is_refused_at_once(tmp_path, monkeypatch, capsys):

@@ -51,6 +51,21 @@ class PolicyHeader(Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class Training(Struct, frozen=True):
+    """How experts, or a base, were trained, as far as later steps decide by it."""
+
+    env_steps: Count = 0
+    """Environment steps of one expert, its start's not counted; of a base all it took."""
+    updates: Count = 0
+    """Gradient updates of one expert, or of the base."""
+    usual_reward: float = 0.0
+    """Reward of a step that the critics leave out (`SacConfig.usual_reward`)."""
+    seen: tuple[Context, ...] = ()
+    """Contexts whose transitions reached every expert, by a common base or a shared replay."""
+    mujoco: str = ""
+    """Version that the returns were measured with; filled in when a zoo is saved."""
+
+
 class ZooHeader(Struct, frozen=True):
     """zoo.json."""
 
@@ -59,6 +74,7 @@ class ZooHeader(Struct, frozen=True):
     policy: PolicyHeader
     shards: Annotated[tuple[PlainName, ...], Meta(min_length=1)]
     checksums: dict[PlainName, Digest]
+    training: Training
     provenance: Record
 
     def __post_init__(self):
@@ -107,6 +123,7 @@ class BaseHeader(Struct, frozen=True):
 
     family: Record
     spec: PolicyHeader
+    training: Training
     provenance: Record
     usual_reward: float = 0.0
 

@@ -108,7 +108,7 @@ def test_what_updates_measure_is_logged(name, whole):
     first, middle, last = records(out)
     assert first["updates"] == first["env_steps"] == 0
     steps = plan_of(name).schedule.steps(plan_of(name).schedule.turns)
-    assert last["env_steps"] == steps == zoo.provenance["env_steps_per_expert"]
+    assert last["env_steps"] == steps == zoo.training.env_steps
     measured = set(middle) - set(first)
     assert {"loss/actor", "grad_norm/actor"} <= measured and set(last) == set(middle)
     assert all(np.isfinite(line[one]).all() for line in (middle, last) for one in measured)

@@ -393,13 +393,13 @@ def test_a_judged_base_knows_what_it_cost_and_leaves_out(bases, tmp_path):
     assert base.policy.spec.obs == 29  # observation, sine and cosine
     start = fleet.fold(base, POOL[:2])
     assert start.policies.spec.obs == 27 and start.critics.shape[:2] == (2, 2)
-    assert start.usual_reward == base.usual_reward == 1.0
+    assert start.usual_reward == base.training.usual_reward == 1.0
     np.testing.assert_allclose(start.log_alpha, np.log(0.05), rtol=1e-6)
-    assert base.provenance["env_steps"] == 4 * 4 * 6 + 2 * 200 * 3  # training, judging
-    assert base.provenance["updates"] == 4 * 2 * 2
+    assert base.training.env_steps == 4 * 4 * 6 + 2 * 200 * 3  # training, judging
+    assert base.training.updates == 4 * 2 * 2
     read = fleet.Base.load(base.save(tmp_path / "base.safetensors"))
     np.testing.assert_array_equal(read.policy.weights, base.policy.weights)
-    assert (read.usual_reward, read.family) == (1.0, ANT)
+    assert (read.training.usual_reward, read.family) == (1.0, ANT)
 
 
 def test_finished_bases_are_read_back(bases, untrained):
@@ -426,7 +426,7 @@ def test_judged_experts_go_on_from_a_base(bases):
     # actors that only rested are the base's, whatever their observations are normalized by
     np.testing.assert_allclose(zoo.finals.weights, start.policies.weights, atol=2e-3)
     assert zoo.critics.shape == start.critics.shape and not np.allclose(zoo.critics, start.critics)
-    assert zoo.provenance["env_steps_per_expert"] == 200 + 4 * 4 * 6 + 16 * 200
+    assert zoo.training.env_steps == 200 + 4 * 4 * 6 + 16 * 200
 
 
 def test_the_result_averages_the_last_rounds(monkeypatch):
@@ -462,7 +462,7 @@ def test_critics_come_to_know_what_a_policy_is_worth(monkeypatch):
     spec = ppo.policy_spec(still, 29, 8)
     actor = ppo.plain(ppo.init(still, Spaces(27, 2, 8), jax.random.key(3)))
     policy = Policies(np.asarray(spec.flatten(actor))[None], spec)
-    start = fleet.fold(judging.judge_base(cfg, ANT, POOL, policy, {}), POOL)
+    start = fleet.fold(judging.judge_base(cfg, ANT, POOL, policy), POOL)
     seen = trace(start.policies, ANT, POOL)
     weights = 0.8 ** np.arange(40)
     worth = np.stack([seen.reward[:, 0, t : t + 40] @ weights for t in (20, 50, 80)], axis=1)

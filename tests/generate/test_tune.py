@@ -23,7 +23,7 @@ from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.seeds import EVALUATION_WHILE_TRAINING
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 ANT = family("ant-dir")
 TINY = fleet.Schedule(
@@ -100,7 +100,7 @@ def test_every_start_trains(zoo, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "warm-up"])
 def test_learners_leave_out_what_their_critics_do(zoo, kind):
-    shifted = replace(zoo, provenance=zoo.provenance | {"sac": {"usual_reward": 1.0}})
+    shifted = replace(zoo, training=Training(usual_reward=1.0))
     config = replace(SHORT, critics=kind)
     tuned = quietly(config, interpolate.linear(zoo), [[0.7]], shifted)
     expected = 1.0 if kind == "nearest" else 0.0

@@ -17,8 +17,10 @@ from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
 from hyperpolicy.generate.regression import RegressionConfig
 from hyperpolicy.generate.tune_config import TuneConfig
-from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, presets, zoos
-from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.recipes import demo, presets, zoos
+from hyperpolicy.recipes.genhyper import figure_6
+from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
+from hyperpolicy.recipes.zero_shot import table as table
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 

@@ -13,7 +13,7 @@ from hyperpolicy.evaluate.rows import (
     is_trivial,
 )
 from hyperpolicy.generate import interpolate, regression, symmetric
-from hyperpolicy.recipes import zero_shot
+from hyperpolicy.recipes.zero_shot import table as zero_shot
 from hyperpolicy.zoo import Zoo
 
 

@@ -25,7 +25,8 @@ class OnBench(Command):
 
     def bench(self):
         """Data and shared parts of this directory."""
-        from hyperpolicy.recipes import amt_hyp, amt_hyp_presets
+        from hyperpolicy.recipes.amt_hyp import bench as amt_hyp
+        from hyperpolicy.recipes.amt_hyp import presets as amt_hyp_presets
 
         return amt_hyp.bench(amt_hyp_presets.PRESETS[self.preset], self.out)
 
@@ -51,18 +52,19 @@ class Table(OnBench):
     def __post_init__(self):
         super().__post_init__()
         for name in self.methods or ():
-            from hyperpolicy.recipes import amt_hyp_rows
+            from hyperpolicy.recipes.amt_hyp import methods as amt_hyp_rows
 
-            having = amt_hyp_rows.method(name).halves
-            if not set(self.halves) & set(having):
+            method = amt_hyp_rows.method(name)
+            if not any(map(method.serves, self.halves)):
                 raise BadSetting(
-                    f"{name!r} is a row for {' and '.join(having)} tasks; this table has "
+                    f"{name!r} is a row for {' and '.join(method.cells)} tasks; this table has "
                     f"{' and '.join(self.halves)} ones"
                 )
 
     def cells(self, b, half: str, console: Console):
         """The chosen rows of one half of the tasks."""
-        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
+        from hyperpolicy.recipes.amt_hyp import methods as amt_hyp_rows
+        from hyperpolicy.recipes.amt_hyp import tables as amt_hyp_tables
 
         names = self.methods or tuple(amt_hyp_rows.METHODS)
         return amt_hyp_tables.cells(b, half, names, console.print)
@@ -78,9 +80,7 @@ class AmtHyp(Table):
     """Also write HypLatent, compact, as this directory."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
-        from hyperpolicy.recipes import amt_hyp_shipping as shipping
-        from hyperpolicy.recipes import amt_hyp_tables as tables
+        from hyperpolicy.recipes.amt_hyp import figures, shipping, tables
 
         b = self.bench()
         made = [] if self.ship is None else shipping.ship(b, self.ship)
@@ -100,7 +100,7 @@ class Table1(Table):
     halves: ClassVar[tuple[str, ...]] = ("seen",)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
+        from hyperpolicy.recipes.amt_hyp import tables
 
         found = self.cells(self.bench(), "seen", console)
         self.write(console, "table1.md", tables.per_task(found, "seen"))
@@ -111,7 +111,7 @@ class Table2(Table):
     """AMT-Hyp's Table II: averages and the best policies, seen and unseen, strict and legacy."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
+        from hyperpolicy.recipes.amt_hyp import tables
 
         b = self.bench()
         found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
@@ -125,7 +125,7 @@ class Table3(Table):
     halves: ClassVar[tuple[str, ...]] = ("unseen",)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
+        from hyperpolicy.recipes.amt_hyp import tables
 
         found = self.cells(self.bench(), "unseen", console)
         self.write(console, "table3.md", tables.per_task(found, "unseen"))
@@ -136,7 +136,7 @@ class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
+        from hyperpolicy.recipes.amt_hyp import figures
 
         found = figures.tokens(self.bench(), progress=console.print)
         made = figures.save_tokens(found, self.out / "tokens.json")
@@ -149,7 +149,7 @@ class Latents(OnBench):
     """AMT-Hyp's Figure 4: principal components of written and shown latents, and distances."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
+        from hyperpolicy.recipes.amt_hyp import figures
 
         panels = figures.latents(self.bench())
         picture = figures.draw_latents(panels, self.out / "latents.png")

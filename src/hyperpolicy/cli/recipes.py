@@ -107,7 +107,7 @@ class CheetahVelTable(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
-        from hyperpolicy.recipes import zero_shot as recipe
+        from hyperpolicy.recipes.zero_shot import table as recipe
         from hyperpolicy.run import hold
 
         config = recipe.TableConfig(
@@ -151,7 +151,7 @@ class Table1(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy import files
-        from hyperpolicy.recipes import genhyper_table_1 as recipe
+        from hyperpolicy.recipes.genhyper import table_1 as recipe
         from hyperpolicy.run import hold
 
         there(self, "zoos")
@@ -210,7 +210,7 @@ class Figure6(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy import files
         from hyperpolicy.envs import family
-        from hyperpolicy.recipes import figure_6 as recipe
+        from hyperpolicy.recipes.genhyper import figure_6 as recipe
         from hyperpolicy.recipes.zoos import place
         from hyperpolicy.run import hold
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from msgspec import Meta
 from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
@@ -116,15 +117,9 @@ class Fit(Command):
 
         self._refuse_unused()
         zoo = Zoo.load(self.zoo)
-        zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
-        made_for = zoo.provenance.get("split", self.split)
-        shared = zoo.provenance.get("schedule", {}).get("replay") == "shared"
-        if (zoo.provenance.get("base") or shared) and made_for != self.split:
-            how = "share their replay, which" if shared else "were specialized from a base that"
-            raise BadZoo(
-                f"the experts of {self.zoo} {how} saw the training contexts of split "
-                f"{made_for!r}; give --split {made_for}, or the zoo of {self.split!r}"
-            )
+        grid = zoo.family.grid(self.grid)
+        self._refuse_leak(zoo, grid)
+        zoo = zoo.only(grid.split(self.split).train)
         if isinstance(self.config, RegressionConfig | ResidualConfig):
             refuse(self.out)
             if isinstance(self.config, RegressionConfig):
@@ -145,8 +140,26 @@ class Fit(Command):
             f"{self.out}: {generator.model.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
 
+    def _refuse_leak(self, zoo, grid) -> None:
+        """Raise BadZoo where experts learned from contexts that the split does not train on."""
+        train, seen = grid.split(self.split).train, zoo.training.seen
+        if not seen:
+            return
+        if zoo.family.context.distance(np.array(seen), train).min(axis=1).max() < 1e-6:
+            return
+        of = [s.name for s in map(grid.split, grid.splits) if _same(s.train, seen)]
+        raise BadZoo(
+            f"the experts of {self.zoo} learned from {len(seen)} contexts, by a base or a replay "
+            f"in common, that are not all for training in split {self.split!r}; give "
+            f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
+        )
+
     def _refuse_unused(self) -> None:
         if isinstance(self.config, RegressionConfig | ResidualConfig):
             unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
         if isinstance(self.config, GanConfig) and self.config.behavior == 0:
             unused(self.config, ["states"], "without --behavior")
+
+
+def _same(contexts, seen) -> bool:
+    return {tuple(row) for row in contexts.tolist()} == set(seen)

@@ -17,7 +17,7 @@ from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadContext, BadFile, BadShape
 from hyperpolicy.fleet.start import Start
-from hyperpolicy.headers import BaseHeader
+from hyperpolicy.headers import BaseHeader, Training
 from hyperpolicy.nets.critic import CriticSpec
 from hyperpolicy.nets.fold import fold_actor, fold_critics
 from hyperpolicy.nets.policy import PolicySpec
@@ -36,8 +36,7 @@ class Base:
     critics: Float[np.ndarray, "1 2 q"]
     log_alpha: Float[np.ndarray, " 1"] | None = None
     """Where the critics were learned under a temperature."""
-    usual_reward: float = 0.0
-    """Reward of a step that the critics leave out."""
+    training: Training = Training()
     provenance: dict = field(default_factory=dict)
 
     @property
@@ -55,9 +54,8 @@ class Base:
         }
         if self.log_alpha is not None:
             arrays["log_alpha"] = np.asarray(self.log_alpha, np.float32)
-        header = BaseHeader(
-            self.family.record(), self.policy.spec.header, self.provenance, self.usual_reward
-        )
+        record, spec = self.family.record(), self.policy.spec.header
+        header = BaseHeader(record, spec, self.training, self.provenance)
         return headers.save_arrays(path, arrays, header)
 
     @classmethod
@@ -75,7 +73,7 @@ class Base:
             contexts = family.context.check(arrays["contexts"])
         except (BadShape, BadContext) as error:
             raise BadFile(f"{path}: {error}") from None
-        rest = arrays.get("log_alpha"), header.usual_reward, header.provenance
+        rest = arrays.get("log_alpha"), header.training, header.provenance
         base = cls(family, contexts, policy, arrays["critics"], *rest)
         inputs, size = family.obs_size + family.context.encoded_size, base.critic_spec.size
         if spec.obs != inputs or base.critics.shape != (1, 2, size) or len(policy) != 1:
@@ -96,7 +94,8 @@ def fold(base: Base, contexts: Float[np.ndarray, "n c"]) -> Start:
     folded = jax.vmap(lambda c: critic.flatten(fold_critics(critics, c, critic.obs)))(encoded)
     policies = fold_policy(base.policy.spec, base.policy.weights[0], family, contexts)
     log_alpha = None if base.log_alpha is None else np.full(len(encoded), base.log_alpha[0])
-    return Start(policies, np.asarray(folded), log_alpha, base.usual_reward)
+    seen = tuple(map(tuple, base.contexts.tolist()))
+    return Start(policies, np.asarray(folded), log_alpha, base.training.usual_reward, seen)
 
 
 def fold_policy(

@@ -119,7 +119,6 @@ def judge_base(
     family: Family,
     contexts: Float[np.ndarray, "k c"],
     policy: Policies,
-    provenance: dict,
     seed: int = 0,
 ) -> Base:
     """A base around one context-conditioned policy, with critics fitted on what it does in its
@@ -134,8 +133,7 @@ def judge_base(
     data = Data(family, ANY_TASK, contexts[None], rows.reshape(1, -1, rows.shape[-1]))
     found = _fit(cfg, BASE, Start(policy, fresh), data, key_fit[None])
     assert found.critics is not None
-    rest = found.log_alpha, found.usual_reward, provenance
-    return Base(family, contexts, policy, found.critics, *rest)
+    return Base(family, contexts, policy, found.critics, found.log_alpha)
 
 
 def _fit(cfg: Config, effort: Effort, start: Start, data: Data, keys) -> Start:

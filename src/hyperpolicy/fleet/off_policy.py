@@ -198,8 +198,8 @@ class OffPolicyRunner(Runner):
         obs = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
         state = self.fleet, self.ring
         rest = self.pool, rows, obs, self.contexts, self._clock(done)
-        self.fleet, self.ring, action = go(*state, *rest)
-        self.action = np.asarray(action)
+        self.fleet, self.ring, chosen = go(*state, *rest)
+        self.action = np.asarray(chosen)
         self.count(step)
 
     def _clock(self, turn: int) -> Clock:

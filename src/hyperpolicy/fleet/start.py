@@ -31,6 +31,8 @@ class Start(NamedTuple):
     """None: the learner's own first temperature."""
     usual_reward: float = 0.0
     """What the critics leave out (`SacConfig.usual_reward`)."""
+    seen: tuple[tuple[float, ...], ...] = ()
+    """Training contexts of the base behind all of them (`Training.seen`)."""
     critics_from: str = ""
     """Where the critics come from, in a word, where a run could begin with others."""
 

@@ -6,7 +6,7 @@ at their contexts (`bases.py`), which `train` then fine-tunes.
 """
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rollout import returns
 from hyperpolicy.run import Job, Output, alone, deferred_interrupt
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 
 @alone
@@ -64,23 +64,25 @@ def train(
     if out is not None and (out.path / "zoo").exists():
         return Zoo.load(out.path / "zoo")
     with deferred_interrupt():  # what was trained is saved
-        trained, judged = runner.run(plan, work, job), 0
+        trained, spent = runner.run(plan, work, job), work.spent
         if trained.critics is None and plan.critic is not None:
             policies = Policies(trained.weights, _spec(plan, work))
             begin = Start.of(policies) if isinstance(start, str) else Start.of(start)
             begin = begin._replace(policies=policies)
             found = judging.judge_experts(plan.critic, family, contexts, begin, seed)
             trained = trained._replace(critics=found.critics, log_alpha=found.log_alpha)
-            judged = judging.EPISODES * family.horizon_steps
-        record = _record(plan) | {
-            "made_by": "fleet.train",
+            spent += judging.EPISODES * family.horizon_steps
+        seen = set(start.seen) if isinstance(start, Start) else set()
+        if plan.schedule.replay == "shared":
+            seen |= set(map(tuple, contexts.tolist()))
+        training = _training(plan, spent, tuple(sorted(seen)))
+        record = _record(plan, "train") | {
             "start": work.begins.split()[0],
             "seed": seed,
-            "env_steps_per_expert": work.spent + plan.schedule.steps(job.total) + judged,
-            "updates_per_expert": plan.updates(job.total),
             "prior_steps_per_expert": 0 if plan.prior is None else plan.prior.shape[1],
         }
-        zoo = _zoo(plan, work, contexts, trained, record | (out.provenance if out else {}))
+        record |= out.provenance if out else {}
+        zoo = _zoo(work, _spec(plan, work), trained, training, record)
         if out is not None:
             zoo.save(out.path / "zoo")
             job.finish()
@@ -126,15 +128,7 @@ def train_bases(
             raise BadZoo(
                 f"base {i} stopped being finite at update {trained.died_at[i]}; lower the rates"
             )
-        record = _record(plan) | {
-            "made_by": "fleet.train_bases",
-            "updates": plan.updates(job.total),
-        }
-        record |= {"env_steps": plan.schedule.steps(job.total)}
-        found = [
-            _base(plan, work, trained, i, record | {"seed": int(numbers[i])})
-            for i in range(len(pools))
-        ]
+        found = [_base(plan, work, trained, i, numbers[i]) for i in range(len(pools))]
         for base, path in zip(found, paths, strict=bool(paths)):
             path.unlink(missing_ok=True)  # of a call that was killed between two bases
             base.save(path)
@@ -208,8 +202,15 @@ def _plan_record(plan: Plan) -> dict:
     }
 
 
-def _record(plan: Plan) -> dict:
-    return library_versions() | _plan_record(plan)
+def _record(plan: Plan, made_by: str) -> dict:
+    return library_versions() | {"made_by": f"fleet.{made_by}"} | _plan_record(plan)
+
+
+def _training(plan: Plan, spent: int, seen: tuple = ()) -> Training:
+    """What later steps decide by; `spent` are environment steps besides the schedule's."""
+    turns, critic = plan.schedule.turns, plan.critic
+    left_out = critic.learner.usual_reward(critic) if critic else 0.0
+    return Training(plan.schedule.steps(turns) + spent, plan.updates(turns), left_out, seen)
 
 
 # --- What comes of it ---------------------------------------------------------------------
@@ -233,23 +234,24 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
     )
 
 
-def _base(plan: Plan, work: Work, trained: Trained, i: int, record: dict) -> Base:
+def _base(plan: Plan, work: Work, trained: Trained, i: int, seed: int) -> Base:
     """The i-th base; where its learner has no critics, they are fitted now."""
     family, pool = work.family, work.tasks.pools[i, : work.tasks.pool_sizes[i]]
-    policy = Policies(trained.weights[i : i + 1], _spec(plan, work))
+    here, spent = slice(i, i + 1), 0
+    policy = Policies(trained.weights[here], _spec(plan, work))
     if trained.critics is None:
-        assert plan.critic is not None
-        record["env_steps"] += judging.base_steps(family, len(pool))
-        return judging.judge_base(plan.critic, family, pool, policy, record, record["seed"])
-    here = slice(i, i + 1)
-    log_alpha = None if trained.log_alpha is None else trained.log_alpha[here]
-    left_out = plan.cfg.learner.usual_reward(plan.cfg)
-    return Base(family, pool, policy, trained.critics[here], log_alpha, left_out, record)
+        base = judging.judge_base(plan.critic, family, pool, policy, seed)
+        spent = judging.base_steps(family, len(pool))
+    else:
+        log_alpha = None if trained.log_alpha is None else trained.log_alpha[here]
+        base = Base(family, pool, policy, trained.critics[here], log_alpha)
+    record = _record(plan, "train_bases") | {"seed": int(seed)}
+    return replace(base, training=_training(plan, spent), provenance=record)
 
 
-def _zoo(plan: Plan, work: Work, contexts, trained: Trained, provenance: dict) -> Zoo:
+def _zoo(work: Work, spec, trained: Trained, training: Training, provenance: dict) -> Zoo:
     """Checkpoints, then final rows, of the experts that stayed finite."""
-    family, spec = work.family, _spec(plan, work)
+    family, contexts = work.family, work.tasks.pools[:, 0]
     alive = np.flatnonzero(trained.died_at < 0)
     for i in np.flatnonzero(trained.died_at >= 0):
         warnings.warn(
@@ -262,19 +264,19 @@ def _zoo(plan: Plan, work: Work, contexts, trained: Trained, provenance: dict) -
     x, k = len(alive), len(trained.checkpoints)
     finals = _stored(trained.weights[alive])
     found = evaluate(family, spec, contexts[alive], 10, finals)
-    updates = plan.updates(plan.schedule.turns)
     return Zoo(
         spec=spec,
         family=family,
         weights=np.concatenate([_stored(trained.checkpoints[:, alive].reshape(k * x, -1)), finals]),
         expert=np.tile(np.arange(x), k + 1),
-        updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, updates)),
+        updates=np.append(np.repeat(trained.checkpoint_updates, x), np.full(x, training.updates)),
         final=np.arange((k + 1) * x) >= k * x,
         returns=np.append(np.full(k * x, np.nan), found).astype(np.float32),
         contexts=contexts[alive],
         critics=None if trained.critics is None else _stored(trained.critics[alive]),
         states=_stored(trained.states[alive]),
         log_alpha=None if trained.log_alpha is None else trained.log_alpha[alive],
+        training=training,
         provenance=provenance,
     )
 

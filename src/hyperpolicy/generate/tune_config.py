@@ -70,8 +70,9 @@ class TuneConfig(Bounded):
             inherited |= {"initial_alpha": given, "usual_reward": given}
         for field_name, why in inherited.items():
             if getattr(self.cfg, field_name, None) != getattr(normal, field_name, None):
+                value = getattr(self.cfg, field_name)
                 raise BadSetting(
-                    f"{field_name}={getattr(self.cfg, field_name)} has no effect {why}, which takes "
+                    f"{field_name}={value} has no effect {why}, which takes "
                     f"the generator's or the zoo's; leave out --{field_name.replace('_', '-')}"
                 )
 

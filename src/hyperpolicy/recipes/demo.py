@@ -20,7 +20,7 @@ from hyperpolicy.evaluate.video import record
 from hyperpolicy.generate import conditioned, hyplatent, interpolate
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.hyplatent import HypLatentConfig
-from hyperpolicy.recipes import sources
+from hyperpolicy.recipes.zero_shot import sources
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
