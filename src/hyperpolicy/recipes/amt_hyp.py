@@ -235,11 +235,8 @@ def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
         who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
         tasks = np.tile(unseen, (k, 1))
         with timed(b.minutes, "experts on unseen tasks"):
-            found = rollout.results(
-                who, MetaWorld(), tasks, EPISODES, STRICT_SEED, until_success=True
-            )
-        share = found.success.mean(axis=1).reshape(k, len(unseen))
-        files.save_json(path, {"success": share})
+            rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
+        files.save_json(path, {"success": rate.reshape(k, len(unseen))})
     return np.array(files.load_json(path)["success"])
 
 

@@ -169,15 +169,10 @@ def gated(preset: DataPreset, family: MetaWorld, zoo: Zoo, out: Path) -> Zoo:
     """
     path = out / "gate.json"
     if not path.exists():
-        found = rollout.results(
-            zoo.policies,
-            family,
-            zoo.row_contexts,
-            preset.gate_episodes,
-            GATE_SEED,
-            until_success=True,
+        rate = rollout.success_rate(
+            zoo.policies, family, zoo.row_contexts, preset.gate_episodes, GATE_SEED
         )
-        files.save_json(path, {"success": found.success.mean(axis=1), "updates": zoo.updates})
+        files.save_json(path, {"success": rate, "updates": zoo.updates})
     return _rows(zoo, zoo.final | (np.array(files.load_json(path)["success"]) >= 1.0))
 
 

@@ -168,32 +168,34 @@ def test_results_say_when_success_came_and_whether_it_stayed():
 def test_episodes_may_end_at_their_first_success():
     fam, contexts = Counting(), np.array([[1.0], [2.0]])
     whole = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3)
-    brief = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3, until_success=True)
+    starts = rollout.paired(2, 3, seed=0)
+    brief = rollout.successes_from(rollout.uniform(fam), fam, contexts, starts)
     np.testing.assert_array_equal(brief.success, whole.success)
-    np.testing.assert_array_equal(brief.success_steps, whole.success_steps)
-    assert np.isnan(brief.returns).all()
+    np.testing.assert_array_equal(brief.steps, whole.success_steps)
+    rate = rollout.success_rate(rollout.uniform(fam), fam, contexts, 3)
+    np.testing.assert_array_equal(rate, whole.success.mean(axis=1))
 
 
-def test_a_relay_gives_what_worlds_of_their_own_give():
+def test_episodes_in_turn_give_what_worlds_of_their_own_give():
     """Twelve episodes on four worlds; the third policy's break, twice each."""
     fam, contexts = Counting(), np.array([[1.0], [2.0], [0.5]])
     weights = make_policies(3).weights.copy()
     weights[2] = np.nan
     policies = Policies(weights, make_policies(3).spec)
     many, fam = Counting(most_worlds=None, enough=0.9), Counting(enough=0.9)
-    whole = rollout.results(policies, many, contexts, episodes=4, until_success=True)
-    found = rollout.results(policies, fam, contexts, episodes=4, until_success=True)
+    starts = rollout.paired(3, 4, seed=0)
+    whole = rollout.successes_from(policies, many, contexts, starts)
+    found = rollout.successes_from(policies, fam, contexts, starts)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
-    for name in ("success", "last_success", "success_steps"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
-    assert np.isnan(found.returns).all()
+    for a, b in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
     """As when a worker process dies: what it played is lost, and no policy is the worse for it."""
     fam, policies, whole, breaks = Counting(), make_policies(1), MujocoWorlds.step, iter([True])
-    jobs = np.zeros(6, int), np.full((6, 1), 1.0), np.arange(6)
-    expected = rollout.relay(policies, fam, *jobs)
+    one = np.full((1, 1), 1.0), np.arange(6)[None]
+    expected = rollout.successes_from(policies, fam, *one)
 
     def step(self, action):
         found = whole(self, action)
@@ -201,7 +203,7 @@ def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
         return found._replace(broken=broken, truncated=found.truncated | broken)
 
     monkeypatch.setattr(MujocoWorlds, "step", step)
-    for a, b in zip(rollout.relay(policies, fam, *jobs), expected, strict=True):
+    for a, b in zip(rollout.successes_from(policies, fam, *one), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert expected.success.any() and next(breaks, None) is None
 
