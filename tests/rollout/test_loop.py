@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy import rollout
-from hyperpolicy.envs.locomotion import AntDir, CheetahVel
+from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.rollout.loop import Jobs, at_first_success, never, play_in_turn
 
@@ -51,16 +51,6 @@ class Fast(CheetahVel):
         return np.asarray(outcome)[..., 0] > self.enough
 
 
-@dataclass(frozen=True, kw_only=True)
-class FallingAnt(AntDir):
-    """An episode is over as soon as the torso is a little below where it starts."""
-
-    horizon_steps: int = 30
-
-    def terminated(self, view):
-        return view["qpos"][:, 2] < 0.6
-
-
 def test_a_memory_begins_with_each_job_when_worlds_take_turns():
     family, actor = Fast(), Remembering(6, np.arange(3))
     jobs = Jobs(np.arange(40) % 3, np.full((40, 1), 1.0), np.arange(40))
@@ -77,9 +67,8 @@ def test_a_memory_begins_with_each_job_when_worlds_take_turns():
     assert sorted(last) == list(range(40)) and len(begun) > 2, begun
 
 
-def test_a_memory_sees_where_each_world_begins_its_next_episode():
-    family = FallingAnt()
-    worlds = family.worlds(np.zeros((4, 1)), seed=0)
+def test_a_memory_sees_where_each_world_begins_its_next_episode(falling_ant):
+    worlds = falling_ant.worlds(np.zeros((4, 1)), seed=0)
     actor, begins = Remembering(8, np.arange(2)), []
     for moment in islice(rollout.play(actor, worlds, 2, never), 40):
         np.testing.assert_allclose(moment.action[..., 1].ravel(), moment.t / 100, rtol=1e-6)

@@ -2,9 +2,9 @@
 
 from hyperpolicy.policies import Actor, Memoryless
 from hyperpolicy.rollout.actors import exploring, greedy, uniform, zero
-from hyperpolicy.rollout.experience import collect, experience, transitions
 from hyperpolicy.rollout.loop import Jobs, Moment, play
-from hyperpolicy.rollout.results import (
+from hyperpolicy.rollout.recording import Recording, record
+from hyperpolicy.rollout.result import (
     Results,
     Successes,
     Tally,
@@ -17,12 +17,14 @@ from hyperpolicy.rollout.results import (
     successes_from,
     trace,
 )
+from hyperpolicy.rollout.transition import collect, experience, transitions
 
 __all__ = [
     "Actor",
     "Jobs",
     "Memoryless",
     "Moment",
+    "Recording",
     "Results",
     "Successes",
     "Tally",
@@ -33,6 +35,7 @@ __all__ = [
     "greedy",
     "paired",
     "play",
+    "record",
     "results",
     "results_from",
     "returns",
