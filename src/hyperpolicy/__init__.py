@@ -30,6 +30,7 @@ except PackageNotFoundError:  # run from a source tree
 _MEMBERS = {
     "family": "hyperpolicy.envs:family",
     "Demonstrations": "hyperpolicy.data.demonstrations:Demonstrations",
+    "Episodes": "hyperpolicy.data.episodes:Episodes",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.policies:Policies",
     "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",

@@ -1,5 +1,5 @@
 """Every header we read from a file, as a typed structure with bounds: zoos, generators, policies,
-demonstrations, bases.
+episodes, demonstrations, bases.
 
 A file may come from a stranger. So its sizes have limits, its names are plain names of regular
 files beside it, its numbers are finite, and its checksums hold; a file that breaks one of these is
@@ -110,6 +110,30 @@ class PoliciesHeader(Struct, frozen=True):
     """Of a file of policies."""
 
     spec: PolicyHeader
+
+
+class ShardHeader(Struct, frozen=True):
+    """A shard of stored episodes."""
+
+    index: PlainName
+    steps: PlainName
+    makers: tuple[str, ...]
+    """Whoever made its episodes, which know them by number."""
+    provenance: Record
+
+
+class EpisodesHeader(Struct, frozen=True):
+    """episodes.json."""
+
+    format: str
+    family: Record
+    shards: Annotated[tuple[ShardHeader, ...], Meta(min_length=1)]
+    checksums: dict[PlainName, Digest]
+
+    def __post_init__(self):
+        wanted = {name for shard in self.shards for name in (shard.index, shard.steps)}
+        if missing := sorted(wanted - set(self.checksums)):
+            raise ValueError(f"no checksum of {', '.join(missing)}")
 
 
 class DemonstrationsHeader(Struct, frozen=True):

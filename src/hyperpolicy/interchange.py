@@ -222,7 +222,7 @@ def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
         raise BadShape(
             f"{len(shown)} demonstrations of {demonstrations.family.name} for {len(rows)} rows; "
             "give one a row, of its task and in order (Zoo.load(path, rows) reads only the rows "
-            "that have one, and `demonstrations.cut` says whose each is)"
+            "that have one, and `Demonstrations.cut` says of which episode each is)"
         )
     param = np.empty_like(zoo.weights)
     param[:, places(SPEC)] = zoo.weights

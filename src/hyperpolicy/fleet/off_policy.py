@@ -167,9 +167,7 @@ class OffPolicyRunner(Runner):
         self.rings = Rings.of(self.schedule, n)
         none = np.zeros(((0,) if self.rings.shared else (n, 0)) + (d,), np.float32)
         self.ring = self.rings.place(none, self.mesh)
-        self.action: Float[np.ndarray, "n e a"] = np.zeros(
-            (n, self.e, work.spaces.action), np.float32
-        )
+        self.action: np.ndarray = np.zeros((n, self.e, work.spaces.action), np.float32)
         prior = self.tasks.prior
         prior = np.zeros((n, 0, d), np.float32) if prior is None else prior
         pools = jnp.asarray(self.tasks.pools, jnp.float32)

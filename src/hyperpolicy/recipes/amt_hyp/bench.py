@@ -238,8 +238,8 @@ def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
         k = len(zoo.contexts)
         who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
         tasks = np.tile(unseen, (k, 1))
-        found = rollout.results(who, MetaWorld(), tasks, EPISODES, STRICT_SEED, until_success=True)
-        return {"success": found.success.mean(axis=1).reshape(k, len(unseen))}
+        rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
+        return {"success": rate.reshape(k, len(unseen))}
 
     path = b.out / "transfer.json"
     return np.array(recorded("experts on unseen tasks", path, make, b.minutes)["success"])

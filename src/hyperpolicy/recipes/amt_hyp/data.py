@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy import files, rollout
-from hyperpolicy.data.demonstrations import Demonstrations, cut
+from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Script, scripted
 from hyperpolicy.errors import BadZoo
@@ -172,15 +172,10 @@ def shown_steps(preset: DataPreset) -> int:
 
 def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
     """How often each row succeeds in `gate_episodes` configurations, and its updates."""
-    found = rollout.results(
-        zoo.policies,
-        family,
-        zoo.row_contexts,
-        preset.gate_episodes,
-        GATE_SEED,
-        until_success=True,
+    rate = rollout.success_rate(
+        zoo.policies, family, zoo.row_contexts, preset.gate_episodes, GATE_SEED
     )
-    return {"success": found.success.mean(axis=1), "updates": zoo.updates}
+    return {"success": rate, "updates": zoo.updates}
 
 
 def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
@@ -197,10 +192,10 @@ def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, ind
     for start in range(0, len(zoo), turn):
         here = slice(start, start + turn)
         who, contexts = zoo.policies[here], zoo.row_contexts[here]
-        found = rollout.trace(who, family, contexts, preset.shown, TRAIN_SEED)
-        made = cut(family, contexts, found.obs, found.action, found.outcome)
+        shown = rollout.record(who, family, contexts, preset.shown, TRAIN_SEED)
+        made = Demonstrations.cut(shown)
         parts.append(made.demonstrations)
-        rows.append(made.policy + start)
+        rows.append(shown.index.policy[made.episode] + start)
     path = index.with_suffix(".safetensors")
     path.unlink(missing_ok=True)  # of a call that was killed between the two files
     joined(parts).save(path)
@@ -254,9 +249,8 @@ def enough(
                 f"succeeded, {preset.test} demonstrations are wanted; train its expert longer"
             )
         episodes = min(most, preset.test)
-        found = rollout.trace(actor, family, context, episodes, TEST_SEED + 1000 * tried)
-        made = cut(family, context, found.obs, found.action, found.outcome)
-        parts.append(made.demonstrations)
+        shown = rollout.record(actor, family, context, episodes, TEST_SEED + 1000 * tried)
+        parts.append(Demonstrations.cut(shown).demonstrations)
         tried += episodes
     return joined(parts)[: preset.test]
 

@@ -1,6 +1,6 @@
 """Rollouts: paired, deterministic, independent of their company, honest about early ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -12,17 +12,6 @@ from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import BadContext, BadSetting, BadShape
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-
-
-@dataclass(frozen=True, kw_only=True)
-class FallingAnt(AntDir):
-    """Ends as soon as the torso is a little below where it starts."""
-
-    horizon_steps: int = 30
-
-    def terminated(self, view):
-        return view["qpos"][:, 2] < 0.6
-
 
 FAMILY = CheetahVel(horizon_steps=12)
 CONTEXTS = np.array([[0.5], [1.0], [2.0]])
@@ -96,8 +85,8 @@ def test_uniform_and_exploring_actions_are_functions_of_their_seed():
         assert np.abs(a).max() <= 1.0
 
 
-def test_an_episode_ends_where_its_task_ends():
-    family, contexts = FallingAnt(), np.array([[0.0], [1.0]])
+def test_an_episode_ends_where_its_task_ends(falling_ant):
+    family, contexts = falling_ant, np.array([[0.0], [1.0]])
     trace = rollout.trace(rollout.zero(family), family, contexts, episodes=3)
     lengths = trace.alive.sum(axis=-1)
     assert (lengths < family.horizon_steps).any(), "nothing fell: the test shows nothing"
@@ -168,32 +157,34 @@ def test_results_say_when_success_came_and_whether_it_stayed():
 def test_episodes_may_end_at_their_first_success():
     fam, contexts = Counting(), np.array([[1.0], [2.0]])
     whole = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3)
-    brief = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3, until_success=True)
+    starts = rollout.paired(2, 3, seed=0)
+    brief = rollout.successes_from(rollout.uniform(fam), fam, contexts, starts)
     np.testing.assert_array_equal(brief.success, whole.success)
-    np.testing.assert_array_equal(brief.success_steps, whole.success_steps)
-    assert np.isnan(brief.returns).all()
+    np.testing.assert_array_equal(brief.steps, whole.success_steps)
+    rate = rollout.success_rate(rollout.uniform(fam), fam, contexts, 3)
+    np.testing.assert_array_equal(rate, whole.success.mean(axis=1))
 
 
-def test_a_relay_gives_what_worlds_of_their_own_give():
+def test_episodes_in_turn_give_what_worlds_of_their_own_give():
     """Twelve episodes on four worlds; the third policy's break, twice each."""
     fam, contexts = Counting(), np.array([[1.0], [2.0], [0.5]])
     weights = make_policies(3).weights.copy()
     weights[2] = np.nan
     policies = Policies(weights, make_policies(3).spec)
     many, fam = Counting(most_worlds=None, enough=0.9), Counting(enough=0.9)
-    whole = rollout.results(policies, many, contexts, episodes=4, until_success=True)
-    found = rollout.results(policies, fam, contexts, episodes=4, until_success=True)
+    starts = rollout.paired(3, 4, seed=0)
+    whole = rollout.successes_from(policies, many, contexts, starts)
+    found = rollout.successes_from(policies, fam, contexts, starts)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
-    for name in ("success", "last_success", "success_steps"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
-    assert np.isnan(found.returns).all()
+    for a, b in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
     """As when a worker process dies: what it played is lost, and no policy is the worse for it."""
     fam, policies, whole, breaks = Counting(), make_policies(1), MujocoWorlds.step, iter([True])
-    jobs = np.zeros(6, int), np.full((6, 1), 1.0), np.arange(6)
-    expected = rollout.relay(policies, fam, *jobs)
+    one = np.full((1, 1), 1.0), np.arange(6)[None]
+    expected = rollout.successes_from(policies, fam, *one)
 
     def step(self, action):
         found = whole(self, action)
@@ -201,7 +192,7 @@ def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
         return found._replace(broken=broken, truncated=found.truncated | broken)
 
     monkeypatch.setattr(MujocoWorlds, "step", step)
-    for a, b in zip(rollout.relay(policies, fam, *jobs), expected, strict=True):
+    for a, b in zip(rollout.successes_from(policies, fam, *one), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert expected.success.any() and next(breaks, None) is None
 
@@ -214,3 +205,41 @@ def test_policies_take_turns_where_worlds_are_few():
     one = rollout.results(policies, few, contexts, episodes=2)
     for a, b in zip(one, rollout.results(policies, many, contexts, episodes=2), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+# --- Recorded episodes -------------------------------------------------------------------
+def test_recorded_episodes_are_those_of_a_trace(falling_ant):
+    """Some ants fall, each after another number of steps."""
+    family, contexts = replace(falling_ant, horizon_steps=15), np.array([[0.0], [1.0]])
+    policies = make_policies(2, family)
+    seen = rollout.trace(policies, family, contexts, episodes=3, seed=4)
+    made = rollout.record(policies, family, contexts, episodes=3, seed=4)
+    lengths = seen.alive.sum(axis=-1).ravel()
+    assert len(set(lengths.tolist())) > 1
+    np.testing.assert_array_equal(made.index.length, lengths)
+    np.testing.assert_array_equal(made.index.terminated, lengths < 15)
+    np.testing.assert_array_equal(made.index.policy, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_allclose(made.returns, seen.returns.ravel(), rtol=1e-6)
+    assert len(set(made.index.made_by.tolist())) == 2 and len(made.index.made_by[0]) == 64
+    for k, one in enumerate(made):
+        i, j = divmod(k, 3)
+        t = lengths[k]
+        np.testing.assert_array_equal(one.obs[:-1], seen.obs[i, j, :t])
+        np.testing.assert_array_equal(one.action, seen.action[i, j, :t])
+        assert (one.obs[-1] != 0).any() and one.context == contexts[i]
+
+
+def test_broken_episodes_are_left_out_and_turns_change_nothing():
+    contexts = np.array([[0.5], [1.0], [2.0]])
+    policies = make_policies(3)
+    weights = policies.weights.copy()
+    weights[1] = np.nan
+    broken = Policies(weights, policies.spec)
+    whole, some = (
+        rollout.record(broken, Counting(most_worlds=most), contexts, 2, made_by="tests")
+        for most in (None, 2)
+    )
+    assert whole.index.policy.tolist() == some.index.policy.tolist() == [0, 0, 2, 2]
+    assert set(whole.index.made_by) == {"tests"}
+    np.testing.assert_array_equal(whole.index.seed, np.tile(whole.index.seed[:2], 2))
+    np.testing.assert_allclose(some.returns, whole.returns, rtol=1e-5)
