@@ -48,6 +48,7 @@ _MODULES = (
     "recipes",
     "errors",
     "zoo",
+    "data",
     "rollout",
 )
 
