@@ -246,7 +246,7 @@ def test_export_of_other_policies_says_what_to_do(zoo, tmp_path, capsys):
     out = tmp_path / "a.pt"
     assert run("zoo", "export", zoo, "--make-an-agent", out, "--demonstrations", shown) == 2
     error = capsys.readouterr().err
-    assert error.startswith("BadZoo: ") and "--width 128 --activations elu relu" in error
+    assert error.startswith("BadZoo: ") and "--hidden 128 128 --activations elu relu" in error
     assert not out.exists()
 
 

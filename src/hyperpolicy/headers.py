@@ -59,7 +59,7 @@ class Training(Struct, frozen=True):
     updates: Count = 0
     """Gradient updates of one expert, or of the base."""
     usual_reward: float = 0.0
-    """Reward of a step that the critics leave out (`SacConfig.usual_reward`)."""
+    """Reward of a step that the critics leave out."""
     seen: tuple[Context, ...] = ()
     """Contexts whose transitions reached every expert, by a common base or a shared replay."""
     mujoco: str = ""

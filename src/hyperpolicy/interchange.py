@@ -215,7 +215,7 @@ def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
         raise BadZoo(
             f"a zoo of {zoo.family.name} with {zoo.spec}; the layout holds {FAMILY.name} with "
             f"{SPEC}: "
-            "train experts with --width 128 --activations elu relu"
+            "train experts with --hidden 128 128 --activations elu relu"
         )
     rows, shown = zoo.row_contexts, demonstrations.contexts
     if demonstrations.family.name != zoo.family.name or not np.array_equal(rows, shown):

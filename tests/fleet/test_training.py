@@ -15,7 +15,7 @@ from hyperpolicy.data.replay import Layout
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.fleet import judging, runner
+from hyperpolicy.fleet import judging, plan, runner
 from hyperpolicy.fleet.off_policy import OffPolicyRunner, Rings
 from hyperpolicy.fleet.start import fresh
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, layout
@@ -56,8 +56,8 @@ POOL = np.array([[0.3], [2.0], [4.0]])
 NONE = np.zeros((0, 1))
 
 
-def train(plan=PLAN, contexts=CONTEXTS, start="own", seed=3, out=None) -> Zoo:
-    return fleet.train(plan, CHEETAH, contexts, start, seed, out)
+def train(how=PLAN, contexts=CONTEXTS, start="own", seed=3, out=None) -> Zoo:
+    return fleet.train(how, CHEETAH, contexts, start, seed, out)
 
 
 def with_cfg(**changes) -> fleet.OffPolicy:
@@ -107,7 +107,7 @@ def test_a_judge_has_critics_of_the_same_layers():
         fleet.OnPolicy(PPO, ROUNDS, PPO)
 
 
-def test_a_learner_that_lacks_a_part_is_refused():
+def test_a_learner_that_lacks_a_part_is_refused(as_user):
     with pytest.raises(BadSetting, match="learner 'half' lacks policy, critic, start_from, act"):
         Learner("half", "replay", init=sac.init)
     with pytest.raises(BadSetting, match="lacks improve_critics"):
@@ -153,10 +153,10 @@ def test_a_finished_run_of_other_settings_is_not_passed_off(whole, untrained):
     for other, match in (
         ({"seed": 4}, "another seeds"),
         ({"start": "shared"}, "another start"),
-        ({"plan": with_cfg(tau=0.5)}, r"another config \(tau 0.005, here 0.5\)"),
-        ({"plan": fleet.OffPolicy(TdSacConfig(hidden=(8, 8)), SHORT)}, "another learner"),
+        ({"how": with_cfg(tau=0.5)}, r"another config \(tau 0.005, here 0.5\)"),
+        ({"how": fleet.OffPolicy(TdSacConfig(hidden=(8, 8)), SHORT)}, "another learner"),
         (
-            {"plan": fleet.OffPolicy(CFG, replace(SHORT, num_updates=24))},
+            {"how": fleet.OffPolicy(CFG, replace(SHORT, num_updates=24))},
             r"another schedule \(num_updates 12, here 24\)",
         ),
     ):
@@ -310,16 +310,16 @@ def test_shared_start_is_one_network():
 def test_half_of_each_batch_is_prior():
     """Own rows hold zeros, prior ones their own number."""
     prior = np.ones((1, 5, layout(CHEETAH).size), np.float32)
-    plan = replace(PLAN, schedule=replace(SHORT, batch=7), prior=prior)
-    tasks = runner.Tasks(CONTEXTS[:1, None], CONTEXTS[:1, None], np.ones(1), np.array([0]), prior)
+    with_prior = replace(PLAN, schedule=replace(SHORT, batch=7), prior=prior)
+    tasks = plan.Tasks(CONTEXTS[:1, None], CONTEXTS[:1, None], np.ones(1), np.array([0]), prior)
     begin = fresh(CFG, Spaces(20, 0, 6))
-    crew = OffPolicyRunner(plan, runner.Work(CHEETAH, OWN_TASK, tasks, begin, lambda w: w))
+    crew = OffPolicyRunner(with_prior, plan.Work(CHEETAH, OWN_TASK, tasks, begin, lambda w: w))
     member, pool = (jax.tree.map(lambda leaf: leaf[0], x) for x in (crew.fleet, crew.pool))
     ring = jnp.zeros((10, layout(CHEETAH).size))
     batch = crew._batch(member, ring, pool, crew._clock(9), 0)
     assert sorted(batch.obs[:, 0].tolist()) == [0.0] * 4 + [1.0] * 3
     with pytest.raises(BadShape, match=r"prior has shape \(1, 5, 41\); 3 experts"):
-        train(plan)
+        train(with_prior)
 
 
 def test_nothing_of_a_test_context_reaches_a_shared_replay(tmp_path, untrained):
@@ -432,9 +432,9 @@ def test_judged_experts_go_on_from_a_base(bases):
 def test_the_result_averages_the_last_rounds(monkeypatch):
     def counted(cfg, state, found, index):
         actor = jax.tree.map(lambda x: x + 1.0, state.actor)
-        moments = state.moments._replace(var=jnp.full(20, 1.0 - 1e-4))
+        seen = state.seen._replace(var=jnp.full(20, 1.0 - 1e-4))
         metrics = ppo.update(cfg, state, found, index)[1]
-        return state._replace(actor=actor, moments=moments), metrics
+        return state._replace(actor=actor, seen=seen), metrics
 
     monkeypatch.setattr(ppo, "PPO", replace(ppo.PPO, update=counted))
     zoo = train(fleet.OnPolicy(PPO, ROUNDS))

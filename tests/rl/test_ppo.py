@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
+from hyperpolicy.nets.observed import Observed
 from hyperpolicy.nets.policy import sample
 from hyperpolicy.rl import ppo
 from hyperpolicy.rl.learner import Spaces
@@ -47,7 +48,7 @@ def a_round(t: int = 6, n: int = 3, seed: int = 0) -> Round:
 def test_advantages_are_discounted_sums_within_an_episode(state):
     r = a_round()
     found, target = jax.jit(partial(ppo.advantages, CFG))(state, r)
-    value = jax.jit(lambda inputs: state.value(ppo.see(state.moments, inputs))[0])
+    value = jax.jit(lambda inputs: state.value(ppo.see(state.seen, inputs))[0])
     for world in range(3):
         for start in range(6):
             total, weight = 0.0, 1.0
@@ -91,9 +92,9 @@ def test_divergence_is_the_mean_log_ratio():
 def test_moments_are_those_of_everything_seen():
     rng = np.random.default_rng(0)
     rounds = [rng.normal(2.0, 3.0, (4, 5, O)).astype(np.float32) for _ in range(3)]
-    moments = ppo.init(CFG, Spaces(O, D, A), jax.random.key(0)).moments
+    moments = Observed.nothing(O)
     for own in rounds:
-        moments = ppo.remember(moments, jnp.asarray(own))
+        moments = moments.with_more(jnp.asarray(own))
     everything = np.concatenate(rounds).reshape(-1, O)
     np.testing.assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(moments.var, everything.var(axis=0), rtol=1e-4)
@@ -101,10 +102,8 @@ def test_moments_are_those_of_everything_seen():
 
 def test_plain_actor_sees_unnormalized_observations(state):
     obs, context = jax.random.normal(jax.random.key(3), (O,)), jnp.array([0.6, 0.8])
-    moments = ppo.Moments(
-        jnp.float32(9.0), jnp.array([1.0, -2.0, 0.5]), jnp.array([4.0, 0.1, 30.0])
-    )
-    own = state._replace(moments=moments)
+    moments = Observed(jnp.float32(9.0), jnp.array([1.0, -2.0, 0.5]), jnp.array([4.0, 0.1, 30.0]))
+    own = state._replace(seen=moments)
     for ours, theirs in zip(
         ppo.plain(own)(jnp.concatenate([obs, context])),
         own.actor(ppo.see(moments, jnp.concatenate([obs, context]))),

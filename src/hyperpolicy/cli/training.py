@@ -61,8 +61,8 @@ class Train(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
-        from hyperpolicy.evaluate import tuning
-        from hyperpolicy.run import Output
+        from hyperpolicy.evaluate import plots, tuning
+        from hyperpolicy.run import METRICS, Output
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
@@ -71,12 +71,16 @@ class Train(Command):
         plan = kind(self.cfg, self.schedule).holding_out(split.test)
         output = Output(self.out, self.track, origin)
         zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
-        curves = tuning.read(self.out / "metrics.jsonl")
+        curves = tuning.read(self.out / METRICS)
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
         curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        console.print(f"their learning curve: {curve}; its numbers: {self.out / 'metrics.jsonl'}")
+        losses = plots.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
+        console.print(
+            f"their learning curve: {curve}; losses and what else updates measure: {losses}"
+        )
+        console.print(f"all numbers: {self.out / METRICS}")
 
 
 @dataclass(frozen=True)

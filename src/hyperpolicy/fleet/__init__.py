@@ -4,7 +4,7 @@ given weights, and context-conditioned bases, for learners of either kind."""
 from hyperpolicy.fleet.bases import Base, fold
 from hyperpolicy.fleet.off_policy import OffPolicy
 from hyperpolicy.fleet.on_policy import OnPolicy
-from hyperpolicy.fleet.runner import Plan
+from hyperpolicy.fleet.plan import Plan
 from hyperpolicy.fleet.schedule import RoundSchedule, Schedule
 from hyperpolicy.fleet.start import Start
 from hyperpolicy.fleet.training import train, train_bases

@@ -15,15 +15,14 @@ from hyperpolicy.data import replay
 from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.fleet.plan import Plan, Work
 from hyperpolicy.fleet.runner import (
     ACTING,
     DRAWING,
     EXPERTS,
     SAME,
     Member,
-    Plan,
     Runner,
-    Work,
     place,
 )
 from hyperpolicy.fleet.schedule import Schedule
@@ -193,9 +192,9 @@ class OffPolicyRunner(Runner):
         step = self.worlds.step(flat)
         rows = transitions(obs, flat, step, self.worlds.contexts, self.e)
         go = self.advance if done >= self.schedule.fill_steps else self.collect
-        obs = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
+        wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
         state = self.fleet, self.ring
-        rest = self.pool, rows, obs, self.contexts, self._clock(done)
+        rest = self.pool, rows, wide, self.contexts, self._clock(done)
         self.fleet, self.ring, chosen = go(*state, *rest)
         self.action = np.asarray(chosen)
         self.count(step)

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs import Family
-from hyperpolicy.fleet.runner import EXPERTS, SAME, Member, Plan, Runner, Work, place
+from hyperpolicy.fleet.plan import Plan, Work
+from hyperpolicy.fleet.runner import EXPERTS, SAME, Member, Runner, place
 from hyperpolicy.fleet.schedule import RoundSchedule
 from hyperpolicy.rl.learner import Config, State
 from hyperpolicy.types import Round

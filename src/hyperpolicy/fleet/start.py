@@ -30,7 +30,7 @@ class Start(NamedTuple):
     log_alpha: Float[np.ndarray, " n"] | None = None
     """None: the learner's own first temperature."""
     usual_reward: float = 0.0
-    """What the critics leave out (`SacConfig.usual_reward`)."""
+    """Reward of a step that the critics leave out."""
     seen: tuple[tuple[float, ...], ...] = ()
     """Training contexts of the base behind all of them (`Training.seen`)."""
     critics_from: str = ""

@@ -20,7 +20,8 @@ from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
 from hyperpolicy.fleet.bases import Base, fold_policy
-from hyperpolicy.fleet.runner import Plan, Tasks, Trained, Work
+from hyperpolicy.fleet.plan import Plan, Tasks, Work
+from hyperpolicy.fleet.runner import Trained
 from hyperpolicy.fleet.start import Start, fresh, given
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
 from hyperpolicy.policies import Policies
@@ -66,23 +67,16 @@ def train(
     with deferred_interrupt():  # what was trained is saved
         trained, spent = runner.run(plan, work, job), work.spent
         if trained.critics is None and plan.critic is not None:
-            policies = Policies(trained.weights, _spec(plan, work))
-            begin = Start.of(policies) if isinstance(start, str) else Start.of(start)
-            begin = begin._replace(policies=policies)
-            found = judging.judge_experts(plan.critic, family, contexts, begin, seed)
-            trained = trained._replace(critics=found.critics, log_alpha=found.log_alpha)
+            trained = _judged(plan, work, trained, start, seed)
             spent += judging.EPISODES * family.horizon_steps
-        seen = set(start.seen) if isinstance(start, Start) else set()
-        if plan.schedule.replay == "shared":
-            seen |= set(map(tuple, contexts.tolist()))
-        training = _training(plan, spent, tuple(sorted(seen)))
+        training = _training(plan, spent, _seen(plan, contexts, start))
         record = _record(plan, "train") | {
             "start": work.begins.split()[0],
             "seed": seed,
             "prior_steps_per_expert": 0 if plan.prior is None else plan.prior.shape[1],
         }
         record |= out.provenance if out else {}
-        zoo = _zoo(work, _spec(plan, work), trained, training, record)
+        zoo = _zoo(work, plan.spec(work), trained, training, record)
         if out is not None:
             zoo.save(out.path / "zoo")
             job.finish()
@@ -114,7 +108,7 @@ def train_bases(
     if plan.schedule.replay == "shared":
         raise BadSetting("bases do not share their replay: each sees its own contexts only")
     if plan.critic is None:
-        raise BadSetting("a base has critics; give the plan a critic, such as a SacConfig")
+        raise BadSetting("a base has critics; give the plan a critic, a learner that has some")
     numbers, out = list(range(len(pools))) if seeds is None else seeds, Output.of(out)
     pools = [family.context.check(pool) for pool in pools]
     work = _bases(plan, family, pools, numbers)
@@ -174,8 +168,13 @@ def _bases(plan: Plan, family: Family, pools, numbers) -> Work:
     return Work(family, ANY_TASK, tasks, fresh(plan.cfg, spaces), score, "bases")
 
 
-def _spec(plan: Plan, work: Work):
-    return plan.cfg.learner.policy(plan.cfg, work.spaces.inputs, work.spaces.action)
+def _seen(plan: Plan, contexts: Float[np.ndarray, "n c"], start) -> tuple:
+    """Contexts whose transitions reach every expert: those of a common base, or all where the
+    replay is shared."""
+    seen = set(start.seen) if isinstance(start, Start) else set()
+    if plan.schedule.replay == "shared":
+        seen |= set(map(tuple, contexts.tolist()))
+    return tuple(sorted(seen))
 
 
 def _identity(plan: Plan, work: Work) -> dict:
@@ -234,11 +233,20 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
     )
 
 
+def _judged(plan: Plan, work: Work, trained: Trained, start, seed: int) -> Trained:
+    """The experts with critics that are fitted now, from the start's if it has some."""
+    policies = Policies(trained.weights, plan.spec(work))
+    begin = Start(policies) if isinstance(start, str) else Start.of(start)
+    begin, contexts = begin._replace(policies=policies), work.tasks.pools[:, 0]
+    found = judging.judge_experts(plan.critic, work.family, contexts, begin, seed)
+    return trained._replace(critics=found.critics, log_alpha=found.log_alpha)
+
+
 def _base(plan: Plan, work: Work, trained: Trained, i: int, seed: int) -> Base:
     """The i-th base; where its learner has no critics, they are fitted now."""
     family, pool = work.family, work.tasks.pools[i, : work.tasks.pool_sizes[i]]
     here, spent = slice(i, i + 1), 0
-    policy = Policies(trained.weights[here], _spec(plan, work))
+    policy = Policies(trained.weights[here], plan.spec(work))
     if trained.critics is None:
         base = judging.judge_base(plan.critic, family, pool, policy, seed)
         spent = judging.base_steps(family, len(pool))

@@ -20,7 +20,6 @@ from typing import Annotated, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 from msgspec import Meta
@@ -29,6 +28,7 @@ from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Sha
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.fold import fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.observed import Observed
 from hyperpolicy.nets.policy import (
     LOG_STD_MAX,
     LOG_STD_MIN,
@@ -92,18 +92,10 @@ class PpoConfig(Bounded):
             )
 
 
-class Moments(NamedTuple):
-    """Running mean and variance of each observed number."""
-
-    num: Scalar
-    mean: Float[Array, " o"]
-    var: Float[Array, " o"]
-
-
 class PpoState(NamedTuple):
     actor: PolicyNet  # of [normalized obs, encoded context]
     value: Mlp
-    moments: Moments
+    seen: Observed  # what observations are normalized by
     rate: Scalar
     rounds: Scalar  # learned from so far
     adam: tuple[optax.OptState, optax.OptState]
@@ -139,7 +131,7 @@ def init(cfg: PpoConfig, spaces: Spaces, key: Key) -> PpoState:
     assert actor.log_std is not None
     log_std = Linear(0.1 * actor.log_std.weight, bias)
     actor = eqx.tree_at(lambda m: (m.mean, m.log_std), actor, (mean, log_std))
-    return _state(cfg, actor, Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o)), key)
+    return _state(cfg, actor, Observed.nothing(o), key)
 
 
 def start_from(cfg: PpoConfig, start: WarmStart, key: Key) -> PpoState:
@@ -147,19 +139,18 @@ def start_from(cfg: PpoConfig, start: WarmStart, key: Key) -> PpoState:
     normalized by the moments of the given ones, once and for all."""
     actor, obs = start.actor, start.obs
     assert obs is not None
-    moments = Moments(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
-    scale = _scale(moments)
-    normal = fold_normalizer(actor, -moments.mean * scale, 1.0 / scale)
-    return _state(cfg, normal, moments, key)
+    seen = Observed(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
+    normal = fold_normalizer(actor, -seen.mean * seen.scale, 1.0 / seen.scale)
+    return _state(cfg, normal, seen, key)
 
 
-def _state(cfg: PpoConfig, actor: PolicyNet, moments: Moments, key: Key) -> PpoState:
+def _state(cfg: PpoConfig, actor: PolicyNet, seen: Observed, key: Key) -> PpoState:
     key, key_value = jax.random.split(key)
     i = actor.hidden[0].weight.shape[0]
     value = Mlp.init([i, *cfg.value_hidden, 1], key_value)
     adam = _adam(cfg).init(actor), _adam(cfg).init(value)
     rate = jnp.float32(cfg.first_rate)
-    return PpoState(actor, value, moments, rate, jnp.float32(0.0), adam, key)
+    return PpoState(actor, value, seen, rate, jnp.float32(0.0), adam, key)
 
 
 def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
@@ -167,44 +158,31 @@ def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
 
 
 # --- Seeing and acting --------------------------------------------------------------------
-def see(moments: Moments, inputs: Float[Array, " i"]) -> Float[Array, " i"]:
+def see(seen: Observed, inputs: Float[Array, " i"]) -> Float[Array, " i"]:
     """The networks' input: a normalized observation (D3) and an encoded context."""
-    o = len(moments.mean)
-    return jnp.concatenate([(inputs[:o] - moments.mean) * _scale(moments), inputs[o:]])
+    o = len(seen.mean)
+    return jnp.concatenate([seen.normalize(inputs[:o]), inputs[o:]])
 
 
 see_batch = jax.vmap(see, in_axes=(None, 0))
 see_round = jax.vmap(see_batch, in_axes=(None, 0))
 
 
-def _scale(moments: Moments) -> Float[Array, " o"]:
-    return jax.lax.rsqrt(moments.var + 1e-4)
-
-
 def act(cfg: PpoConfig, state: PpoState, inputs: Float[Array, "e i"]) -> Float[Array, "e a"]:
     """Deterministic actions tanh(μ)."""
-    return act_batch(state.actor, see_batch(state.moments, inputs))
+    return act_batch(state.actor, see_batch(state.seen, inputs))
 
 
 def explore(cfg: PpoConfig, state: PpoState, inputs: Float[Array, "e i"], key: Key):
     """Stochastic actions tanh(u), and u (D1)."""
-    mean, log_std = jax.vmap(state.actor)(see_batch(state.moments, inputs))
+    mean, log_std = jax.vmap(state.actor)(see_batch(state.seen, inputs))
     latent = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
     return jnp.tanh(latent), latent
 
 
 def plain(state: PpoState) -> PolicyNet:
     """The actor of [obs, encoded context], its normalization folded away (D3)."""
-    return fold_normalizer(state.actor, state.moments.mean, _scale(state.moments))
-
-
-def remember(moments: Moments, obs: Float[Array, "*b o"]) -> Moments:
-    """The moments with one more round of observations in them."""
-    new, n = obs.reshape(-1, obs.shape[-1]), float(np.prod(obs.shape[:-1]))
-    num, gap = moments.num + n, new.mean(axis=0) - moments.mean
-    spread = moments.var * moments.num + new.var(axis=0) * n
-    spread += gap**2 * moments.num * n / num
-    return Moments(num, moments.mean + gap * n / num, spread / num)
+    return fold_normalizer(state.actor, state.seen.mean, state.seen.scale)
 
 
 # --- Losses -------------------------------------------------------------------------------
@@ -214,8 +192,8 @@ def advantages(
     """Â = Σ (γλ)^k δ of every transition, within its episode, and the value's target; both times
     1 − γ (D4). A task that ended is worth nothing, one whose time ran out what it looks like."""
     values = jax.vmap(partial(_values, state.value))
-    value = values(see_round(state.moments, r.inputs))
-    next_value = values(see_round(state.moments, r.next_inputs))
+    value = values(see_round(state.seen, r.inputs))
+    next_value = values(see_round(state.seen, r.next_inputs))
     reward = (1.0 - cfg.discount) * r.reward
     delta = reward + cfg.discount * (1.0 - r.terminated) * next_value - value
 
@@ -273,7 +251,7 @@ def update(
         BadSetting: more minibatches than transitions.
     """
     advantage, target = advantages(cfg, state, r)
-    seen = see_round(state.moments, r.inputs)
+    seen = see_round(state.seen, r.inputs)
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen, r.memo, advantage, target))
     mean, log_std = jax.vmap(state.actor)(rows[0])
     data = Data(rows[0], rows[1], mean, log_std, rows[2], rows[3])
@@ -295,8 +273,8 @@ def update(
 
     state, metrics = jax.lax.scan(step, state._replace(key=key), batches)
     explained = {"explained": 1.0 - jnp.var(advantage) / jnp.var(target)}
-    moments = remember(state.moments, r.inputs[..., : len(state.moments.mean)])
-    state = state._replace(moments=moments, rounds=state.rounds + 1.0)
+    now = state.seen.with_more(r.inputs[..., : len(state.seen.mean)])
+    state = state._replace(seen=now, rounds=state.rounds + 1.0)
     return state, jax.tree.map(jnp.mean, metrics) | explained
 
 

@@ -60,7 +60,8 @@ def alone(job: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(job)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
-        with hold(signature.bind(*args, **kwargs).arguments.get("out")):
+        out = signature.bind(*args, **kwargs).arguments.get("out")
+        with hold(getattr(out, "path", out)):  # of an Output
             return job(*args, **kwargs)
 
     return held

@@ -96,7 +96,7 @@ class Zoo:
 
     @property
     def usual_reward(self) -> float:
-        """Reward of a step that the critics leave out (`SacConfig.usual_reward`)."""
+        """Reward of a step that the critics leave out."""
         return self.training.usual_reward
 
     def take(self, rows) -> "Zoo":
