@@ -11,7 +11,7 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.rows import NEAREST, ORACLE
-from hyperpolicy.fleet import RoundSchedule, loop
+from hyperpolicy.fleet import Base, RoundSchedule, loop
 from hyperpolicy.generate import generator, regression
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.hyplatent import HypLatentConfig
@@ -20,7 +20,9 @@ from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.recipes import demo, presets, zoos
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
-from hyperpolicy.recipes.zero_shot import table as table
+from hyperpolicy.recipes.method import Cell
+from hyperpolicy.recipes.zero_shot import methods, sources, table
+from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
@@ -50,7 +52,7 @@ def test_slices_are_whole_zoos(shipped):
 
 @pytest.mark.slow
 def test_a_base_sees_training_speeds_only(shipped):
-    base = table.Base.load(shipped / "specialized-full" / "base.safetensors")
+    base = Base.load(shipped / "specialized-full" / "base.safetensors")
     assert len(base.contexts) == 35
     for speed in (0.225, 0.6, 1.2, 1.8, 2.025):
         assert not np.isclose(base.contexts, speed).any()
@@ -91,7 +93,7 @@ def test_an_ant_zoo_of_a_small_split(tmp_path):
     assert made.provenance["test_contexts"] == split.test.tolist()
     [path] = zoos.ship(tmp_path, tmp_path / "zoos", num_checkpoints=1)
     assert path.name == "specialized-sixteenth-seed1" and Zoo.verify(path) == []
-    base = table.Base.load(path / "base.safetensors")
+    base = Base.load(path / "base.safetensors")
     np.testing.assert_allclose(base.contexts, split.train)
     assert base.policy.spec.obs == 29  # observation, sine and cosine
 
@@ -135,11 +137,11 @@ def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
     config = genhyper_table_1.Table1Config(families=("cheetah-vel",), kinds=("shared-replay",))
     assert {cell.split for cell in genhyper_table_1.cells(config)} == {"full"}
     with pytest.raises(BadSetting, match="some of which split 'eighth' tests on"):
-        table.find((tmp_path,), "shared-replay", grid.split("eighth"))
+        sources.find((tmp_path,), "shared-replay", grid.split("eighth"))
 
 
-def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
-    return table.TableConfig(
+def tiny_table(shipped, out, kind: str, split: str) -> TableConfig:
+    return TableConfig(
         zoos=(shipped,),
         out=out,
         kinds=(kind,),
@@ -147,7 +149,7 @@ def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
         seeds=(0, 1),
         episodes=1,
         draws=1,
-        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
         distill=DistillConfig(steps=100, batch=4),
     )
 
@@ -159,20 +161,22 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
         tiny_table(shipped, tmp_path, "independent", "sixteenth"),
     ]
     cells = table.run(configs[0]) | table.run(configs[1])
-    rows = cells["specialized", "full"].rows
-    names = (NEAREST, ORACLE, table.REGRESSION, table.RESIDUAL, table.DISTILLED, "HypLatent")
+    rows = cells[Cell("cheetah-vel", "macaw", "full")].rows
+    names = (NEAREST, ORACLE, table.REGRESSION, methods.RESIDUAL, table.DISTILLED, "HypLatent")
     for name in names:
         assert np.isfinite(rows[name].mean), name
     assert rows["HypLatent"].num_seeds == 2
     assert rows[ORACLE].tasks == rows[NEAREST].tasks
     assert len(rows[NEAREST].tasks) == 5
-    assert table.RESIDUAL not in cells["independent", "sixteenth"].rows  # it has no base
+    assert (
+        methods.RESIDUAL not in cells[Cell("cheetah-vel", "macaw", "sixteenth", "independent")].rows
+    )  # it has no base
     halves = table.between(configs[0])
     assert [one.returns.shape[2] for one in halves.values()] == [40, 40, 39]
     text = table.markdown(cells, halves)
     assert "published" in text
     assert "independent zoo, split `sixteenth`" in text
-    monkeypatch.setattr(table, "cell", lambda *a: pytest.fail("computed again"))
+    monkeypatch.setattr(table, "measure", lambda *a: pytest.fail("computed again"))
     again = table.run(configs[0]) | table.run(configs[1])
     for key, comparison in cells.items():
         assert again[key].rows.keys() == comparison.rows.keys()
@@ -182,7 +186,7 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
 
 def test_missing_zoos_say_how_to_make_them(tmp_path):
     with pytest.raises(BadZoo, match="hyperpolicy recipe zoos"):
-        table.run(table.TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
+        table.run(TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
 
 
 @pytest.mark.slow
@@ -228,9 +232,9 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
             ppo=PpoConfig(warmup_rounds=1),
             fill_steps=256,
             evaluate_every=20,
-            episodes=1,
             judge_updates=2,
         ),
+        episodes=1,
         random_start_steps=260,
     )
     with warnings.catch_warnings():
@@ -285,7 +289,7 @@ def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
     table_config = genhyper_table_1.table_config(config, cell)
     tiny = tiny_table(shipped, table_config.out, "specialized", "random-2")
     tiny = replace(tiny, zoos=table_config.zoos)
-    comparison = table.run(tiny)["specialized", "random-2"]
+    comparison = table.run(tiny)[cell]
     assert comparison.rows[NEAREST].num_seeds == 3  # one a draw
     assert comparison.rows[ORACLE].tasks == comparison.rows[NEAREST].tasks
     done, left = genhyper_table_1.run(replace(config, minutes=0.0))  # reads the cell back
@@ -299,11 +303,11 @@ def test_table_1_audits_its_generators(shipped, tmp_path):
     config = genhyper_table_1.Table1Config(
         zoos=tmp_path / "zoos",
         out=tmp_path / "out",
-        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
     )
     (tmp_path / "zoos").mkdir()
     (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)
-    cell = genhyper_table_1.Cell("cheetah-vel", "macaw", "specialized", "full")
+    cell = Cell("cheetah-vel", "macaw", "full")
     found = genhyper_table_1.audits(config, cell)
     again = genhyper_table_1.audits(config, cell)
     assert again == found

@@ -8,9 +8,8 @@ import numpy as np
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
-from hyperpolicy.bounds import Bounded, Seed, unused
+from hyperpolicy.bounds import Bounded, Place, Seed, unused
 from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.conditioned import DistillConfig

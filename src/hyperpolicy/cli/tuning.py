@@ -7,9 +7,8 @@ from typing import ClassVar
 from rich.console import Console
 from tyro.conf import Positional
 
-from hyperpolicy.bounds import Seed, unused
+from hyperpolicy.bounds import Place, Seed, unused
 from hyperpolicy.cli.command import Command, table
-from hyperpolicy.cli.paths import Place
 from hyperpolicy.cli.sources import contexts_of
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.tune_config import FRESH, TuneConfig
