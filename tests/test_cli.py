@@ -513,7 +513,7 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("tune cheetah-vel --context 1 --steps 100 --out b", "BadSetting: steps=100, fill_steps"),
         (
             "tune ant-dir --context 1 --learner ppo --steps 300 --out b",
-            "BadSetting: steps=300: PPO",
+            "BadSetting: steps=300: ppo",
         ),
         (
             "tune ant-dir --context 1 --evaluate-every 0 --out b",

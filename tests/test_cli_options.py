@@ -56,7 +56,7 @@ def place(tmp_path, monkeypatch, as_user):
 
     for module, name in ((zoos, "provide"), (zoos, "specialized"), (zoos, "independent")):
         monkeypatch.setattr(module, name, never)
-    monkeypatch.setattr(zero_shot, "cell", never)
+    monkeypatch.setattr(zero_shot, "measure", never)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hyperpolicy import cli
 from hyperpolicy.fleet import runner
-from hyperpolicy.run import SNAPSHOT, Job
+from hyperpolicy.run.job import SNAPSHOT, Job
 from hyperpolicy.zoo import Training, Zoo
 
 TINY = (

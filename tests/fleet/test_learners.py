@@ -11,7 +11,7 @@ import pytest
 
 from hyperpolicy import fleet, rl, seeds
 from hyperpolicy.envs import family
-from hyperpolicy.run import METRICS, SNAPSHOT, Job
+from hyperpolicy.run.job import METRICS, SNAPSHOT, Job
 from hyperpolicy.zoo import Zoo
 
 CHEETAH = family("cheetah-vel")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy import files, fleet, run
+from hyperpolicy import files, fleet
 from hyperpolicy.data.replay import Layout
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
@@ -167,7 +167,7 @@ def test_a_finished_run_of_other_settings_is_not_passed_off(whole, untrained):
 def test_metrics_after_the_last_snapshot_are_written_once(whole, tmp_path, monkeypatch):
     """Killed between a snapshot and the next: the lines in between are dropped and come again."""
     zoo, _ = whole
-    out, save, saved = tmp_path / "run", run.Job.save, []
+    out, save, saved = tmp_path / "run", job.Job.save, []
 
     def once(self, tree):
         if self.step == 5:
@@ -175,14 +175,14 @@ def test_metrics_after_the_last_snapshot_are_written_once(whole, tmp_path, monke
         if self.step == 9:
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(run.Job, "save", once)
+    monkeypatch.setattr(job.Job, "save", once)
     monkeypatch.setattr(job, "SNAPSHOT_S", -1.0)
     with pytest.raises(RuntimeError, match="killed"):
         train(out=out)
-    assert len(saved) == 1 and len((out / run.METRICS).read_text().splitlines()) == 2
+    assert len(saved) == 1 and len((out / job.METRICS).read_text().splitlines()) == 2
     monkeypatch.undo()
     np.testing.assert_array_equal(train(out=out).weights, zoo.weights)
-    assert len((out / run.METRICS).read_text().splitlines()) == 3
+    assert len((out / job.METRICS).read_text().splitlines()) == 3
 
 
 def test_a_snapshot_of_another_run_is_explained(whole, tmp_path):
@@ -190,8 +190,8 @@ def test_a_snapshot_of_another_run_is_explained(whole, tmp_path):
     _, done = whole
     out = tmp_path / "run"
     out.mkdir()
-    shutil.copy(done / run.RUN, out)
-    snapshot = files.save_arrays(out / run.SNAPSHOT, {"0000": np.zeros(3)}, {"step": 3})
+    shutil.copy(done / job.RUN, out)
+    snapshot = files.save_arrays(out / job.SNAPSHOT, {"0000": np.zeros(3)}, {"step": 3})
     before = snapshot.read_bytes()
     with pytest.raises(BadFile, match=r"cannot go on: its snapshot is damaged.*remove .*run to"):
         train(out=out)
@@ -200,7 +200,7 @@ def test_a_snapshot_of_another_run_is_explained(whole, tmp_path):
     with pytest.raises(BadFile, match="holds 1 arrays"):
         train(out=out)
     snapshot.write_bytes(before)
-    (out / run.RUN).write_text("[]")
+    (out / job.RUN).write_text("[]")
     with pytest.raises(BadFile, match="does not describe a run"):
         train(out=out)
     assert snapshot.read_bytes() == before
@@ -219,13 +219,13 @@ def test_a_kill_before_the_first_file_is_resumed(tmp_path, left, monkeypatch):
 
 
 def test_a_directory_removed_while_running_is_said(tmp_path, monkeypatch):
-    out, log = tmp_path / "run", run.Job.log
+    out, log = tmp_path / "run", job.Job.log
 
     def remove(self, record):
         shutil.rmtree(out, ignore_errors=True)
         log(self, record)
 
-    monkeypatch.setattr(run.Job, "log", remove)
+    monkeypatch.setattr(job.Job, "log", remove)
     with pytest.raises(BadFile, match="run was removed while its run went on"):
         train(out=out)
     assert not out.exists()

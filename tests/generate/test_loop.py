@@ -159,7 +159,7 @@ def test_a_fit_in_use_is_refused_before_work(tmp_path, monkeypatch):
     """By another process; `tests/run/test_job.py` has the lock itself."""
     import subprocess
 
-    hold = "import sys, time; from hyperpolicy.run import hold\nwith hold(sys.argv[1]):\n"
+    hold = "import sys, time; from hyperpolicy.run.directory import hold\nwith hold(sys.argv[1]):\n"
     hold += "    print(flush=True); time.sleep(100)"
     command = [sys.executable, "-c", hold, tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from hyperpolicy.errors import BadSetting, MissingExtra
-from hyperpolicy.run import Job, Output
+from hyperpolicy.run.job import Job, Output
 from hyperpolicy.run.trackers import TRACKERS, Tracker, numbers
 
 RECORD = {"updates": 8, "return": [1.0, 3.0, float("nan")], "loss": 0.5, "text": "x"}

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, subcommand
 
+from hyperpolicy.bounds import NewPlace
 from hyperpolicy.cli.command import Command, refuse, table
-from hyperpolicy.cli.paths import NewFile, NewPlace
+from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.errors import BadSetting, BadZoo
 
 

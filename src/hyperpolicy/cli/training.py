@@ -10,9 +10,8 @@ from msgspec import Meta
 from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
-from hyperpolicy.bounds import Bounded, OneOf, Seed, unused
+from hyperpolicy.bounds import Bounded, OneOf, Place, Seed, unused
 from hyperpolicy.cli.command import Command, option, refuse
-from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate.conditioned import DistillConfig
 from hyperpolicy.generate.gan import GanConfig
@@ -62,7 +61,7 @@ class Train(Command):
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
         from hyperpolicy.evaluate import plots, tuning
-        from hyperpolicy.run import METRICS, Output
+        from hyperpolicy.run.job import METRICS, Output
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)

@@ -9,9 +9,8 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy import rl
-from hyperpolicy.bounds import OneOf, Seed, unused
+from hyperpolicy.bounds import OneOf, Place, Seed, unused
 from hyperpolicy.cli.command import Command, option, table
-from hyperpolicy.cli.paths import Place
 from hyperpolicy.cli.sources import contexts_of
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
@@ -55,7 +54,7 @@ class Tune(Command):
         from hyperpolicy.evaluate.tables import number
         from hyperpolicy.generate import load
         from hyperpolicy.generate.tune import tune
-        from hyperpolicy.run import hold
+        from hyperpolicy.run.directory import hold
         from hyperpolicy.zoo import Zoo
 
         self._check()

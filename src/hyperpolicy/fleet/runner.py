@@ -18,7 +18,7 @@ from hyperpolicy.envs import Step
 from hyperpolicy.fleet.plan import Plan, Work
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import State
-from hyperpolicy.run import Job
+from hyperpolicy.run.job import Job
 from hyperpolicy.run.progress import FleetProgress
 from hyperpolicy.types import Key
 

@@ -28,7 +28,9 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rollout import returns
-from hyperpolicy.run import Job, Output, alone, deferred_interrupt
+from hyperpolicy.run.directory import alone
+from hyperpolicy.run.interrupt import deferred_interrupt
+from hyperpolicy.run.job import Job, Output
 from hyperpolicy.zoo import Training, Zoo
 
 

@@ -26,7 +26,7 @@ from hyperpolicy.generate.generator import Generator, check_zoo, from_zoo, write
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.provenance import library_versions
-from hyperpolicy.run import alone
+from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 

@@ -32,7 +32,7 @@ from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-from hyperpolicy.run import alone
+from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo
 
 

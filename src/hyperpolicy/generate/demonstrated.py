@@ -47,7 +47,7 @@ from hyperpolicy.generate.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.pairs import Pairs
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.run import alone
+from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 

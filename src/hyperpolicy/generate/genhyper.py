@@ -52,7 +52,7 @@ from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
-from hyperpolicy.run import alone
+from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 

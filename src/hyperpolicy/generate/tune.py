@@ -36,7 +36,8 @@ from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config
 from hyperpolicy.rollout import experience, returns
-from hyperpolicy.run import Output, alone
+from hyperpolicy.run.directory import alone
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 REPORT_SEED = 31

@@ -4,6 +4,7 @@ without a base."""
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from hyperpolicy.bounds import Bounded
 from hyperpolicy.errors import UnknownFamily, unknown
 from hyperpolicy.fleet import OffPolicy, OnPolicy, Plan, RoundSchedule, Schedule
 from hyperpolicy.rl.ppo import PpoConfig
@@ -24,7 +25,7 @@ def preset_of(presets: dict[str, T], family: str) -> T:
 
 
 @dataclass(frozen=True)
-class SpecializedPreset:
+class SpecializedPreset(Bounded):
     """A base for each split, then one fine-tuned expert for each of its training contexts."""
 
     base: Plan
@@ -97,7 +98,7 @@ SMOKE = SpecializedPreset(base=TINY, expert=TINY)
 
 
 @dataclass(frozen=True)
-class IndependentPreset:
+class IndependentPreset(Bounded):
     """Experts that share their first weights and nothing else, unless their schedule says so."""
 
     expert: Plan

@@ -46,6 +46,11 @@ def recorded(name: str, path: Path, make: Callable[[], Any], minutes: Path | Non
     return files.load_json(Stage(name, path, lambda: files.save_json(path, make()), minutes).run())
 
 
+def write_page(path: Path, text: str) -> Path:
+    """A page of text, written over what is there."""
+    return files.write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
+
+
 # --- Minutes ------------------------------------------------------------------------------
 @contextmanager
 def timed(path: Path, stage: str) -> Iterator[None]:

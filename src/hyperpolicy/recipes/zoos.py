@@ -24,7 +24,7 @@ from hyperpolicy.recipes.presets import (
     SpecializedPreset,
     preset_of,
 )
-from hyperpolicy.run import Output
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 

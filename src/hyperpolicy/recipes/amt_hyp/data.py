@@ -35,7 +35,7 @@ from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp.data_presets import DataPreset
 from hyperpolicy.recipes.stage import Stage, recorded
-from hyperpolicy.run import Output
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 BASE_SEED, GATE_SEED, TRAIN_SEED, TEST_SEED = 11, 12, 13, 14

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpolicy import files, fleet
+from hyperpolicy import fleet
 from hyperpolicy.envs import Grid, family
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
@@ -33,8 +33,9 @@ from hyperpolicy.recipes.genhyper.figure_6_config import (
     setting,
     split_of,
 )
+from hyperpolicy.recipes.stage import recorded
 from hyperpolicy.recipes.zero_shot import sources
-from hyperpolicy.recipes.zero_shot import table as zero_shot
+from hyperpolicy.recipes.zero_shot.methods import fit_once
 from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns, uniform
@@ -102,7 +103,7 @@ def rows_of(config: Figure6Config, task: int) -> slice:
 # --- Curves -------------------------------------------------------------------------------
 def scratch(config: Figure6Config, contexts, hidden: tuple[int, ...]) -> Path:
     """SAC alone, as CleanRL begins it; its metrics."""
-    out = config.out / "scratch"
+    out = config.home / "scratch"
     rows = np.repeat(contexts, config.seeds, axis=0)
     plan = OffPolicy(SacConfig(hidden=hidden), scratch_schedule(config))
     fleet.train(plan, family(config.family), rows, out=out)
@@ -118,7 +119,7 @@ def fine_tune(
     count: int,
 ) -> Path:
     """The generator's policies, one a task and seed, tuned; their metrics."""
-    out, rows = config.out / f"{count}-tasks-{kind}", np.repeat(contexts, config.seeds, axis=0)
+    out, rows = config.home / f"{count}-tasks-{kind}", np.repeat(contexts, config.seeds, axis=0)
     tune(setting(config, kind), generator, rows, found.train, out=out)
     return out / "metrics.jsonl"
 
@@ -126,7 +127,7 @@ def fine_tune(
 def start_of(config: Figure6Config, found: Source, count: int) -> Generator:
     """HypLatent on `count` training tasks."""
     fit = partial(hyplatent.fit, config.hyplatent, found.train, 0)
-    return zero_shot.fit_once(config.out / f"{count}-tasks-generator", fit)
+    return fit_once(config.home / f"{count}-tasks-generator", fit)
 
 
 def source(config: Figure6Config, grid: Grid, count: int) -> Source:
@@ -140,13 +141,17 @@ def source(config: Figure6Config, grid: Grid, count: int) -> Source:
 
 def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], list[float]]:
     """The mean returns of the tasks' own experts and of random actions."""
-    fam, path = family(config.family), config.out / "levels.json"
-    if not path.exists():
+
+    def make() -> dict:
+        fam = family(config.family)
         full = Zoo.load(sources.paths(config.places, "specialized", "full")[0])
-        own = full.only(contexts).finals
-        found = [returns(who, fam, contexts).mean(axis=1) for who in (own, uniform(fam))]
-        files.save_json(path, {"experts": found[0].tolist(), "random": found[1].tolist()})
-    record = files.load_json(path)
+        own, chance = full.only(contexts).finals, uniform(fam)
+        return {
+            "experts": returns(own, fam, contexts).mean(axis=1),
+            "random": returns(chance, fam, contexts).mean(axis=1),
+        }
+
+    record = recorded("levels", config.home / "levels.json", make)
     return record["experts"], record["random"]
 
 
@@ -216,5 +221,5 @@ def draw(found: Figure6) -> list[Path]:
             for task, kinds in found.curves.items()
         }
         title = f"{config.family}: fine-tuning, mean ± std of {config.seeds} seeds"
-        made.append(tuning.plot(panels, config.out / name, title, levels, until, overwrite=True))
+        made.append(tuning.plot(panels, config.home / name, title, levels, until, overwrite=True))
     return made

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from hyperpolicy.bounds import Bounded, Count, Counts
+from tyro.conf import Suppress
+
+from hyperpolicy.bounds import Bounded, Count, Counts, Place
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.fleet import Schedule
@@ -24,35 +26,43 @@ Kind = CriticStart | Literal["ppo"]
 @dataclass(frozen=True)
 class Figure6Config(Bounded):
     family: str = "cheetah-vel"
+    """Task family."""
     grid: str = "macaw"
+    """Grid of contexts."""
     zoos: Path = Path("zoos")
     """Zoos that are there already, in a directory for each family and grid."""
-    new_zoos: Path = Path("runs/genhyper-table1")
-    """Where missing ones are trained: specialized zoos of the splits random-<count>-0."""
-    out: Path = Path("runs/figure-6/cheetah-vel")
+    new_zoos: Place = Path("runs/genhyper-table1")
+    """Where missing zoos are trained, specialized ones of the splits random-<count>-0, and where
+    Table I leaves its own."""
+    out: Place = Path("runs/figure-6")
+    """Where curves and pictures go, in a directory of their own for each family and grid."""
     counts: Counts = (15, 25, 35)
     """Training tasks of the generators."""
     critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
     """Ways to begin the critics, beside the published random ones, for the largest count."""
-    seeds: Count = 3
+    seeds: Suppress[Count] = 3
     steps: Count = 200_000
     """Environment steps of SAC from scratch."""
     tuned_steps: Count = 200_000
     """Environment steps of generated starts whose critics are random."""
     critics_steps: Count = 100_000
-    """Environment steps of the other critics' curves."""
+    """Environment steps of the other ways to begin the critics."""
     ppo_steps: Count = 100_000
     """Environment steps of the starts tuned by PPO."""
-    first_steps: Count = 10_000
+    episodes: Count = 5
+    """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
+    first_steps: Suppress[Count] = 10_000
     """How many of them the enlarged picture shows, and in which dips count."""
-    hyplatent: HypLatentConfig = field(
+    hyplatent: Suppress[HypLatentConfig] = field(
         default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    """Settings of all fine-tunings; steps and critics are set above."""
-    random_start_steps: Count = 5_000
+    tune: Suppress[TuneConfig] = field(default_factory=TuneConfig)
+    """Settings of all fine-tunings; steps, critics and episodes are set above."""
+    ppo: Suppress[Any] = GENTLE["ppo"]
+    """The learner of the starts that are tuned without critics."""
+    random_start_steps: Suppress[Count] = 5_000
     """Random actions before SAC from scratch learns (CleanRL)."""
-    preset: SpecializedPreset | None = None
+    preset: Suppress[SpecializedPreset | None] = None
     """How missing zoos are trained; the family's own preset by default."""
 
     @property
@@ -64,6 +74,11 @@ class Figure6Config(Bounded):
         """Directories of specialized zoos."""
         place = zoos.place(self.tasks)
         return self.zoos / place, self.new_zoos / "zoos" / place
+
+    @property
+    def home(self) -> Path:
+        """Where this family's curves go."""
+        return self.out / zoos.place(self.tasks)
 
 
 def check(config: Figure6Config) -> tuple[Grid, list[str]]:
@@ -99,18 +114,19 @@ def check(config: Figure6Config) -> tuple[Grid, list[str]]:
 
 def scratch_schedule(config: Figure6Config) -> Schedule:
     """One update a step, after random actions."""
-    like = replace(config.tune, steps=config.steps).schedule()
+    like = replace(config.tune, steps=config.steps, episodes=config.episodes).schedule()
     fill = config.random_start_steps
     return replace(like, fill_steps=fill, num_updates=config.steps - fill)
 
 
 def setting(config: Figure6Config, kind: Kind) -> TuneConfig:
     """How starts of that kind are tuned."""
+    tune = replace(config.tune, episodes=config.episodes)
     if kind == "ppo":
-        return replace(config.tune, steps=config.ppo_steps, cfg=GENTLE["ppo"], critics="warm-up")
+        return replace(tune, steps=config.ppo_steps, cfg=config.ppo, critics="warm-up")
     if kind == "random":
-        return replace(config.tune, steps=config.tuned_steps, critics=kind, cfg=PUBLISHED)
-    return replace(config.tune, steps=config.critics_steps, critics=kind)
+        return replace(tune, steps=config.tuned_steps, critics=kind, cfg=PUBLISHED)
+    return replace(tune, steps=config.critics_steps, critics=kind)
 
 
 def split_of(grid: Grid, count: int) -> Split:

@@ -11,22 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from tyro.conf import Suppress
 
-from hyperpolicy.bounds import Bounded, Count, Weight
-from hyperpolicy.envs import Grid, family
+from hyperpolicy.bounds import Bounded, Count, Names, Place, Weight
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import presets, zoos
+from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.presets import SpecializedPreset
 from hyperpolicy.recipes.zero_shot import sources
 from hyperpolicy.recipes.zero_shot import table as zero_shot
-from hyperpolicy.recipes.zero_shot.table import LEARNED, RADIANS, Learned, TableConfig
+from hyperpolicy.recipes.zero_shot.config import LEARNED, RADIANS, Learned, TableConfig
+from hyperpolicy.recipes.zero_shot.methods import fit_learned, slug
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
@@ -35,37 +36,30 @@ SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 
 @dataclass(frozen=True)
 class Table1Config(Bounded):
-    families: tuple[str, ...] = ("cheetah-vel", "ant-dir")
-    grids: tuple[str, ...] = ("authors", "macaw")
-    """`authors` is the published rows' grid."""
-    kinds: tuple[str, ...] = ("specialized", "independent")
-    splits: tuple[str, ...] | None = None
-    """Splits of every grid, random-<count> for three draws; by default all there are."""
+    families: Names = ("cheetah-vel", "ant-dir")
+    """Task families."""
+    grids: Names = ("authors", "macaw")
+    """Grids of contexts; the published rows are on `authors`."""
+    kinds: Names = ("specialized", "independent")
+    """Kinds of zoos."""
+    splits: Names | None = None
+    """Splits of every grid, e.g. full, or random-10 for its three draws; all there are by
+    default."""
     zoos: Path = Path("zoos")
-    """Zoos that exist already, in a directory for each family and grid."""
-    out: Path = Path("runs/genhyper-table1")
-    """New zoos, fits and cells; a second run goes on from what is there."""
+    """Zoos that are there already, in a directory for each family and grid."""
+    out: Place = Path("runs/genhyper-table1")
+    """New zoos, fits and cells; the same command goes on from what is there."""
     minutes: Weight = 120.0
     """No new zoo or cell is begun after that."""
-    learned: dict[str, Learned] = field(default_factory=lambda: dict(LEARNED))
-    """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
-    preset: SpecializedPreset | None = None
-    """How zoos are trained; the families' own presets by default."""
     draws: Count = 8
     """Noise draws of a generator on each test task."""
-    rows: tuple[str, ...] | None = None
-    """Which of the generators, by the names of their rows; all by default."""
-
-
-class Cell(NamedTuple):
-    family: str
-    grid: str
-    kind: str
-    split: str
-
-    @property
-    def tasks(self) -> Grid:
-        return family(self.family).grid(self.grid)
+    rows: Names | None = None
+    """Which generators to fit, by the names of their rows, e.g. HypLatent GenHyper; all by
+    default."""
+    learned: Suppress[dict[str, Learned]] = field(default_factory=lambda: dict(LEARNED))
+    """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
+    preset: Suppress[SpecializedPreset | None] = None
+    """How zoos are trained; the families' own presets by default."""
 
 
 def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
@@ -80,13 +74,12 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
     left: list[Cell] = []
     for cell in _checked(config):
         table = table_config(config, cell)
-        path = table.out / f"{cell.kind}-{cell.split}.json"
-        if not path.exists():
+        if not zero_shot.stage(table, cell).result.exists():
             if time.monotonic() - began >= 60.0 * config.minutes:
                 left.append(cell)
                 continue
             provide(config, cell)
-        done[cell] = zero_shot.run(table)[cell.kind, cell.split]
+        done[cell] = zero_shot.run(table)[cell]
     return done, left
 
 
@@ -103,7 +96,7 @@ def _checked(config: Table1Config) -> list[Cell]:
             raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, sources.ALL_KINDS)
     found = list(cells(config))
     for cell in found:
-        sources.draws(cell.tasks, cell.split)
+        _ = cell.splits
     if not found:
         raise BadSetting(
             f"no cell for families {_list(config.families)}, grids {_list(config.grids)}, kinds "
@@ -126,7 +119,7 @@ def cells(config: Table1Config) -> Iterator[Cell]:
             for kind in config.kinds:
                 for split in splits:
                     if _has(name, kind, split):
-                        yield Cell(name, grid_name, kind, split)
+                        yield Cell(name, grid_name, split, kind)
 
 
 def _has(family_name: str, kind: str, split: str) -> bool:
@@ -160,8 +153,7 @@ def provide(config: Table1Config, cell: Cell) -> None:
     zoo of `full`."""
     roots = table_config(config, cell).zoos
     if cell.kind == "specialized":
-        splits = sources.draws(cell.tasks, cell.split)
-        names = list(dict.fromkeys(["full", *(split.name for split in splits)]))
+        names = list(dict.fromkeys(["full", *(split.name for split in cell.splits)]))
         zoos.provide(roots, config.out, cell.tasks, names, config.preset)
         return
     place, name = zoos.place(cell.tasks), sources.WITHOUT_BASE[cell.kind]
@@ -183,8 +175,8 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     held_out = sources.experts_at(table.zoos, cell.kind, split)[0]
 
     def make(name: str, learned: Learned) -> Audit:
-        fits = table.out / "fits" / f"{cell.kind}-{cell.split}" / zero_shot.slug(name)
-        generators = zero_shot.fit_learned(learned, lent, table.seeds, fits)
+        fits = table.out / "fits" / cell.file / slug(name)
+        generators = fit_learned(learned, lent, table.seeds, fits)
         if len(lent) > 1:
             generators = generators[:1]  # the others belong to other zoos
         drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
@@ -193,7 +185,7 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
 
     found = {}
     for name, learned in table.learned.items():
-        path = table.out / f"audit-{cell.kind}-{cell.split}-{zero_shot.slug(name)}.json"
+        path = table.out / f"audit-{cell.file}-{slug(name)}.json"
         found[name] = memorization.kept(path, partial(make, name, learned))
     return found
 
@@ -208,6 +200,6 @@ def markdown(config: Table1Config, done: dict[Cell, Comparison], left: list[Cell
         if cell.split == "full":
             parts.append(memorization.compared(audits(config, cell)))
     if left:
-        names = ", ".join("/".join(c) for c in left)
+        names = ", ".join(f"{c.family}/{c.grid}/{c.kind}/{c.split}" for c in left)
         parts.append(f"Not computed yet: {names}. The same command goes on with them.\n")
     return "\n".join(parts)

@@ -5,11 +5,10 @@ initialization, `shared-replay` ones too but with everybody's transitions; `alig
 independent ones after permutation matching.
 """
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperpolicy.envs import Grid, Split
+from hyperpolicy.envs import Split
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import align, conditioned
@@ -25,7 +24,6 @@ WITHOUT_BASE = {
 """Kinds whose zoos serve every split, except the shared replay's, and the zoos they are read
 from."""
 ALL_KINDS = ("specialized", *WITHOUT_BASE)
-RANDOM = re.compile(r"random-\d+")
 
 
 @dataclass(frozen=True)
@@ -78,13 +76,6 @@ def source(path: Path, split: Split) -> Source:
     base = path / "base.safetensors"
     train = Zoo.load(path).only(split.train)
     return Source(path, train, Base.load(base) if base.exists() else None)
-
-
-def draws(grid: Grid, name: str) -> list[Split]:
-    """The split called `name`; for `random-<k>`, the three draws of it."""
-    if RANDOM.fullmatch(name):
-        return [grid.split(f"{name}-{draw}") for draw in range(3)]
-    return [grid.split(name)]
 
 
 def experts_at(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Policies]:
