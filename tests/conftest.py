@@ -39,6 +39,6 @@ def as_user(monkeypatch):
 @pytest.fixture(autouse=True)
 def without_first_words(monkeypatch):
     """On a busy machine anything may take seconds; tests read what commands print."""
-    from hyperpolicy import progress
+    from hyperpolicy.run import progress
 
     monkeypatch.setattr(progress, "SOON_S", 600.0)

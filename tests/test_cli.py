@@ -250,7 +250,7 @@ def test_export_of_other_policies_says_what_to_do(zoo, tmp_path, capsys):
     out = tmp_path / "a.pt"
     assert run("zoo", "export", zoo, "--make-an-agent", out, "--demonstrations", shown) == 2
     error = capsys.readouterr().err
-    assert error.startswith("BadZoo: ") and "--width 128 --activations elu relu" in error
+    assert error.startswith("BadZoo: ") and "--hidden 128 128 --activations elu relu" in error
     assert not out.exists()
 
 
@@ -517,7 +517,7 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("tune cheetah-vel --context 1 --steps 100 --out b", "BadSetting: steps=100, fill_steps"),
         (
             "tune ant-dir --context 1 --learner ppo --steps 300 --out b",
-            "BadSetting: steps=300: PPO",
+            "BadSetting: steps=300: ppo",
         ),
         (
             "tune ant-dir --context 1 --evaluate-every 0 --out b",

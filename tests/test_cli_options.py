@@ -16,7 +16,10 @@ from hyperpolicy import bounds, cli
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.writers import lookup
-from hyperpolicy.recipes import figure_6, genhyper_table_1, presets, zero_shot, zoos
+from hyperpolicy.recipes import presets, zoos
+from hyperpolicy.recipes.genhyper import figure_6
+from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
+from hyperpolicy.recipes.zero_shot import table as zero_shot
 
 REPOSITORY = Path(__file__).parents[1]
 SPEC = hp.PolicySpec(20, 6, (4, 4))
@@ -53,7 +56,7 @@ def place(tmp_path, monkeypatch, as_user):
 
     for module, name in ((zoos, "provide"), (zoos, "specialized"), (zoos, "independent")):
         monkeypatch.setattr(module, name, never)
-    monkeypatch.setattr(zero_shot, "cell", never)
+    monkeypatch.setattr(zero_shot, "measure", never)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -308,7 +311,6 @@ REFUSED = [
         "tune {generator} --context 1 --out o --critics nearest --zoo {zoo} --usual-reward 1",
         "which bring their own",
     ),
-    ("tune {generator} --context 1 --out o --learner ppo --tau 0.1", "no effect with --learner"),
     ("tune {generator} --context 1 --out o --learner ppo --critics random", "no effect with"),
     ("tune {generator} --context 1 --out o --learner ppo --fill-steps 300", "no effect with"),
 ]
@@ -354,10 +356,13 @@ def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monk
         told(Reads(), fam.contexts(["drawer-open"]), tmp_path / "x")
 
 
-@pytest.mark.parametrize("option", ["--width", "--activations"])
-def test_tune_does_not_offer_what_the_generator_decides(option, made):
-    with pytest.raises(SystemExit):
-        cli.parse([*f"tune {made / 'generator'} --context 1 --out o {option}".split(), "8"])
+@pytest.mark.parametrize("option", ["--hidden 8", "--activations elu"])
+@pytest.mark.parametrize("learner", ["td-sac", "ppo"])
+def test_tune_refuses_what_the_generator_decides(option, learner, made, tmp_path, capsys):
+    line = f"tune {made / 'generator'} --context 1 --out {tmp_path / 'o'} --learner {learner}"
+    assert cli.main(f"{line} {option}".split()) == 2
+    assert f"{option.split()[0]}\n" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("command", ["amthyp-tokens", "amthyp-pca"])

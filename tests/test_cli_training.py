@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 
 from hyperpolicy import cli
-from hyperpolicy.fleet import disk, loop
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.fleet import runner
+from hyperpolicy.run.job import SNAPSHOT, Job
+from hyperpolicy.zoo import Training, Zoo
 
 TINY = (
-    "--width 8 --num-updates 8 --updates-per-step 4 --fill-steps 2 --batch 8 --num-envs 1 "
+    "--hidden 8 8 --num-updates 8 --updates-per-step 4 --fill-steps 2 --batch 8 --num-envs 1 "
     "--episodes 1 --num-evaluations 1 --num-checkpoints 2 --num-states 8"
 )
 
@@ -29,7 +30,7 @@ def trained(tmp_path_factory):
     """A run of three tiny experts that was stopped by Ctrl-C and resumed by the same command."""
     out = tmp_path_factory.mktemp("train") / "run"
     command = f"train cheetah-vel --split sixteenth --out {out} {TINY}"
-    original, count = loop._count_returns, [0]
+    original, count = Job.advance, [0]
 
     def interrupting(*args):
         count[0] += 1
@@ -38,9 +39,9 @@ def trained(tmp_path_factory):
         return original(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_count_returns", interrupting)
+        patch.setattr(Job, "advance", interrupting)
         assert run(command) == 130
-    assert (out / disk.SNAPSHOT).exists()
+    assert (out / SNAPSHOT).exists()
     assert run(command) == 0
     return out
 
@@ -49,7 +50,7 @@ def test_interrupted_training_says_how_to_resume(tmp_path, monkeypatch, capsys):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "run", stop)
+    monkeypatch.setattr(runner, "run", stop)
     command = f"train cheetah-vel --split sixteenth --out {tmp_path / 'run'} {TINY}"
     assert run(command) == 130
     assert f"resume with: hyperpolicy {command}" in capsys.readouterr().err
@@ -60,7 +61,7 @@ def test_trained_zoo_is_whole(trained):
     zoo = Zoo.load(trained / "zoo")
     np.testing.assert_allclose(zoo.contexts[:, 0], [0.075, 1.275, 2.475])
     assert zoo.provenance["split"] == "sixteenth"
-    assert not (trained / disk.SNAPSHOT).exists()
+    assert not (trained / SNAPSHOT).exists()
     assert (trained / "curve.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -112,7 +113,7 @@ def test_a_directory_of_other_runs_is_not_taken(trained, tmp_path, capsys):
     runs = tmp_path / "runs"
     for name in "ab":
         (runs / name).mkdir(parents=True)
-        (runs / name / disk.SNAPSHOT).touch()
+        (runs / name / SNAPSHOT).touch()
     assert run(f"fit {trained / 'zoo'} --split sixteenth --out {runs} hyplatent --steps 10") == 2
     assert "runs exists and holds no run to resume" in capsys.readouterr().err
     assert len(list(runs.rglob("*"))) == 4
@@ -120,14 +121,15 @@ def test_a_directory_of_other_runs_is_not_taken(trained, tmp_path, capsys):
 
 def test_a_zoo_of_a_shared_replay_serves_its_own_split_only(trained, tmp_path, capsys):
     zoo = Zoo.load(trained / "zoo")
-    record = zoo.provenance | {"schedule": {"replay": "shared"}, "split": "full"}
-    replace(zoo, provenance=record).save(tmp_path / "zoo")
+    seen = tuple(map(tuple, zoo.family.grid("macaw").split("full").train.tolist()))
+    replace(zoo, training=Training(seen=seen)).save(tmp_path / "zoo")
     assert run(f"fit {tmp_path / 'zoo'} --split sixteenth --out {tmp_path / 'x'} regression") == 2
-    assert "share their replay, which saw the training contexts of" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "learned from 35 contexts" in error and "give --split full, or" in error
 
 
 def test_a_seed_below_zero_is_refused_at_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(runner, "run", lambda *a, **k: pytest.fail("trained"))
     new = tmp_path / "run"
     for command in (
         f"train cheetah-vel --seed -1 --out {new} {TINY}",
@@ -179,15 +181,15 @@ def test_a_schedule_that_cannot_work_is_explained(tmp_path, capsys):
 def test_tensorboard_logs(tmp_path):
     """Two evaluations, each as median, lowest and highest over the experts."""
     out = tmp_path / "run"
-    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track") == 0
+    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track tensorboard") == 0
     assert [path.stat().st_size > 100 for path in (out / "tensorboard").iterdir()] == [True]
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     out = tmp_path / "run"
-    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track") == 2
+    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track tensorboard") == 2
     error = capsys.readouterr().err
     assert error.startswith("MissingExtra: ")
-    assert "pip install 'hyperpolicy[track]'" in error
+    assert "pip install 'hyperpolicy[tensorboard]'" in error
     assert not out.exists()

@@ -1,17 +1,19 @@
 """Imports point down only, siblings only in one package, names that say something."""
 
 import ast
+import re
 from pathlib import Path
 
 import hyperpolicy
+from hyperpolicy.rl import LEARNERS
 
 ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
-        "types errors bounds files headers jobs seeds symmetry devices progress provenance "
-        "registration tracking interrupts opengl terminal".split()
+        "types errors bounds files headers seeds symmetry devices provenance "
+        "registration interrupts opengl terminal".split()
     ),
-    {"nets", "envs"},
+    {"nets", "envs", "run"},
     {"policies", "data"},
     {"zoo", "rollout", "rl"},
     {"fleet", "evaluate", "interchange"},
@@ -118,3 +120,24 @@ def test_every_page_has_a_floor():
 
 def test_no_page_has_a_name_that_says_nothing():
     assert not {"utils", "common", "helpers", "base", "misc"} & {page.stem for page in PAGES}
+
+
+def test_fleets_know_no_learner():
+    """Nor do jobs, rollouts and zoos; a name would be a branch some day."""
+    names = "|".join(re.escape(name).replace(r"\-", "[-_]?") for name in LEARNERS)
+    word = re.compile(rf"\b({names})\b|({names})Config", re.IGNORECASE)
+    for folder in ("fleet", "run", "rollout", "zoo"):
+        for page in (ROOT / folder).rglob("*.py"):
+            assert not (found := word.search(page.read_text())), f"{page} names {found[0]}"
+
+
+def test_nobody_asks_what_kind_of_learner_there_is():
+    """Configurations and learners are asked, not told apart."""
+    for folder in ("fleet", "run", "rollout", "zoo", "recipes", "cli"):
+        for page in (ROOT / folder).rglob("*.py"):
+            for line in page.read_text().splitlines():
+                if "isinstance(" in line:
+                    kinds = line.split("isinstance(", 1)[1]
+                    assert not re.search(r"(Learner|Sac|Td|Ppo|Ddpg)\w*Config|Learner\b", kinds), (
+                        line
+                    )

@@ -18,7 +18,7 @@ from hyperpolicy.generate.writers import lookup
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl import sac
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 CASES = 60
 """Damages of each kind of file."""
@@ -45,10 +45,10 @@ def make_zoo() -> Zoo:
 
 def make_base() -> Base:
     wide = PolicySpec(21, 6, (4, 4))
-    size = sac.critic_spec(sac.SacConfig(width=4), 21, 6).size
+    size = sac.critic_spec(sac.SacConfig(hidden=(4, 4)), 21, 6).size
     policy = Policies(np.ones((1, wide.size), np.float32), wide)
     critics, alpha = np.ones((1, 2, size), np.float32), np.zeros(1, np.float32)
-    return Base(FAMILY, np.array([[0.5], [1.5]]), policy, critics, alpha, {"env_steps": 3})
+    return Base(FAMILY, np.array([[0.5], [1.5]]), policy, critics, alpha, Training(3), {"seed": 0})
 
 
 def make_demonstrations() -> Demonstrations:

@@ -162,7 +162,9 @@ def test_only_the_published_policy_of_metaworld():
         replace(zoo, family=hp.family("metaworld-v1")),
         replace(zoo, spec=replace(SPEC, activations=("relu", "relu"))),
     ):
-        with pytest.raises(BadZoo, match="train experts with --width 128 --activations elu relu"):
+        with pytest.raises(
+            BadZoo, match="train experts with --hidden 128 128 --activations elu relu"
+        ):
             make_published(other, shown)
 
 

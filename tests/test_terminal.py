@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 import hyperpolicy as hp
-from hyperpolicy import cli, progress, terminal
+from hyperpolicy import cli, terminal
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.evaluate import tables
+from hyperpolicy.run import progress
 from hyperpolicy.terminal import Terminal
 
 MAIN = "import sys; from hyperpolicy.cli import main; raise SystemExit(main(sys.argv[1:]))"

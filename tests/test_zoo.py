@@ -11,7 +11,7 @@ from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadZoo, DiskFull
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo, join
 from hyperpolicy.zoo.disk import FORMAT
 
 SPEC = PolicySpec(3, 2, (4, 4))
@@ -115,6 +115,63 @@ def test_only_picks_experts_in_the_order_asked():
         zoo.only([[0.7]])
 
 
+def test_rows_are_taken_with_their_experts():
+    zoo = make_zoo()
+    few = zoo.take([8, 2, 1])  # of experts 2, 2 and 1
+    np.testing.assert_array_equal(few.weights, zoo.weights[[8, 2, 1]])
+    np.testing.assert_array_equal(few.contexts, zoo.contexts[1:])
+    np.testing.assert_array_equal(few.row_contexts, zoo.row_contexts[[8, 2, 1]])
+    np.testing.assert_array_equal(few.critics, zoo.critics[1:])
+
+
+def test_shards_of_other_experts_join_to_the_whole():
+    zoo = make_zoo()
+    same(zoo, join([zoo]))
+    parts = [zoo.only(zoo.contexts[:2]), zoo.only(zoo.contexts[2:])]
+    whole = join([replace(p, provenance={"seed": 1, "shard": i}) for i, p in enumerate(parts)])
+    same(whole, zoo.take([0, 3, 6, 1, 4, 7, 2, 5, 8]).only(zoo.contexts))
+    assert whole.provenance == {"seed": 1, "shards": [{"shard": 0}, {"shard": 1}]}
+
+
+def test_shards_of_the_same_experts_join_row_by_row():
+    zoo = make_zoo()
+    rest, first = zoo.take(range(3, 9)), zoo.take(range(3))
+    same(join([first, rest]), zoo)
+    with pytest.raises(BadZoo, match=r"expert at \[0.5\] has 2 final rows"):
+        join([zoo, rest])
+    with pytest.raises(BadZoo, match="disagree on its critics"):
+        join([first, replace(rest, critics=rest.critics + 1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"family": hp.family("ant-dir")}, "another family"),
+        ({"training": Training(updates=3)}, "another training"),
+        ({"states": None}, "only zoo 0 has states"),
+    ],
+)
+def test_unlike_shards_are_told_apart(change, says):
+    with pytest.raises(BadZoo, match=says):
+        join([make_zoo(), replace(make_zoo(), **change)])
+
+
+def test_what_steers_is_typed_and_kept(tmp_path):
+    training = Training(10, 20, 0.5, ((0.5,), (1.0,)))
+    replace(make_zoo(), training=training).save(tmp_path / "z")
+    back = Zoo.load(tmp_path / "z")
+    assert back.usual_reward == 0.5 and back.training.seen == training.seen
+    assert back.training.mujoco and "env_steps" not in back.provenance
+
+
+def test_a_zoo_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+    make_zoo().save(tmp_path / "z")
+    header = tmp_path / "z" / "zoo.json"
+    header.write_text(header.read_text().replace(FORMAT, "hyperpolicy-zoo-2"))
+    with pytest.raises(BadZoo, match="has format 'hyperpolicy-zoo-2', this version reads"):
+        Zoo.load(tmp_path / "z")
+
+
 def test_nothing_is_overwritten(tmp_path):
     make_zoo().save(tmp_path / "z")
     with pytest.raises(AlreadyExists, match="choose another name"):
@@ -180,7 +237,7 @@ def test_index_without_its_rows_is_refused(tmp_path):
 def test_another_mujoco_warns(tmp_path):
     make_zoo().save(tmp_path / "z")
     manifest = json.loads((tmp_path / "z" / "zoo.json").read_text())
-    manifest["provenance"]["mujoco"] = "3.3.0"
+    manifest["training"]["mujoco"] = "3.3.0"
     (tmp_path / "z" / "zoo.json").write_text(json.dumps(manifest))
     with pytest.warns(UserWarning, match=r"made with MuJoCo 3\.3\.0"):
         Zoo.load(tmp_path / "z")

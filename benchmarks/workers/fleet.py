@@ -13,10 +13,10 @@ import jax
 import numpy as np
 from clock import CompileClock
 
+from hyperpolicy import fleet
 from hyperpolicy.envs import family
-from hyperpolicy.fleet import Schedule, loop
-from hyperpolicy.fleet.view import OWN_TASK
-from hyperpolicy.rl import sac
+from hyperpolicy.fleet import training
+from hyperpolicy.rl.sac import SacConfig
 
 UPDATES = 200_000
 """More than fit into any window; the stopwatch ends the run."""
@@ -49,38 +49,19 @@ class Stopwatch:
 
 
 def main(experts: int, width: int, seconds: float, seed: int) -> dict:
-    cheetah = family("cheetah-vel")
-    cfg = sac.SacConfig(width=width)
-    schedule = Schedule(
+    contexts = np.linspace(0.075, 3.0, experts)[:, None]
+    schedule = fleet.Schedule(
         num_updates=UPDATES,
         fill_steps=FILL_STEPS,
         num_evaluations=UPDATES // MARK_UPDATES,
         average_from=0.0,
         num_checkpoints=1,
     )
-    contexts = np.linspace(0.075, 3.0, experts)[:, None]
-    tasks = loop.Tasks(
-        worlds=np.repeat(contexts[:, None], schedule.num_envs, axis=1),
-        pools=contexts[:, None],
-        pool_sizes=np.ones(experts, np.int32),
-        seeds=seed * 10_000 + np.arange(experts),
-    )
-
-    def one(own):
-        return sac.init(cfg, cheetah.obs_size, cheetah.action_size, jax.random.key(own))
-
+    plan = fleet.OffPolicy(SacConfig(hidden=(width, width)), schedule)
     stopwatch, compiling = Stopwatch(seconds), CompileClock()
+    training.evaluate = lambda family, spec, contexts, episodes, weights: stopwatch(weights)
     with suppress(Enough):
-        loop.run(
-            cfg,
-            cheetah,
-            OWN_TASK,
-            tasks,
-            schedule,
-            jax.jit(jax.vmap(one)),
-            stopwatch,
-            fill_at_random=True,
-        )
+        fleet.train(plan, family("cheetah-vel"), contexts, seed=seed)
     rate = stopwatch.updates_per_s * experts
     return {
         "per_s": rate,

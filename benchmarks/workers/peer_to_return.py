@@ -17,7 +17,7 @@ import sbx  # noqa: E402
 from goal import CHEETAH, EPISODES, EVERY_STEPS, goals  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
-from hyperpolicy.rollout import returns  # noqa: E402
+from hyperpolicy.rollout import Memoryless, returns  # noqa: E402
 
 WIDTH = 64
 
@@ -37,7 +37,7 @@ class Until(BaseCallback):
             flat = obs.reshape(-1, obs.shape[-1])
             return self.model.predict(flat, deterministic=True)[0].reshape(*obs.shape[:2], -1)
 
-        found = returns(act, CHEETAH, self.context[None], EPISODES, 7_000_000).mean()
+        found = returns(Memoryless(act), CHEETAH, self.context[None], EPISODES, 7_000_000).mean()
         if found >= self.goal:
             self.reached = self.num_timesteps
         return self.reached is None

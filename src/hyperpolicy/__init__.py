@@ -31,6 +31,7 @@ _MEMBERS = {
     "family": "hyperpolicy.envs:family",
     "Contexts": "hyperpolicy.data.given:Contexts",
     "Demonstrations": "hyperpolicy.data.demonstrations:Demonstrations",
+    "Episodes": "hyperpolicy.data.episodes:Episodes",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.policies:Policies",
     "PolicySpec": "hyperpolicy.nets.policy:PolicySpec",
@@ -48,6 +49,7 @@ _MODULES = (
     "recipes",
     "errors",
     "zoo",
+    "data",
     "rollout",
 )
 

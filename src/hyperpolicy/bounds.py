@@ -73,6 +73,28 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+def _writable(path: Path) -> bool:
+    """Whether something could be written at `path`, as far as its nearest directory says."""
+    for parent in path.absolute().parents:
+        if os.path.lexists(parent):
+            return os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)
+    return False
+
+
+WRITABLE = Rule("in a directory that can be written to", _writable)
+NewPlace = Annotated[Path, WRITABLE]
+"""A directory that is made."""
+Place = Annotated[
+    Path,
+    Rule(
+        "the name of a directory, not of a file or a link to nowhere",
+        lambda path: os.path.isdir(path) or not os.path.lexists(path),
+    ),
+    WRITABLE,
+]
+"""A directory that is made, or goes on."""
+
+
 class Bounded:
     """A dataclass whose fields are checked against their types when it is made."""
 

@@ -1,5 +1,5 @@
 """Every header we read from a file, as a typed structure with bounds: zoos, generators, policies,
-demonstrations, bases.
+episodes, demonstrations, bases.
 
 A file may come from a stranger. So its sizes have limits, its names are plain names of regular
 files beside it, its numbers are finite, and its checksums hold; a file that breaks one of these is
@@ -36,18 +36,34 @@ T = TypeVar("T", bound=Struct)
 
 
 class PolicyHeader(Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes and activations of a policy."""
+    """Sizes, activations and head of a policy."""
 
     obs: Size
     action: Size
     hidden: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=64)]
     activations: tuple[Literal["relu", "elu", "tanh"], ...]
+    head: Literal["gaussian", "deterministic"] = "gaussian"
 
     def __post_init__(self):
         if len(self.hidden) != len(self.activations):
             raise ValueError(
                 f"{len(self.hidden)} hidden layers and {len(self.activations)} activations"
             )
+
+
+class Training(Struct, frozen=True):
+    """How experts, or a base, were trained, as far as later steps decide by it."""
+
+    env_steps: Count = 0
+    """Environment steps of one expert, its start's not counted; of a base all it took."""
+    updates: Count = 0
+    """Gradient updates of one expert, or of the base."""
+    usual_reward: float = 0.0
+    """Reward of a step that the critics leave out."""
+    seen: tuple[Context, ...] = ()
+    """Contexts whose transitions reached every expert, by a common base or a shared replay."""
+    mujoco: str = ""
+    """Version that the returns were measured with; filled in when a zoo is saved."""
 
 
 class ZooHeader(Struct, frozen=True):
@@ -58,6 +74,7 @@ class ZooHeader(Struct, frozen=True):
     policy: PolicyHeader
     shards: Annotated[tuple[PlainName, ...], Meta(min_length=1)]
     checksums: dict[PlainName, Digest]
+    training: Training
     provenance: Record
 
     def __post_init__(self):
@@ -101,6 +118,30 @@ class PoliciesHeader(Struct, frozen=True):
     spec: PolicyHeader
 
 
+class ShardHeader(Struct, frozen=True):
+    """A shard of stored episodes."""
+
+    index: PlainName
+    steps: PlainName
+    makers: tuple[str, ...]
+    """Whoever made its episodes, which know them by number."""
+    provenance: Record
+
+
+class EpisodesHeader(Struct, frozen=True):
+    """episodes.json."""
+
+    format: str
+    family: Record
+    shards: Annotated[tuple[ShardHeader, ...], Meta(min_length=1)]
+    checksums: dict[PlainName, Digest]
+
+    def __post_init__(self):
+        wanted = {name for shard in self.shards for name in (shard.index, shard.steps)}
+        if missing := sorted(wanted - set(self.checksums)):
+            raise ValueError(f"no checksum of {', '.join(missing)}")
+
+
 class DemonstrationsHeader(Struct, frozen=True):
     """Of a file of demonstrations."""
 
@@ -112,7 +153,9 @@ class BaseHeader(Struct, frozen=True):
 
     family: Record
     spec: PolicyHeader
+    training: Training
     provenance: Record
+    usual_reward: float = 0.0
 
 
 # --- Records -------------------------------------------------------------------------------

@@ -215,14 +215,14 @@ def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
         raise BadZoo(
             f"a zoo of {zoo.family.name} with {zoo.spec}; the layout holds {FAMILY.name} with "
             f"{SPEC}: "
-            "train experts with --width 128 --activations elu relu"
+            "train experts with --hidden 128 128 --activations elu relu"
         )
     rows, shown = zoo.row_contexts, demonstrations.contexts
     if demonstrations.family.name != zoo.family.name or not np.array_equal(rows, shown):
         raise BadShape(
             f"{len(shown)} demonstrations of {demonstrations.family.name} for {len(rows)} rows; "
             "give one a row, of its task and in order (Zoo.load(path, rows) reads only the rows "
-            "that have one, and `demonstrations.cut` says whose each is)"
+            "that have one, and `Demonstrations.cut` says of which episode each is)"
         )
     param = np.empty_like(zoo.weights)
     param[:, places(SPEC)] = zoo.weights

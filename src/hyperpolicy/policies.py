@@ -1,15 +1,20 @@
-"""Policies: many flat weight vectors of one specification, which act."""
+"""Policies: many flat weight vectors of one specification, which act; and the protocol of whoever
+acts in worlds, with or without a memory."""
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt32
 
 from hyperpolicy import headers, seeds
+from hyperpolicy.envs import Step
 from hyperpolicy.errors import BadFile, BadShape
 from hyperpolicy.headers import PoliciesHeader
 from hyperpolicy.nets.policy import PolicySpec, act, sample
@@ -75,7 +80,10 @@ class Policies:
         return jnp.asarray(self.weights)
 
     def sample(self, obs: Float[np.ndarray, "n *e o"], seed: int) -> Float[np.ndarray, "n *e a"]:
-        """Stochastic actions in [-1, 1], for exploration; same shapes and errors as `act`."""
+        """Stochastic actions in [-1, 1], for exploration; those of deterministic policies are the
+        same every time. Shapes and errors are as in `act`."""
+        if self.spec.head == "deterministic":
+            return self.act(obs)
         obs = self._check(obs)
         wide = obs[:, None] if obs.ndim == 2 else obs
         noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
@@ -108,3 +116,51 @@ class Policies:
             return cls(arrays["weights"], PolicySpec.of(header.spec))
         except BadShape as error:
             raise BadFile(f"{path}: {error}") from None
+
+
+# --- Who acts -----------------------------------------------------------------------------
+Carry = Any
+"""An actor's memory: any tree of arrays that lead with the axes [n, e]; `()` for none."""
+StepKey = UInt32[np.ndarray, " 2"]
+"""A rollout's seed and the number of its step: a seed for `numpy.random.default_rng`, and the data
+of a JAX key (`jax.random.wrap_key_data`)."""
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """n policies that act in e worlds each, with a memory that the rollout hands on.
+
+    A memory begins and ends with a world's job: the rollout puts a new one in its place when the
+    world is given another job. Only `act` has to be written.
+    """
+
+    def start(self, n: int, e: int) -> Carry:
+        """The memory before the first step of n policies in e worlds each."""
+        return ()
+
+    @abstractmethod
+    def act(
+        self, carry: Carry, obs: Float[np.ndarray, "n e o"], key: StepKey
+    ) -> tuple[Float[np.ndarray, "n e a"], Carry]:
+        """Actions in [−1, 1], and the memory after choosing them."""
+
+    def observe(self, carry: Carry, step: Step) -> Carry:
+        """The memory after a step, whose arrays lead with [n, e]. Where it ended an episode
+        (`step.terminated | step.truncated`), `step.obs` opens the next one of the same job."""
+        return carry
+
+    def take(self, rows: Int[np.ndarray, " k"]) -> "Actor | None":
+        """The actor of the policies at `rows`, which may repeat; None where an action depends on
+        who else acts, as shared draws do. Worlds then do not take turns."""
+        return None
+
+
+@dataclass(frozen=True)
+class Memoryless(Actor):
+    """An actor without memory, whose actions [n,e,a] are a function of the observations [n,e,o] and
+    of the number of the step."""
+
+    function: Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]
+
+    def act(self, carry, obs, key):
+        return self.function(obs, int(key[1])), carry

@@ -4,7 +4,7 @@ Axes: n expert or policy, e environment of an expert, b batch, t time, o obs, a 
 m outcome, p flat weight, z latent, k task.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -20,3 +20,18 @@ class Batch(NamedTuple):
     reward: Float[Array, " b"]
     next_obs: Float[Array, "b o"]
     terminated: Float[Array, " b"]
+
+
+class Round(NamedTuple):
+    """What e worlds did for t steps."""
+
+    inputs: Float[Array, "t e i"]
+    """What the policy saw: observations, then the encoded context."""
+    memo: Any
+    """What `explore` noted of its choices; arrays that lead with t and e."""
+    reward: Float[Array, "t e"]
+    next_inputs: Float[Array, "t e i"]
+    terminated: Float[Array, "t e"]
+    """1.0 where the task ended."""
+    ended: Float[Array, "t e"]
+    """1.0 where the episode did, for whatever reason."""

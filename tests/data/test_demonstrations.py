@@ -5,23 +5,25 @@ import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.data import demonstrations as demos
 from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.errors import BadFile, BadShape
 
 FAMILY = hp.family("metaworld")
 T = 70
 
 
-def episodes(success_at: list[int | None]) -> tuple[np.ndarray, ...]:
+def episodes(success_at: list[int | None]) -> Episodes:
     """Episodes whose observation at step t is t everywhere, whose action is −t."""
-    n = len(success_at)
-    t = np.arange(T, dtype=np.float32)
-    obs = np.broadcast_to(t[None, None, :, None], (n, 1, T, 39))
-    action = np.broadcast_to(-t[None, None, :, None], (n, 1, T, 4))
-    outcome = np.zeros((n, 1, T, 2), np.float32)
+    t = np.arange(T + 1, dtype=np.float32)[:, None]
+    made = []
     for i, step in enumerate(success_at):
+        outcome = np.zeros((T, 2), np.float32)
         if step is not None:
-            outcome[i, 0, step:, 1] = 1.0
-    return obs, action, outcome
+            outcome[step:, 1] = 1.0
+        context = FAMILY.contexts(["window-open"])[0]
+        obs, action, reward = np.tile(t, 39), np.tile(-t[:-1], 4), np.zeros(T, np.float32)
+        made.append(Episode(context, obs, action, reward, outcome, False, True, i, i, "a script"))
+    return Episodes.of(FAMILY, made)
 
 
 def some(n: int = 3) -> Demonstrations:
@@ -35,8 +37,7 @@ def some(n: int = 3) -> Demonstrations:
 
 def test_the_published_layout():
     assert demos.widths(FAMILY) == (1020, 117)
-    contexts = FAMILY.contexts(["window-open"])
-    made = demos.cut(FAMILY, contexts, *episodes([40])).demonstrations
+    made = Demonstrations.cut(episodes([40])).demonstrations
     blocks = made.opening.reshape(20, 51)
     for k, block in enumerate(blocks):
         np.testing.assert_array_equal(block[:39], 3 * k)
@@ -48,12 +49,10 @@ def test_the_published_layout():
 
 def test_only_success_is_shown():
     """A success in the last steps leaves too few states."""
-    contexts = FAMILY.contexts(["window-open"] * 5)
-    found = demos.cut(FAMILY, contexts, *episodes([40, None, T - 1, T - 4, 0]))
-    assert found.policy.tolist() == [0, 3, 4] and found.episode.tolist() == [0, 0, 0]
+    found = Demonstrations.cut(episodes([40, None, T - 1, T - 4, 0]))
+    assert found.episode.tolist() == [0, 3, 4]
     np.testing.assert_array_equal(found.demonstrations.ending[1, ::39], [T - 3, T - 2, T - 1])
-    none = demos.cut(FAMILY, contexts[:1], *episodes([None]))
-    assert len(none.demonstrations) == 0
+    assert len(Demonstrations.cut(episodes([None])).demonstrations) == 0
 
 
 def test_saved_and_loaded(tmp_path):

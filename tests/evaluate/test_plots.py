@@ -48,6 +48,21 @@ def test_velocities_are_drawn_for_a_speed_only(tmp_path):
         plots.plot_velocities(trace, AntDir(), CONTEXTS, tmp_path / "ant.png")
 
 
+def test_what_updates_measured_is_drawn(tmp_path):
+    """A panel a name that the first record, before any update, does not have."""
+    lines = [{"updates": 0, "return": [0.0, 1.0]}]
+    for u in (8, 16):
+        lines.append({"updates": u, "return": [1.0, 2.0], "loss/actor": [u, 2.0], "q": [1.0, None]})
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("\n".join(map(json.dumps, lines)))
+    text = plots.plot_measured(metrics, tmp_path / "measured.svg").read_text()
+    assert "<!-- loss/actor -->" in text and "<!-- q -->" in text
+    assert "<!-- return -->" not in text
+    metrics.write_text(json.dumps(lines[0]))
+    with pytest.raises(BadFile, match="holds nothing that updates measured"):
+        plots.plot_measured(metrics, tmp_path / "nothing.svg")
+
+
 def test_learning_curves_skip_half_a_line_and_dead_experts(tmp_path):
     lines = [json.dumps({"updates": u, "return": [-u, float("nan"), -2 * u]}) for u in (8, 16)]
     metrics = tmp_path / "metrics.jsonl"

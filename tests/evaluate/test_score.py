@@ -256,8 +256,7 @@ def test_draws_of_a_task_are_its_demonstrations():
     assert found.protocol.starts.startswith("drawn anew") and found.num_pipelines == 1
     alone = Maker(-1.0).generate(demos[5:6])  # door-open's second: the fifth policy of all
     own = seeds.episodes(0, 6 * 2).reshape(6, 2)
-    worlds = short.worlds(np.repeat(tasks[1:], 2, axis=0), own[4])
-    want = rollout.tally(alone, worlds, 2).returns[0]
+    want = rollout.results_from(alone, short, tasks[1:], own[4:5]).returns[0]
     np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
     with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
         score_demonstrated([Maker(1.0)], short, tasks, demos, 4)

@@ -21,7 +21,7 @@ from hyperpolicy.generate.writers.gan import Networks
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.recipes import amt_hyp_released
+from hyperpolicy.recipes.amt_hyp import released
 
 CFG = HypLatentConfig(
     encoder=PcaConfig(3),
@@ -126,7 +126,7 @@ def test_what_a_loss_does_not_reach_rests(toy):
 def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
     """With ∇½θ² = θ and plain steps of r: (1 − r)²θ; the released sum gives θ₁ − r(θ + θ₁)."""
     r, (nets, batch) = 0.25, toy
-    for module in (hyplatent, amt_hyp_released):
+    for module in (hyplatent, released):
         monkeypatch.setattr(
             module, "generator_gradient", lambda c, a, nets, *_: (nets, nets.generator, {"l": 0.0})
         )
@@ -135,7 +135,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
     start = nets.generator.first.weight
     args = (CFG, AIM, nets, adam, batch, jax.random.key(0))
     clean = hyplatent.improve_generator(*args)[0].generator.first.weight
-    summed = amt_hyp_released.accumulate_gradients(*args)[0].generator.first.weight
+    summed = released.accumulate_gradients(*args)[0].generator.first.weight
     np.testing.assert_allclose(clean, (1 - r) ** 2 * start, rtol=1e-5)
     np.testing.assert_allclose(summed, (1 - r) * start - r * (2 - r) * start, rtol=1e-5)
 

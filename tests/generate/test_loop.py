@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy import files, jobs
+from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
 from hyperpolicy.generate import loop
+from hyperpolicy.run import directory
 
 SIZE = 3
 
@@ -121,7 +122,7 @@ def test_a_damaged_snapshot_is_explained(tmp_path):
 def test_a_kill_before_the_first_snapshot_is_resumed(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
-    for name in (f".{loop.SNAPSHOT}.999999999.tmp", jobs.LOCK):
+    for name in (f".{loop.SNAPSHOT}.999999999.tmp", directory.LOCK):
         (out / name).write_text("")
     fit(out)
     assert sorted(p.name for p in out.iterdir()) == ["metrics.jsonl", loop.SNAPSHOT]
@@ -155,15 +156,15 @@ def test_a_directory_removed_while_fitting_is_said(tmp_path, monkeypatch):
 
 
 def test_a_fit_in_use_is_refused_before_work(tmp_path, monkeypatch):
-    """By another process; `test_jobs.py` has the lock itself."""
+    """By another process; `tests/run/test_job.py` has the lock itself."""
     import subprocess
 
-    hold = "import sys, time; from hyperpolicy import jobs\nwith jobs.hold(sys.argv[1]):\n"
+    hold = "import sys, time; from hyperpolicy.run.directory import hold\nwith hold(sys.argv[1]):\n"
     hold += "    print(flush=True); time.sleep(100)"
     command = [sys.executable, "-c", hold, tmp_path / "run"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         monkeypatch.setattr(loop, "_train", lambda *a: pytest.fail("worked"))
-        with pytest.raises(jobs.Busy, match=f"process {process.pid}"):
+        with pytest.raises(directory.Busy, match=f"process {process.pid}"):
             fit(tmp_path / "run")
         process.kill()

@@ -12,17 +12,19 @@ from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadContext, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import Start
-from hyperpolicy.fleet.judging import fit_critics
+from hyperpolicy.fleet.judging import Effort, fit_critics
 from hyperpolicy.generate import critics, tune
-from hyperpolicy.generate.tune_config import TuneConfig
+from hyperpolicy.generate.tune_config import GENTLE, TuneConfig
 from hyperpolicy.generate.writers import lookup
-from hyperpolicy.policies import Policies
+from hyperpolicy.nets.critic import value
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.rollout import experience, returns
 from hyperpolicy.seeds import EVALUATION_WHILE_TRAINING
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.zoo import Training, Zoo
 
 ANT = family("ant-dir")
 TINY = fleet.Schedule(
@@ -36,13 +38,14 @@ TINY = fleet.Schedule(
     episodes=1,
     num_states=4,
 )
+PLAN = fleet.OffPolicy(SacConfig(hidden=(8, 8)), TINY)
 SHORT = TuneConfig(steps=270, fill_steps=256, evaluate_every=7, episodes=1, judge_updates=2)
 
 
 @pytest.fixture(scope="module")
 def zoo():
     directions = np.array([[0.5], [2.5], [4.5]])
-    return fleet.train(SacConfig(width=8), ANT, directions, TINY)
+    return fleet.train(PLAN, ANT, directions)
 
 
 def quietly(*args, **kwargs):
@@ -98,19 +101,19 @@ def test_every_start_trains(zoo, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "warm-up"])
 def test_learners_leave_out_what_their_critics_do(zoo, kind):
-    shifted = replace(zoo, provenance=zoo.provenance | {"sac": {"usual_reward": 1.0}})
+    shifted = replace(zoo, training=Training(usual_reward=1.0))
     config = replace(SHORT, critics=kind)
     tuned = quietly(config, lookup.linear(zoo), [[0.7]], shifted)
     expected = 1.0 if kind == "nearest" else 0.0
     assert tuned.zoo.usual_reward == expected
     start = Start(zoo.finals, zoo.critics, zoo.log_alpha, usual_reward=1.0)
     with pytest.raises(BadSetting, match="leave out a reward of 1"):
-        fleet.train(SacConfig(width=8), ANT, zoo.contexts, TINY, start)
+        fleet.train(PLAN, ANT, zoo.contexts, start)
 
 
 @pytest.mark.slow
 def test_ppo_tunes_within_its_budget(zoo, tmp_path):
-    config = replace(SHORT, learner="ppo", steps=1_800, ppo=PpoConfig(warmup_rounds=1))
+    config = replace(SHORT, steps=1_800, cfg=PpoConfig(warmup_rounds=1))
     start = lookup.linear(zoo)
     tuned = quietly(config, start, [[0.7], [2.0]], out=tmp_path / "run")
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -120,8 +123,8 @@ def test_ppo_tunes_within_its_budget(zoo, tmp_path):
     np.testing.assert_allclose(lines[0]["return"], found.mean(axis=1), atol=0.5)
     assert np.abs(tuned.zoo.finals.weights - tuned.start.weights).max() > 1e-3
     assert tuned.zoo.critics is None and Zoo.verify(tmp_path / "run/zoo") == []
-    with pytest.raises(BadSetting, match="which has none"):
-        tune.tune(replace(config, critics="nearest"), start, [[0.7]], zoo)
+    with pytest.raises(BadSetting, match="critics='nearest' has no effect with --learner ppo"):
+        replace(config, critics="nearest").refuse_unused()
     with pytest.raises(BadSetting, match="give at least 1224 steps"):
         tune.tune(replace(config, steps=1_000), start, [[0.7]])
 
@@ -207,13 +210,13 @@ def test_fitted_critics_come_near_the_bellman_equation(zoo):
     rows = np.tile(row, (2, 8, 1))
     contexts = np.array([[0.5], [2.5]])
     start = Start(zoo.finals[:2], critics.nearest(zoo).generate(contexts), np.zeros(2, np.float32))
-    cfg = SacConfig(width=8)
-    fitted = fit_critics(cfg, ANT, contexts, start, rows, num_updates=1_500, batch=8)
+    cfg = SacConfig(hidden=(8, 8))
+    fitted = fit_critics(cfg, ANT, contexts, start, rows, Effort(1_500, 8))
     np.testing.assert_array_equal(fitted.policies.weights, start.policies.weights)
     spec = sac.critic_spec(cfg, 27, 8)
     for i, context in enumerate(contexts):
         twins = spec.unflatten(jnp.asarray(fitted.critics[i]))
-        found = np.asarray(sac.value(twins, jnp.asarray(row[:27]), jnp.asarray(row[27:35])))
+        found = np.asarray(value(twins, jnp.asarray(row[:27]), jnp.asarray(row[27:35])))
         reward = float(ANT.reward(row[27:35], row[35:37], context))
         np.testing.assert_allclose(found, reward, atol=0.05)
 
@@ -221,16 +224,33 @@ def test_fitted_critics_come_near_the_bellman_equation(zoo):
 def test_fitting_refuses_too_little_and_foreign_rows(zoo):
     contexts = zoo.contexts
     start = Start(zoo.finals, critics.nearest(zoo).generate(contexts), np.zeros(3, np.float32))
-    cfg = SacConfig(width=8)
+    cfg = SacConfig(hidden=(8, 8))
     with pytest.raises(BadSetting, match="as many transitions as fill a batch"):
         fit_critics(cfg, ANT, contexts, start, np.zeros((3, 8, 66), np.float32))
     with pytest.raises(BadShape, match="rows of 66 numbers"):
         fit_critics(cfg, ANT, contexts, start, np.zeros((3, 300, 49), np.float32))
 
 
-def test_policies_of_unequal_layers_are_refused(make_zoo):
-    generator = lookup.linear(make_zoo())
-    odd = replace(generator, spec=replace(generator.spec, hidden=(4, 3)))
-    with pytest.raises(BadZoo, match="two equal ReLU layers"):
-        tune.learner(SHORT, odd)
-    assert isinstance(generator.generate([[1.0]]), Policies)
+def test_networks_are_the_generators():
+    """Layers of any number and width; critics go with ReLU ones only."""
+    spec = PolicySpec(27, 8, (4, 3, 5), ("relu", "relu", "relu"))
+    plan = SHORT.plan(spec, 200)
+    assert plan.cfg.hidden == (4, 3, 5) and plan.cfg.learner.policy(plan.cfg, 27, 8) == spec
+    odd = replace(spec, activations=("relu", "elu", "relu"))
+    with pytest.raises(BadZoo, match="ReLU layers, as actors must"):
+        SHORT.plan(odd, 200)
+    longer = replace(SHORT, steps=5_000, cfg=PpoConfig())
+    assert longer.plan(odd, 200).cfg.activations == odd.activations
+
+
+def test_settings_without_effect_are_refused():
+    """What is the generator's, or comes out of the zoo with the critics."""
+    TuneConfig().refuse_unused()
+    for config, name in (
+        (TuneConfig(cfg=TdSacConfig(hidden=(8, 8))), "hidden"),
+        (TuneConfig(critics="nearest", cfg=replace(GENTLE["td-sac"], usual_reward=1.0)), "usual"),
+        (TuneConfig(critics="random", cfg=replace(GENTLE["td-sac"], warmup_updates=7)), "warmup"),
+        (TuneConfig(neighbors=3), "neighbors"),
+    ):
+        with pytest.raises(BadSetting, match=f"{name}.* has no effect"):
+            config.refuse_unused()

@@ -24,21 +24,14 @@ from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.recipes import (
-    amt_hyp,
-    amt_hyp_figures,
-    amt_hyp_presets,
-    amt_hyp_rows,
-    amt_hyp_shipping,
-    amt_hyp_tables,
-    minutes,
-)
-from hyperpolicy.recipes.metaworld_data import Data
-from hyperpolicy.recipes.metaworld_presets import SMOKE
-from hyperpolicy.zoo import Zoo
+from hyperpolicy.recipes import stage
+from hyperpolicy.recipes.amt_hyp import bench, figures, methods, presets, shipping, tables
+from hyperpolicy.recipes.amt_hyp.data import Data
+from hyperpolicy.recipes.amt_hyp.data_presets import SMOKE
+from hyperpolicy.zoo import Training, Zoo
 
 SPEC = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
-TINY = amt_hyp_presets.Preset(
+TINY = presets.Preset(
     data=SMOKE,
     embedding=BehaviorEmbeddingConfig(
         dim=4, opening_hidden=(8,), ending_hidden=4, batch=8, steps=10
@@ -99,11 +92,7 @@ def b(tmp_path_factory):
         returns=np.zeros(24, np.float32),
         contexts=split.train,
         states=rng.normal(size=(8, 6, 39)).astype(np.float32),
-        provenance={
-            "env_steps_per_expert": 10,
-            "updates_per_expert": 8,
-            "scripted_steps_per_expert": 80,
-        },
+        training=Training(env_steps=10, updates=8),
     )
 
     def shown(contexts):
@@ -119,32 +108,29 @@ def b(tmp_path_factory):
     record = {"success": share, "return": share, "updates": zoo.updates.tolist()}
     files.save_json(out / "data/gate.json", record)
     with pytest.MonkeyPatch.context() as patch:
-        for page in (amt_hyp, amt_hyp_rows, amt_hyp_tables, amt_hyp_figures, legacy):
+        for page in (bench, methods, tables, figures, legacy):
             patch.setattr(page, "MetaWorld", Short)
-        yield amt_hyp.Bench(TINY, data, out)
+        yield bench.Bench(TINY, data, out)
     crews.dismiss()
 
 
 @pytest.mark.slow
 def test_every_row_is_measured_and_shown(b):
     silent = [].append
-    found = {
-        half: amt_hyp_tables.cells(b, half, tuple(amt_hyp_rows.METHODS), silent)
-        for half in amt_hyp.HALVES
-    }
+    found = {half: tables.cells(b, half, tuple(methods.METHODS), silent) for half in bench.HALVES}
     for name in ("decoded expert", "decoded expert, autoencoder"):
         assert name in found["seen"] and name not in found["unseen"]
     for cell in (found["seen"]["HypFormer"], found["unseen"]["Make-An-Agent"]):
         assert cell.strict.returns.shape == (2, 3, 8, 1) and len(cell.legacy) == 8
         assert cell.strict.seed != cell.choosing.seed
-    page = amt_hyp_tables.page(b, found)
+    page = tables.page(b, found)
     for text in ("HypFormer (published)", "70.3", "| window-open", "chance 12.5 %", "qualified"):
         assert text in page
-    assert amt_hyp.transfer(b).shape == (8, 8) and "the best of them" in page
+    assert bench.transfer(b).shape == (8, 8) and "the best of them" in page
     for text in ("nearer than a checkpoint", "| cells, seen tasks", "| fit, make-an-agent"):
         assert text in page
-    assert amt_hyp_tables.audits(b)["HypLatent"].groups["generated"].weights
-    again = amt_hyp_tables.cells(b, "seen", ["HypLatent"], pytest.fail)  # all is there already
+    assert tables.audits(b)["HypLatent"].groups["generated"].weights
+    again = tables.cells(b, "seen", ["HypLatent"], pytest.fail)  # all is there already
     np.testing.assert_array_equal(
         again["HypLatent"].strict.returns, found["seen"]["HypLatent"].strict.returns
     )
@@ -167,57 +153,57 @@ def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_figures_are_drawn(b):
-    found = amt_hyp_figures.tokens(b, counts=(1, 2), progress=[].append)
+    found = figures.tokens(b, counts=(1, 2), progress=[].append)
     assert {len(x) for x in found.fitted.values()} == {2} == {len(x) for x in found.given.values()}
     one, two = (b.out / f"fits/hypformer-tokens-{count}/seed-0" for count in (1, 2))
     assert [generators.load(x).model.writer.tokens for x in (one, two)] == [1, 2]
     assert not (one.parent / "seed-1").exists()  # the first seed only
-    path = amt_hyp_figures.draw_tokens(found, b.out / "tokens.png", (1, 2))
-    panels = amt_hyp_figures.latents(b)
-    assert set(panels) == set(amt_hyp_figures.SHOWN)
-    assert "Fréchet" in amt_hyp_figures.table(panels)
-    for picture in (path, amt_hyp_figures.draw_latents(panels, b.out / "latents.png")):
+    path = figures.draw_tokens(found, b.out / "tokens.png", (1, 2))
+    panels = figures.latents(b)
+    assert set(panels) == set(figures.SHOWN)
+    assert "Fréchet" in figures.table(panels)
+    for picture in (path, figures.draw_latents(panels, b.out / "latents.png")):
         assert picture.stat().st_size > 10_000
 
 
 def test_plain_rows_write_what_they_say(b):
     zoo, demos = b.data.zoo, b.data.test.of(b.data.zoo.contexts[2])
-    mean = amt_hyp_rows.MeanExpert(zoo).generate(demos)
+    mean = methods.MeanExpert(zoo).generate(demos)
     own = zoo.weights[zoo.expert == 2]
     np.testing.assert_allclose(mean.weights[1], own.mean(axis=0), atol=1e-6)
     shown = b.data.train.of(zoo.contexts[2])
-    nearest = amt_hyp_rows.NearestDemonstration(b.lesson()).generate(shown)
+    nearest = methods.NearestDemonstration(b.lesson()).generate(shown)
     np.testing.assert_array_equal(nearest.weights, own)
-    (decoded, _) = amt_hyp_rows.decoded(PcaConfig(components=24), b)
+    (decoded, _) = methods.decoded(PcaConfig(components=24), b)
     np.testing.assert_allclose(decoded.generate(demos).weights, own, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_encoders_are_fitted_once(b, monkeypatch):
-    first = amt_hyp_rows.decoded(b.preset.autoencoder, b)
-    spent = minutes.read(b.minutes)
+    first = methods.decoded(b.preset.autoencoder, b)
+    spent = stage.read(b.minutes)
     assert spent["fit, encoder, AutoencoderConfig"] > 0
     monkeypatch.setattr(AutoencoderConfig, "fit", lambda *a, **k: pytest.fail("fitted again"))
-    again = amt_hyp_rows.decoded(b.preset.autoencoder, b)
+    again = methods.decoded(b.preset.autoencoder, b)
     demos = b.data.test.of(b.data.zoo.contexts[2])
     one, other, same = (rows.generate(demos).weights for rows in (*first, again[0]))
     np.testing.assert_array_equal(one, same)
-    assert (one != other).any() and minutes.read(b.minutes) == spent
+    assert (one != other).any() and stage.read(b.minutes) == spent
 
 
 @pytest.mark.slow
 def test_audits_are_kept(b, monkeypatch):
-    found = amt_hyp_tables.audits(b, ["HypLatent"])["HypLatent"]
+    found = tables.audits(b, ["HypLatent"])["HypLatent"]
     assert len(found.groups["generated"].weights) == 8 * 3  # all there are, of ten
-    monkeypatch.setattr(amt_hyp_tables.memorization, "audit", lambda *a: pytest.fail("again"))
-    text = amt_hyp_tables.copies(b, ["HypLatent", "decoded expert"])
+    monkeypatch.setattr(tables.memorization, "audit", lambda *a: pytest.fail("again"))
+    text = tables.copies(b, ["HypLatent", "decoded expert"])
     assert "beside the 24 rows" in text and "| HypLatent" in text and "HypFormer" not in text
-    assert "none of them" in amt_hyp_tables.copies(b, ["decoded expert"])
+    assert "none of them" in tables.copies(b, ["decoded expert"])
 
 
 def test_a_slice_ships_with_demonstrations(b, tmp_path):
     many = replace(b, data=replace(b.data, zoo=_longer(b.data.zoo)))
-    [path] = amt_hyp_shipping.ship(many, tmp_path)
+    [path] = shipping.ship(many, tmp_path)
     assert path == tmp_path / "metaworld/amt-hyp" and not Zoo.verify(path)
     zoo = Zoo.load(path)
     assert zoo.states.shape == (8, 64, 39) and zoo.final.sum() == 8
@@ -226,7 +212,7 @@ def test_a_slice_ships_with_demonstrations(b, tmp_path):
     assert not (~zoo.final[zoo.expert == 1]).any()  # nothing of it passed the gate
     demos = Demonstrations.load(path / "demonstrations.safetensors")
     assert len(demos) == 16 * 3 and len(np.unique(demos.contexts, axis=0)) == 16
-    assert amt_hyp_shipping.ship(many, tmp_path) == []
+    assert shipping.ship(many, tmp_path) == []
 
 
 def _longer(zoo):
@@ -246,7 +232,7 @@ def _longer(zoo):
 
 
 def test_a_compact_generator_ships(b, tmp_path):
-    [path] = amt_hyp_shipping.ship_generator(b, tmp_path / "metaworld")
+    [path] = shipping.ship_generator(b, tmp_path / "metaworld")
     small, whole = generators.load(path), generators.load(b.out / "fits/hyplatent-shipped/seed-0")
     arrays, _ = files.load_arrays(path / "weights.safetensors")
     assert {x.dtype for x in arrays.values() if x.ndim > 1} == {np.dtype(np.float16)}
@@ -255,26 +241,26 @@ def test_a_compact_generator_ships(b, tmp_path):
     assert (made != wanted).any() and small.provenance["seed"] == 0
     measured = b.shipped().generate(b.data.test, seed=3).weights
     np.testing.assert_array_equal(measured, made)  # the row is of what ships
-    assert amt_hyp_shipping.ship_generator(b, path) == []
+    assert shipping.ship_generator(b, path) == []
 
 
 def test_the_embedding_is_fitted_once(b, monkeypatch):
     first = b.embedding
     monkeypatch.setattr(
-        amt_hyp.demonstration, "fit_embedding", lambda *a, **k: pytest.fail("fitted again")
+        bench.demonstration, "fit_embedding", lambda *a, **k: pytest.fail("fitted again")
     )
-    again = amt_hyp.Bench(b.preset, b.data, b.out).embedding
+    again = bench.Bench(b.preset, b.data, b.out).embedding
     np.testing.assert_array_equal(again.maps.bilinear, first.maps.bilinear)
 
 
 @pytest.mark.slow
 def test_released_attention_looks_at_the_batch(b):
     """A policy changes with its neighbors in a batch of three, alone it does not."""
-    (generator,) = b.hypformers(amt_hyp_rows.attend_over_batch, fits=1)
+    (generator,) = b.hypformers(methods.attend_over_batch, fits=1)
     demos = b.data.test[:3]
     other = replace(demos, opening=np.concatenate([demos.opening[:1], -demos.opening[1:]]))
     for size, same in ((3, False), (1, True)):
-        maker = amt_hyp_rows.OverBatch(generator, size)
+        maker = methods.OverBatch(generator, size)
         one, two = (maker.generate(d).weights[0] for d in (demos, other))
         assert np.array_equal(one, two) == same
 
@@ -282,20 +268,20 @@ def test_released_attention_looks_at_the_batch(b):
 def test_distances_between_latents():
     rng = np.random.default_rng(0)
     shown = rng.normal(size=(4000, 3))
-    assert amt_hyp_figures.gap(shown, shown) == pytest.approx((1.0, 0.0, 0.0), abs=1e-4)
+    assert figures.gap(shown, shown) == pytest.approx((1.0, 0.0, 0.0), abs=1e-4)
     moved = 2.0 * rng.normal(size=(4000, 3)) + np.array([1.0, 0.0, 0.0])
-    assert amt_hyp_figures.frechet(moved, shown) == pytest.approx(1.0 + 3 * 1.0, rel=0.1)
+    assert figures.frechet(moved, shown) == pytest.approx(1.0 + 3 * 1.0, rel=0.1)
     flipped = 2 * shown.mean(axis=0) - shown
-    assert amt_hyp_figures.gap(flipped, shown).cosine == pytest.approx(-1.0)
+    assert figures.gap(flipped, shown).cosine == pytest.approx(-1.0)
 
 
 def test_unknown_rows_are_suggested():
     with pytest.raises(BadSetting, match="Did you mean 'HypFormer'"):
-        amt_hyp_rows.method("HypForner")
+        methods.method("HypForner")
 
 
 def test_published_sizes_are_the_paper_preset():
-    paper = amt_hyp_presets.PAPER
+    paper = presets.PAPER
     assert paper.hyplatent.generator_hidden == (1024, 512, 256) and paper.hyplatent.noise == 128
     assert (paper.hypformer.width, paper.hypformer.heads, paper.hypformer.ff) == (256, 128, 2048)
     assert paper.make_an_agent.net.channels == (512, 1024, 2048)

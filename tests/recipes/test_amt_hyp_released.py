@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig, Samples
 from hyperpolicy.nets.transformer import Aggregator
-from hyperpolicy.recipes import amt_hyp_released
+from hyperpolicy.recipes.amt_hyp import released
 
 CFG = HypFormerConfig(width=8, heads=4, ff=12, rate=1e-2)
 B, L, Z, D = 4, 3, 5, 2
@@ -32,7 +32,7 @@ def within(net):
 
 @pytest.fixture(scope="module")
 def over_batch(net):
-    return jax.jit(lambda *inputs: amt_hyp_released.attend_over_batch(net, *inputs).total)
+    return jax.jit(lambda *inputs: released.attend_over_batch(net, *inputs).total)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_trains_with_dropout_through_forward(net, inputs):
     """One batch, many steps; both attentions learn it, each its own way."""
     batch, tx = Samples(*inputs, jnp.ones((B, Z))), hypformer.optimizer(CFG)
     learned = []
-    for forward in (hypformer.attend_within, amt_hyp_released.attend_over_batch):
+    for forward in (hypformer.attend_within, released.attend_over_batch):
         step = jax.jit(partial(hypformer.update, CFG, forward=forward))
         mine, adam, losses = net, tx.init(net), []
         for i in range(150):

@@ -1,6 +1,5 @@
 """Meta-World's data on a family whose every step is a success, with episodes of 70 steps."""
 
-import json
 from dataclasses import dataclass
 
 import gymnasium
@@ -14,8 +13,9 @@ from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes import metaworld_data, minutes
-from hyperpolicy.recipes.metaworld_presets import SMOKE
+from hyperpolicy.recipes import stage
+from hyperpolicy.recipes.amt_hyp import data as recipe
+from hyperpolicy.recipes.amt_hyp.data_presets import SMOKE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Hard(Easy):
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
     family = hp.envs.register(Easy())  # as its zoos are read again
-    yield metaworld_data.provide(SMOKE, out, family), out
+    yield recipe.provide(SMOKE, out, family), out
     crews.dismiss()
     del registry.FAMILIES[family.name]
     gymnasium.registry.pop(registration.id_of(family.name))
@@ -60,37 +60,32 @@ def test_every_stage_leaves_what_the_next_one_needs(made):
 
 def test_nothing_is_computed_twice(made, monkeypatch):
     data, out = made
-    spent = minutes.read(out / "minutes.json")
+    spent = stage.read(out / "minutes.json")
     demos = [f"demonstrations, {which}" for which in ("training", "seen tasks", "unseen tasks")]
     assert list(spent) == ["base", "experts", "gate", *demos] and min(spent.values()) > 0
     for name in ("results", "trace", "collect"):
-        monkeypatch.setattr(
-            metaworld_data.rollout, name, lambda *a, **k: pytest.fail("computed again")
-        )
-    again = metaworld_data.provide(SMOKE, out, Easy())
+        monkeypatch.setattr(recipe.rollout, name, lambda *a, **k: pytest.fail("computed again"))
+    again = recipe.provide(SMOKE, out, Easy())
     np.testing.assert_array_equal(again.zoo.weights, data.zoo.weights)
     np.testing.assert_array_equal(again.test.opening, data.test.opening)
-    assert minutes.read(out / "minutes.json") == spent
+    assert stage.read(out / "minutes.json") == spent
 
 
-def test_only_checkpoints_that_succeed_everywhere_are_kept(made, tmp_path):
+def test_only_checkpoints_that_succeed_everywhere_are_kept(made):
     data, _ = made
     zoo, share = data.zoo, np.linspace(0, 1, 24)
-    record = {"success": share.tolist(), "updates": [0] * 24}
-    (tmp_path / "gate.json").write_text(json.dumps(record))
-    kept = metaworld_data.gated(SMOKE, Easy(), zoo, tmp_path)
+    kept = recipe.passed(zoo, share.tolist())
     assert len(kept) == 8 and kept.final.all()  # the last row is final and the only whole success
     np.testing.assert_array_equal(kept.weights, zoo.weights[zoo.final])
     share[:8] = 1.0
-    (tmp_path / "gate.json").write_text(json.dumps(record | {"success": share.tolist()}))
-    kept = metaworld_data.gated(SMOKE, Easy(), zoo, tmp_path)
+    kept = recipe.passed(zoo, share.tolist())
     assert len(kept) == 16 and kept.final.sum() == 8
 
 
 def test_a_task_nobody_solves_is_named(made):
     data, _ = made
     with pytest.raises(BadZoo, match="0 of 15 episodes on window-open succeeded"):
-        metaworld_data.of_experts(SMOKE, Hard(), data.zoo)
+        recipe.of_experts(SMOKE, Hard(), data.zoo)
 
 
 def test_experts_start_from_one_policy_and_learn_from_scripts(made):

@@ -11,15 +11,19 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.rows import NEAREST, ORACLE
-from hyperpolicy.fleet import RoundSchedule, loop
+from hyperpolicy.fleet import Base, OnPolicy, RoundSchedule, runner
 from hyperpolicy.generate import generator
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.regression import RegressionConfig
-from hyperpolicy.recipes import demo, figure_6, genhyper_table_1, presets, zoos
-from hyperpolicy.recipes import zero_shot as table
+from hyperpolicy.recipes import demo, presets, zoos
+from hyperpolicy.recipes.genhyper import figure_6
+from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
+from hyperpolicy.recipes.method import Cell
+from hyperpolicy.recipes.zero_shot import methods, sources, table
+from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
@@ -30,8 +34,7 @@ def shipped(tmp_path_factory):
     out = tmp_path_factory.mktemp("recipes")
     grid = family("cheetah-vel").grid("macaw")
     zoos.specialized(out / "runs/specialized", grid, zoos.FULL, presets.SMOKE)
-    schedule, cfg = presets.SMOKE.expert_schedule, presets.SMOKE.expert
-    alone = presets.IndependentPreset(cfg, schedule)
+    alone = presets.IndependentPreset(presets.SMOKE.expert)
     zoos.independent(out / "runs/independent", grid, alone)
     made = zoos.ship(out / "runs", out / "zoos", num_checkpoints=1)
     assert [p.name for p in made] == ["specialized-full", "independent"]
@@ -49,7 +52,7 @@ def test_slices_are_whole_zoos(shipped):
 
 @pytest.mark.slow
 def test_a_base_sees_training_speeds_only(shipped):
-    base = table.Base.load(shipped / "specialized-full" / "base.safetensors")
+    base = Base.load(shipped / "specialized-full" / "base.safetensors")
     assert len(base.contexts) == 35
     for speed in (0.225, 0.6, 1.2, 1.8, 2.025):
         assert not np.isclose(base.contexts, speed).any()
@@ -90,7 +93,7 @@ def test_an_ant_zoo_of_a_small_split(tmp_path):
     assert made.provenance["test_contexts"] == split.test.tolist()
     [path] = zoos.ship(tmp_path, tmp_path / "zoos", num_checkpoints=1)
     assert path.name == "specialized-sixteenth-seed1" and Zoo.verify(path) == []
-    base = table.Base.load(path / "base.safetensors")
+    base = Base.load(path / "base.safetensors")
     np.testing.assert_allclose(base.contexts, split.train)
     assert base.policy.spec.obs == 29  # observation, sine and cosine
 
@@ -101,9 +104,8 @@ def test_ants_alone_serve_the_splits_of_their_preset(tmp_path):
     schedule = RoundSchedule(
         num_rounds=2, num_envs=2, round_steps=4, num_checkpoints=1, num_evaluations=1, episodes=1
     )
-    preset = presets.IndependentPreset(
-        PpoConfig(width=8, value_width=8, minibatches=1, epochs=1), schedule, ("sixteenth",)
-    )
+    cfg = PpoConfig(hidden=(8, 8), value_hidden=(8, 8), minibatches=1, epochs=1)
+    preset = presets.IndependentPreset(OnPolicy(cfg, schedule), ("sixteenth",))
     made = zoos.independent(tmp_path / "independent", grid, preset)
     split = grid.split("sixteenth")
     assert len(made.contexts) == 9 and made.critics is None
@@ -117,8 +119,8 @@ def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
     """Its zoo has no test experts, and serves the split it was made for."""
     asked = {}
 
-    def train(cfg, fam, contexts, *args, **kwargs):
-        asked.update(kwargs, contexts=contexts)
+    def train(plan, fam, contexts, start, out):
+        asked.update(plan=plan, contexts=contexts, out=out)
         return object.__new__(Zoo)
 
     monkeypatch.setattr(zoos, "train", train)
@@ -127,18 +129,18 @@ def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
     for splits in (preset.splits, None):
         zoos.independent(tmp_path, grid, replace(preset, splits=splits))
         np.testing.assert_array_equal(asked["contexts"], split.train)
-        np.testing.assert_array_equal(asked["held_out"], split.test)
-        assert asked["provenance"]["split"] == "full"
+        np.testing.assert_array_equal(asked["plan"].held_out, split.test)
+        assert asked["out"].provenance["split"] == "full"
     zoos.independent(tmp_path, grid, presets.WITHOUT_BASE["cheetah-vel"]["independent"])
     assert len(asked["contexts"]) == 40
     config = genhyper_table_1.Table1Config(families=("cheetah-vel",), kinds=("shared-replay",))
     assert {cell.split for cell in genhyper_table_1.cells(config)} == {"full"}
     with pytest.raises(BadSetting, match="some of which split 'eighth' tests on"):
-        table.find((tmp_path,), "shared-replay", grid.split("eighth"))
+        sources.find((tmp_path,), "shared-replay", grid.split("eighth"))
 
 
-def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
-    return table.TableConfig(
+def tiny_table(shipped, out, kind: str, split: str) -> TableConfig:
+    return TableConfig(
         zoos=(shipped,),
         out=out,
         kinds=(kind,),
@@ -146,7 +148,7 @@ def tiny_table(shipped, out, kind: str, split: str) -> table.TableConfig:
         seeds=(0, 1),
         episodes=1,
         draws=1,
-        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
         distill=DistillConfig(steps=100, batch=4),
     )
 
@@ -158,20 +160,22 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
         tiny_table(shipped, tmp_path, "independent", "sixteenth"),
     ]
     cells = table.run(configs[0]) | table.run(configs[1])
-    rows = cells["specialized", "full"].rows
-    names = (NEAREST, ORACLE, table.REGRESSION, table.RESIDUAL, table.DISTILLED, "HypLatent")
+    rows = cells[Cell("cheetah-vel", "macaw", "full")].rows
+    names = (NEAREST, ORACLE, table.REGRESSION, methods.RESIDUAL, table.DISTILLED, "HypLatent")
     for name in names:
         assert np.isfinite(rows[name].mean), name
     assert rows["HypLatent"].num_seeds == 2
     assert rows[ORACLE].tasks == rows[NEAREST].tasks
     assert len(rows[NEAREST].tasks) == 5
-    assert table.RESIDUAL not in cells["independent", "sixteenth"].rows  # it has no base
+    assert (
+        methods.RESIDUAL not in cells[Cell("cheetah-vel", "macaw", "sixteenth", "independent")].rows
+    )  # it has no base
     halves = table.between(configs[0])
     assert [one.returns.shape[2] for one in halves.values()] == [40, 40, 39]
     text = table.markdown(cells, halves)
     assert "published" in text
     assert "independent zoo, split `sixteenth`" in text
-    monkeypatch.setattr(table, "cell", lambda *a: pytest.fail("computed again"))
+    monkeypatch.setattr(table, "measure", lambda *a: pytest.fail("computed again"))
     again = table.run(configs[0]) | table.run(configs[1])
     for key, comparison in cells.items():
         assert again[key].rows.keys() == comparison.rows.keys()
@@ -181,7 +185,7 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
 
 def test_missing_zoos_say_how_to_make_them(tmp_path):
     with pytest.raises(BadZoo, match="hyperpolicy recipe zoos"):
-        table.run(table.TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
+        table.run(TableConfig(zoos=(tmp_path,), out=tmp_path / "out"))
 
 
 @pytest.mark.slow
@@ -223,19 +227,19 @@ def test_figure_6_has_every_curve_and_is_computed_once(shipped, tmp_path, monkey
         critics_steps=280,
         ppo_steps=1_300,
         hyplatent=HypLatentConfig(steps=100, batch=4),
+        ppo=PpoConfig(warmup_rounds=1),
         tune=TuneConfig(
-            ppo=PpoConfig(warmup_rounds=1),
             fill_steps=256,
             evaluate_every=20,
-            episodes=1,
             judge_updates=2,
         ),
+        episodes=1,
         random_start_steps=260,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tuned policies that are worse
         found = figure_6.run(config)
-        monkeypatch.setattr(loop, "run", lambda *a, **k: pytest.fail("trained again"))
+        monkeypatch.setattr(runner, "run", lambda *a, **k: pytest.fail("trained again"))
         again = figure_6.run(config)
     assert list(found.curves) == ["0.6 m/s", "1.8 m/s"]
     for task, kinds in found.curves.items():
@@ -284,7 +288,7 @@ def test_table_1_trains_what_is_missing_and_stops_in_time(shipped, tmp_path):
     table_config = genhyper_table_1.table_config(config, cell)
     tiny = tiny_table(shipped, table_config.out, "specialized", "random-2")
     tiny = replace(tiny, zoos=table_config.zoos)
-    comparison = table.run(tiny)["specialized", "random-2"]
+    comparison = table.run(tiny)[cell]
     assert comparison.rows[NEAREST].num_seeds == 3  # one a draw
     assert comparison.rows[ORACLE].tasks == comparison.rows[NEAREST].tasks
     done, left = genhyper_table_1.run(replace(config, minutes=0.0))  # reads the cell back
@@ -298,11 +302,11 @@ def test_table_1_audits_its_generators(shipped, tmp_path):
     config = genhyper_table_1.Table1Config(
         zoos=tmp_path / "zoos",
         out=tmp_path / "out",
-        learned={"HypLatent": table.Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
     )
     (tmp_path / "zoos").mkdir()
     (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)
-    cell = genhyper_table_1.Cell("cheetah-vel", "macaw", "specialized", "full")
+    cell = Cell("cheetah-vel", "macaw", "full")
     found = genhyper_table_1.audits(config, cell)
     again = genhyper_table_1.audits(config, cell)
     assert again == found

@@ -15,7 +15,7 @@ from hyperpolicy.evaluate.rows import (
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.weights import symmetric
 from hyperpolicy.generate.writers import lookup, regression
-from hyperpolicy.recipes import zero_shot
+from hyperpolicy.recipes.zero_shot import methods
 from hyperpolicy.zoo import Zoo
 
 
@@ -50,7 +50,7 @@ def rows(zoo: Zoo) -> dict[str, Method]:
 
 def test_every_row_of_a_symmetric_robot_is_turned_too():
     plain = rows(tiny("ant-dir"))
-    found = zero_shot.turned(plain)
+    found = methods.turned(plain)
     assert list(found) == [f"{name}, turned" for name in plain]
     for name, row in plain.items():
         other = found[f"{name}, turned"]
@@ -64,4 +64,4 @@ def test_every_row_of_a_symmetric_robot_is_turned_too():
 
 
 def test_robots_without_symmetries_have_no_turned_rows():
-    assert zero_shot.turned(rows(tiny("cheetah-vel"))) == {}
+    assert methods.turned(rows(tiny("cheetah-vel"))) == {}

@@ -9,60 +9,63 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
+from hyperpolicy.nets.observed import Observed
 from hyperpolicy.nets.policy import sample
 from hyperpolicy.rl import ppo
-from hyperpolicy.rl.ppo import Data, PpoConfig, Round
+from hyperpolicy.rl.learner import Spaces
+from hyperpolicy.rl.ppo import Data, PpoConfig
+from hyperpolicy.types import Round
 
-CFG = PpoConfig(width=16, value_width=16, discount=0.9, trace=0.8, epochs=2, minibatches=2)
+CFG = PpoConfig(
+    hidden=(16, 16), value_hidden=(16, 16), discount=0.9, trace=0.8, epochs=2, minibatches=2
+)
 O, D, A = 3, 2, 2
 
 
 @pytest.fixture(scope="module")
 def state() -> ppo.PpoState:
-    return ppo.init(CFG, O, D, A, jax.random.key(0))
+    return ppo.init(CFG, Spaces(O, D, A), jax.random.key(0))
 
 
-def a_round(t: int = 6, n: int = 3, seed: int = 0) -> tuple[Round, np.ndarray]:
+def a_round(t: int = 6, n: int = 3, seed: int = 0) -> Round:
     rng = np.random.default_rng(seed)
     ended = np.zeros((t, n))
     terminated = np.zeros((t, n))
     ended[2, 0] = ended[4, 1] = terminated[4, 1] = 1.0  # a time limit, and a real end
     normal = rng.normal(size=(4, t, n, O)).astype(np.float32)
-    r = Round(
-        jnp.asarray(normal[0]),
+    told = np.broadcast_to(rng.normal(size=(n, D)), (t, n, D)).astype(np.float32)
+    inputs, after = (jnp.asarray(np.concatenate([x, told], axis=2)) for x in normal[[0, 3]])
+    return Round(
+        inputs,
         jnp.asarray(normal[1, ..., :A]),
         jnp.asarray(normal[2, ..., 0]),
-        jnp.asarray(normal[3]),
+        after,
         jnp.asarray(terminated, jnp.float32),
         jnp.asarray(ended, jnp.float32),
     )
-    return r, rng.normal(size=(n, D)).astype(np.float32)
 
 
 def test_advantages_are_discounted_sums_within_an_episode(state):
-    r, encoded = a_round()
-    found, target = jax.jit(partial(ppo.advantages, CFG))(state, r, jnp.asarray(encoded))
+    r = a_round()
+    found, target = jax.jit(partial(ppo.advantages, CFG))(state, r)
+    value = jax.jit(lambda inputs: state.value(ppo.see(state.seen, inputs))[0])
     for world in range(3):
-
-        def value(obs, own=encoded[world]):
-            return float(state.value(ppo.see(state.moments, obs, jnp.asarray(own)))[0])
-
         for start in range(6):
             total, weight = 0.0, 1.0
             for t in range(start, 6):
-                now = value(r.obs[t, world])
-                then = (1 - r.terminated[t, world]) * value(r.next_obs[t, world])
+                now = value(r.inputs[t, world])
+                then = (1 - r.terminated[t, world]) * value(r.next_inputs[t, world])
                 total += weight * (0.1 * r.reward[t, world] + 0.9 * then - now)
                 weight *= 0.9 * 0.8
                 if r.ended[t, world]:
                     break
             np.testing.assert_allclose(found[start, world], total, atol=1e-5)
-            known = total + value(r.obs[start, world])
+            known = total + value(r.inputs[start, world])
             np.testing.assert_allclose(target[start, world], known, atol=1e-5)
 
 
 def test_ratios_of_latent_densities_are_those_of_the_actions(state):
-    other = ppo.init(CFG, O, D, A, jax.random.key(1)).actor
+    other = ppo.init(CFG, Spaces(O, D, A), jax.random.key(1)).actor
     seen, noise = jax.random.normal(jax.random.key(2), (2, O + D))
     mean, log_std = state.actor(seen)
     latent = mean + jnp.exp(log_std) * noise[:A]
@@ -89,9 +92,9 @@ def test_divergence_is_the_mean_log_ratio():
 def test_moments_are_those_of_everything_seen():
     rng = np.random.default_rng(0)
     rounds = [rng.normal(2.0, 3.0, (4, 5, O)).astype(np.float32) for _ in range(3)]
-    moments = ppo.init(CFG, O, D, A, jax.random.key(0)).moments
+    moments = Observed.nothing(O)
     for own in rounds:
-        moments = ppo.remember(moments, jnp.asarray(own))
+        moments = moments.with_more(jnp.asarray(own))
     everything = np.concatenate(rounds).reshape(-1, O)
     np.testing.assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(moments.var, everything.var(axis=0), rtol=1e-4)
@@ -99,13 +102,11 @@ def test_moments_are_those_of_everything_seen():
 
 def test_plain_actor_sees_unnormalized_observations(state):
     obs, context = jax.random.normal(jax.random.key(3), (O,)), jnp.array([0.6, 0.8])
-    moments = ppo.Moments(
-        jnp.float32(9.0), jnp.array([1.0, -2.0, 0.5]), jnp.array([4.0, 0.1, 30.0])
-    )
-    own = state._replace(moments=moments)
+    moments = Observed(jnp.float32(9.0), jnp.array([1.0, -2.0, 0.5]), jnp.array([4.0, 0.1, 30.0]))
+    own = state._replace(seen=moments)
     for ours, theirs in zip(
         ppo.plain(own)(jnp.concatenate([obs, context])),
-        own.actor(ppo.see(moments, obs, context)),
+        own.actor(ppo.see(moments, jnp.concatenate([obs, context]))),
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
@@ -143,24 +144,28 @@ def test_ratios_beyond_the_clip_do_not_count(state):
 
 def test_it_learns_what_a_context_asks_for():
     """One-step episodes whose reward is −(a − c)²: the mean action follows the context."""
-    cfg = PpoConfig(width=32, value_width=16, epochs=4, minibatches=2)
-    state = ppo.init(cfg, 1, 1, 1, jax.random.key(0))
+    cfg = PpoConfig(hidden=(32, 32), value_hidden=(16, 16), epochs=4, minibatches=2)
+    state = ppo.init(cfg, Spaces(1, 1, 1), jax.random.key(0))
     contexts = jnp.linspace(-0.7, 0.7, 64)[:, None]
-    act, update = jax.jit(ppo.act), jax.jit(partial(ppo.update, cfg))
-    obs, ones = jnp.zeros((1, 64, 1)), jnp.ones((1, 64))
-    for i in range(120):
-        latent = act(state, obs[0], contexts, jax.random.key(i))
-        reward = -((jnp.tanh(latent) - contexts) ** 2).sum(axis=1)[None]
-        found = Round(obs, latent[None], reward, obs, ones, ones)
-        state, report = update(state, found, contexts)
+    inputs, ones = jnp.concatenate([jnp.zeros((64, 1)), contexts], axis=1), jnp.ones((1, 64))
+
+    @jax.jit
+    def step(state, i):
+        action, latent = ppo.explore(cfg, state, inputs, jax.random.key(i))
+        reward = -((action - contexts) ** 2).sum(axis=1)[None]
+        found = Round(inputs[None], latent[None], reward, inputs[None], ones, ones)
+        return ppo.update(cfg, state, found, i)
+
+    state, metrics = jax.lax.scan(step, state, jnp.arange(120))
     actor = ppo.plain(state)
     actions = jnp.tanh(jax.vmap(lambda c: actor(jnp.array([0.0, c]))[0])(contexts[:, 0]))
     assert float(jnp.abs(actions - contexts).mean()) < 0.1  # 0.35 for the mean of them all
-    assert float(report.log_std) < cfg.first_log_std
+    assert float(metrics["log_std"][-1]) < cfg.first_log_std
+    assert float(metrics["loss/value"][-1]) < float(metrics["loss/value"][0])
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"minibatches": 0}, {"width": 0}, {"first_log_std": 3.0}]
+    "wrong", [{"epochs": 0}, {"minibatches": 0}, {"hidden": (0,)}, {"first_log_std": 3.0}]
 )
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(BadSetting, match=next(iter(wrong))):
@@ -168,10 +173,7 @@ def test_settings_that_cannot_work_are_refused(wrong):
 
 
 def test_more_minibatches_than_transitions_are_refused(state):
-    r, encoded = a_round()
     with pytest.raises(BadSetting, match="minibatches=19 of a round of 18 transitions"):
-        jax.eval_shape(
-            partial(ppo.update, replace(CFG, minibatches=19)), state, r, jnp.asarray(encoded)
-        )
+        jax.eval_shape(partial(ppo.update, replace(CFG, minibatches=19)), state, a_round(), 0)
     with pytest.raises(BadSetting, match="between min_rate"):
         replace(CFG, first_rate=1.0)

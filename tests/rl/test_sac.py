@@ -7,18 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.nets.policy import act
 from hyperpolicy.rl import sac
+from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.types import Batch
 
 N, B, O, A = 3, 8, 5, 2
-CFG = sac.SacConfig(width=16)
-update_fleet = jax.jit(jax.vmap(partial(sac.update, CFG), in_axes=(0, 0, None)))
-update_solo = jax.jit(partial(sac.update, CFG))
+CFG = sac.SacConfig(hidden=(16, 16))
+measure_fleet = jax.jit(jax.vmap(partial(sac.update, CFG), in_axes=(0, 0, None)))
+measure_solo = jax.jit(partial(sac.update, CFG))
+
+
+def update_fleet(*given):
+    return measure_fleet(*given)[0]
+
+
+def update_solo(*given):
+    return measure_solo(*given)[0]
 
 
 def make_fleet():
-    return jax.jit(jax.vmap(partial(sac.init, CFG, O, A)))(jax.random.split(jax.random.key(0), N))
+    return jax.jit(jax.vmap(partial(sac.init, CFG, Spaces(O, 0, A))))(
+        jax.random.split(jax.random.key(0), N)
+    )
 
 
 def make_batch(seed: int = 0) -> Batch:
@@ -78,28 +88,29 @@ def test_actor_rests_between_its_periods():
 
 def test_critic_target_by_hand():
     """With γ = 0 the target is the reward alone, whatever the policy says."""
-    cfg = sac.SacConfig(width=16, discount=0.0)
+    cfg = sac.SacConfig(hidden=(16, 16), discount=0.0)
     state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
     q = sac.value_batch(state.critics, batch.obs, batch.action)
     expected = 0.5 * np.mean((np.asarray(q) - np.asarray(batch.reward)[:, None]) ** 2)
-    loss = sac.critic_loss(state.critics, state, batch, cfg, jax.random.key(0))
+    loss, mean = sac.critic_loss(state.critics, state, batch, cfg, jax.random.key(0))
+    np.testing.assert_allclose(mean, np.mean(q), rtol=1e-5)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_a_terminated_step_has_no_future():
     state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
     ended = batch._replace(terminated=jnp.ones(B))
-    loss = sac.critic_loss(state.critics, state, ended, CFG, jax.random.key(0))
-    blind = sac.critic_loss(
-        state.critics, state, batch, sac.SacConfig(width=16, discount=0.0), jax.random.key(0)
+    loss, _ = sac.critic_loss(state.critics, state, ended, CFG, jax.random.key(0))
+    blind, _ = sac.critic_loss(
+        state.critics, state, batch, sac.SacConfig(hidden=(16, 16), discount=0.0), jax.random.key(0)
     )
     np.testing.assert_allclose(loss, blind, rtol=1e-6)
 
 
 def test_a_usual_reward_shifts_what_the_networks_learn():
     """With r̄ the loss at Q − r̄/(1 − γ) is that without it at Q."""
-    plain, shifted = (sac.SacConfig(width=4, usual_reward=r) for r in (0.0, 1.0))
-    state = sac.init(plain, 3, 2, jax.random.key(0))
+    plain, shifted = (sac.SacConfig(hidden=(4, 4), usual_reward=r) for r in (0.0, 1.0))
+    state = sac.init(plain, Spaces(3, 0, 2), jax.random.key(0))
     key = jax.random.key(1)
     draw = lambda i, *shape: jax.random.normal(jax.random.fold_in(key, i), shape)  # noqa: E731
     batch = Batch(draw(0, 8, 3), jnp.tanh(draw(1, 8, 2)), draw(2, 8), draw(3, 8, 3), jnp.eye(8)[0])
@@ -107,9 +118,9 @@ def test_a_usual_reward_shifts_what_the_networks_learn():
     flat = spec.flatten(state.critics)
     less = spec.unflatten(flat.at[:, -1].add(-shifted.usual_return))  # the last bias
     there = state._replace(critics=less, targets=less)
-    expected = sac.critic_loss(state.critics, state, batch, plain, key)
+    expected, _ = sac.critic_loss(state.critics, state, batch, plain, key)
     np.testing.assert_allclose(
-        sac.critic_loss(less, there, batch, shifted, key), expected, rtol=1e-4
+        sac.critic_loss(less, there, batch, shifted, key)[0], expected, rtol=1e-4
     )
 
 
@@ -122,9 +133,10 @@ def test_temperature_loss_by_hand():
 @pytest.mark.parametrize(("target", "entropy", "rises"), [(-1.0, -1.5, False), (-0.5, -1.5, True)])
 def test_temperature_follows_the_target_entropy(target, entropy, rises):
     """With two actions the targets are −2 and −1 nats."""
-    cfg = sac.SacConfig(width=4, target_entropy=target)
-    state = sac.init(cfg, 3, 2, jax.random.key(0))._replace(entropy=jnp.float32(entropy))
-    new = sac.improve_temperature(cfg, state, 2)
+    cfg = sac.SacConfig(hidden=(4, 4), target_entropy=target)
+    state = sac.init(cfg, Spaces(3, 0, 2), jax.random.key(0))
+    found = jnp.float32(0.0), jnp.float32(entropy), state.actor
+    new = sac.improve_temperature(cfg, state, *found)
     assert (new.log_alpha > state.log_alpha) == rises
 
 
@@ -132,10 +144,10 @@ def test_pull_keeps_the_actor_near_its_start():
     state, batch = pick(make_fleet(), 0), pick(make_batch(), 0)
 
     def distance(pull: float) -> float:
-        step = jax.jit(partial(sac.update, sac.SacConfig(width=16, pull=pull)))
+        step = jax.jit(partial(sac.update, sac.SacConfig(hidden=(16, 16), pull=pull)))
         s = state
         for i in range(60):
-            s = step(s, batch, jnp.int32(i))
+            s, _ = step(s, batch, jnp.int32(i))
         gaps = zip(numbers(s.actor), numbers(s.start), strict=True)
         return sum(float(((a - b) ** 2).sum()) for a, b in gaps) ** 0.5
 
@@ -144,15 +156,17 @@ def test_pull_keeps_the_actor_near_its_start():
 
 def test_probe_one_step_reward_is_solved():
     """Reward −(a − 0.5)² and episodes of one step: the action must come to 0.5."""
-    cfg = sac.SacConfig(width=16, actor_rate=3e-3, critic_rate=3e-3)
-    state = sac.init(cfg, 1, 1, jax.random.key(1))
+    cfg = sac.SacConfig(hidden=(16, 16), actor_rate=3e-3, critic_rate=3e-3)
+    state = sac.init(cfg, Spaces(1, 0, 1), jax.random.key(1))
 
     def one(state, i):
         key = jax.random.fold_in(jax.random.key(2), i)
         action = jax.random.uniform(key, (64, 1), minval=-1.0, maxval=1.0)
         obs = jnp.ones((64, 1))
         batch = Batch(obs, action, -((action[:, 0] - 0.5) ** 2), obs, jnp.ones(64))
-        return sac.update(cfg, state, batch, i), None
+        return sac.update(cfg, state, batch, i)
 
-    state, _ = jax.jit(lambda s: jax.lax.scan(one, s, jnp.arange(1500)))(state)
-    np.testing.assert_allclose(act(state.actor, jnp.ones(1)), 0.5, atol=0.15)
+    state, metrics = jax.jit(lambda s: jax.lax.scan(one, s, jnp.arange(1500)))(state)
+    np.testing.assert_allclose(sac.act(cfg, state, jnp.ones((1, 1))), 0.5, atol=0.15)
+    assert metrics["loss/critic"][-100:].mean() < 0.1 * metrics["loss/critic"][:100].mean()
+    assert metrics["alpha"][-1] < metrics["alpha"][0]

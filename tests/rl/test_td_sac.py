@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
+from hyperpolicy.nets.critic import value
 from hyperpolicy.rl import sac, td_sac
+from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rl.td_sac import TdSacConfig
 from hyperpolicy.types import Batch
 
 B, O, A = 8, 5, 2
-PLAIN = TdSacConfig(width=16, td=0.0, first_actor_rate=3e-4, ramp_updates=1)
+PLAIN = TdSacConfig(hidden=(16, 16), td=0.0, first_actor_rate=3e-4, ramp_updates=1)
 
 
 def make(seed: int = 0):
-    state = sac.init(PLAIN, O, A, jax.random.key(seed))
+    state = sac.init(PLAIN, Spaces(O, 0, A), jax.random.key(seed))
     rng = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -35,15 +37,15 @@ def updated(cfg: TdSacConfig, index: int = 0, count: int = 1):
     state, batch = make()
     step = jax.jit(partial(td_sac.update, cfg))
     for i in range(index, index + count):
-        state = step(state, batch, jnp.int32(i))
+        state, _ = step(state, batch, jnp.int32(i))
     return state
 
 
 def test_without_its_options_it_is_sac_bit_for_bit():
     state, batch = make()
-    plain = jax.jit(partial(sac.update, sac.SacConfig(width=16)))
+    plain = jax.jit(partial(sac.update, sac.SacConfig(hidden=(16, 16))))
     for i in range(4):
-        state = plain(state, batch, jnp.int32(i))
+        state, _ = plain(state, batch, jnp.int32(i))
     for ours, theirs in zip(leaves(updated(PLAIN, count=4)), leaves(state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -66,8 +68,8 @@ def test_td_error_by_hand():
     delta = td_sac.td_error(state.actor, state, batch, PLAIN, key)
     action, _ = sac.sample_batch(state.actor, batch.next_obs, A, key)
     for i in range(B):
-        next_q = min(np.asarray(sac.value(state.targets, batch.next_obs[i], action[i])))
-        q = min(np.asarray(sac.value(state.critics, batch.obs[i], batch.action[i])))
+        next_q = min(np.asarray(value(state.targets, batch.next_obs[i], action[i])))
+        q = min(np.asarray(value(state.critics, batch.obs[i], batch.action[i])))
         expected = batch.reward[i] + 0.99 * (1 - batch.terminated[i]) * next_q - q
         np.testing.assert_allclose(delta[i], expected, rtol=1e-4, atol=1e-5)
 

@@ -20,7 +20,7 @@ from hyperpolicy import interrupts, terminal
 from hyperpolicy.cli import faults, imports
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.errors import HyperpolicyError, unknown
-from hyperpolicy.progress import Announced
+from hyperpolicy.run.progress import Announced
 from hyperpolicy.terminal import OutputLost, Terminal, complain
 
 COMMANDS = {
@@ -106,7 +106,8 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     name, *options = imports.split(arguments)[1]
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
-    return tyro.cli(load(_named(name)), prog=f"hyperpolicy {name}", args=options, config=config)
+    command = load(_named(name)).shaped(options)
+    return tyro.cli(command, prog=f"hyperpolicy {name}", args=options, config=config)
 
 
 def load(name: str) -> type[Command]:

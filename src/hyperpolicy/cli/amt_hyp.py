@@ -1,15 +1,21 @@
 """AMT-Hyp's tables and figures on Meta-World, each a recipe of its own over one directory."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from rich.console import Console
 
-from hyperpolicy.bounds import Names
+from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
-from hyperpolicy.cli.paths import Place
 from hyperpolicy.errors import BadSetting
+from hyperpolicy.recipes.amt_hyp import figures, shipping, tables
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, bench
+from hyperpolicy.recipes.amt_hyp.methods import METHODS, method
+from hyperpolicy.recipes.amt_hyp.presets import PRESETS
+from hyperpolicy.recipes.stage import write_page
+from hyperpolicy.run.directory import hold
 
 
 @dataclass(frozen=True)
@@ -23,26 +29,30 @@ class OnBench(Command):
     out: Place = Path("runs/amt-hyp")
     """Everything goes here; the same command goes on from what is there."""
 
-    def bench(self):
-        """Data and shared parts of this directory."""
-        from hyperpolicy.recipes import amt_hyp, amt_hyp_presets
+    def run(self, console: Console) -> None:
+        with hold(self.out):
+            self.make(self.bench(), console)
 
-        return amt_hyp.bench(amt_hyp_presets.PRESETS[self.preset], self.out)
+    def bench(self) -> Bench:
+        """Data and shared parts of this directory."""
+        return bench(PRESETS[self.preset], self.out)
+
+    @abstractmethod
+    def make(self, b: Bench, console: Console) -> None:
+        """Do what the recipe is about."""
 
     def write(self, console: Console, name: str, text: str) -> None:
         """A page, shown and kept."""
-        from hyperpolicy import files
-
-        files.write(self.out / name, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
+        page = write_page(self.out / name, text)
         console.print(text)
-        console.print(f"{self.out / name}")
+        console.print(f"{page}")
 
 
 @dataclass(frozen=True)
 class Table(OnBench):
     """A recipe of tables, which have a row a method."""
 
-    halves: ClassVar[tuple[str, ...]] = ("seen", "unseen")
+    halves: ClassVar[tuple[str, ...]] = HALVES
     """The tasks it is about."""
 
     methods: Names | None = None
@@ -51,21 +61,16 @@ class Table(OnBench):
     def __post_init__(self):
         super().__post_init__()
         for name in self.methods or ():
-            from hyperpolicy.recipes import amt_hyp_rows
-
-            having = amt_hyp_rows.method(name).halves
-            if not set(self.halves) & set(having):
+            if not any(map(method(name).serves, self.halves)):
                 raise BadSetting(
-                    f"{name!r} is a row for {' and '.join(having)} tasks; this table has "
-                    f"{' and '.join(self.halves)} ones"
+                    f"{name!r} is a row for {' and '.join(METHODS[name].cells)} tasks; this table "
+                    f"has {' and '.join(self.halves)} ones"
                 )
 
-    def cells(self, b, half: str, console: Console):
-        """The chosen rows of one half of the tasks."""
-        from hyperpolicy.recipes import amt_hyp_rows, amt_hyp_tables
-
-        names = self.methods or tuple(amt_hyp_rows.METHODS)
-        return amt_hyp_tables.cells(b, half, names, console.print)
+    def cells(self, b: Bench, console: Console) -> dict[str, tables.Cells]:
+        """The chosen rows of each half of the tasks."""
+        names = self.methods or tuple(METHODS)
+        return {half: tables.cells(b, half, names, console.print) for half in self.halves}
 
 
 @dataclass(frozen=True)
@@ -77,16 +82,11 @@ class AmtHyp(Table):
     ship_generator: Place | None = None
     """Also write HypLatent, compact, as this directory."""
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
-        from hyperpolicy.recipes import amt_hyp_shipping as shipping
-        from hyperpolicy.recipes import amt_hyp_tables as tables
-
-        b = self.bench()
+    def make(self, b: Bench, console: Console) -> None:
         made = [] if self.ship is None else shipping.ship(b, self.ship)
         if self.ship_generator is not None:
             made += shipping.ship_generator(b, self.ship_generator)
-        found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
+        found = self.cells(b, console)
         picture = figures.draw_success(found, self.out / "success.png")
         self.write(console, "amt-hyp.md", tables.page(b, found))
         for path in (picture, *made):
@@ -99,23 +99,17 @@ class Table1(Table):
 
     halves: ClassVar[tuple[str, ...]] = ("seen",)
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
-
-        found = self.cells(self.bench(), "seen", console)
-        self.write(console, "table1.md", tables.per_task(found, "seen"))
+    def make(self, b: Bench, console: Console) -> None:
+        text = tables.per_task(self.cells(b, console)["seen"], "seen")
+        self.write(console, "table1.md", text)
 
 
 @dataclass(frozen=True)
 class Table2(Table):
     """AMT-Hyp's Table II: averages and the best policies, seen and unseen, strict and legacy."""
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
-
-        b = self.bench()
-        found = {half: self.cells(b, half, console) for half in ("seen", "unseen")}
-        self.write(console, "table2.md", tables.summary(found))
+    def make(self, b: Bench, console: Console) -> None:
+        self.write(console, "table2.md", tables.summary(self.cells(b, console)))
 
 
 @dataclass(frozen=True)
@@ -124,21 +118,17 @@ class Table3(Table):
 
     halves: ClassVar[tuple[str, ...]] = ("unseen",)
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_tables as tables
-
-        found = self.cells(self.bench(), "unseen", console)
-        self.write(console, "table3.md", tables.per_task(found, "unseen"))
+    def make(self, b: Bench, console: Console) -> None:
+        text = tables.per_task(self.cells(b, console)["unseen"], "unseen")
+        self.write(console, "table3.md", text)
 
 
 @dataclass(frozen=True)
 class Tokens(OnBench):
     """AMT-Hyp's Figure 5: success by the number of HypFormer's tokens."""
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
-
-        found = figures.tokens(self.bench(), progress=console.print)
+    def make(self, b: Bench, console: Console) -> None:
+        found = figures.tokens(b, progress=console.print)
         made = figures.save_tokens(found, self.out / "tokens.json")
         for path in (made, figures.draw_tokens(found, self.out / "tokens.png")):
             console.print(f"{path}")
@@ -148,10 +138,8 @@ class Tokens(OnBench):
 class Latents(OnBench):
     """AMT-Hyp's Figure 4: principal components of written and shown latents, and distances."""
 
-    def run(self, console: Console) -> None:
-        from hyperpolicy.recipes import amt_hyp_figures as figures
-
-        panels = figures.latents(self.bench())
+    def make(self, b: Bench, console: Console) -> None:
+        panels = figures.latents(b)
         picture = figures.draw_latents(panels, self.out / "latents.png")
         self.write(console, "latents.md", figures.table(panels))
         console.print(f"{picture}")

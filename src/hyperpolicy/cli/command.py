@@ -25,9 +25,24 @@ class Command(Bounded, ABC):
     resumes: ClassVar[bool] = False
     """Whether the same command, given again after Ctrl-C, goes on where it stopped."""
 
+    @classmethod
+    def shaped(cls, options: Sequence[str]) -> "type[Command]":
+        """The command with the fields that `options` ask for, where one decides on others."""
+        return cls
+
     @abstractmethod
     def run(self, console: Console) -> int | None:
         """Do it; an exit code, None for success."""
+
+
+def option(options: Sequence[str], name: str, default: str) -> str:
+    """The value of `--name` among the options of a command line."""
+    for word, after in zip(options, [*options[1:], ""], strict=True):
+        if word == f"--{name}":
+            return after
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return default
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Sheet:

@@ -1,4 +1,4 @@
-"""Types of the command line's paths: a wrong one is refused before any work."""
+"""A file on the command line: a wrong name is refused before any work."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from hyperpolicy.bounds import Rule
+from hyperpolicy.bounds import WRITABLE, Rule
 from hyperpolicy.errors import BadFile
 
 
@@ -17,15 +17,6 @@ def _file(given: list[str]) -> Path:
     return Path(given[0])
 
 
-def _writable(path: Path) -> bool:
-    """Whether something could be written at `path`, as far as its nearest directory says."""
-    for parent in path.absolute().parents:
-        if os.path.lexists(parent):
-            return os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)
-    return False
-
-
-WRITABLE = Rule("in a directory that can be written to", _writable)
 _AS_TYPED = PrimitiveConstructorSpec(
     nargs=1,
     metavar="PATH",
@@ -40,14 +31,3 @@ NewFile = Annotated[
     WRITABLE,
 ]
 """A file that is written; `command.refuse` says whether it exists."""
-NewPlace = Annotated[Path, WRITABLE]
-"""A directory that is made; `command.refuse` says whether something is there."""
-Place = Annotated[
-    Path,
-    Rule(
-        "the name of a directory, not of a file or a link to nowhere",
-        lambda path: os.path.isdir(path) or not os.path.lexists(path),
-    ),
-    WRITABLE,
-]
-"""A directory that is made, or goes on."""

@@ -10,7 +10,7 @@ from hyperpolicy.bounds import Count, Seed, unused
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, told, zoo_path
-from hyperpolicy.progress import Announced
+from hyperpolicy.run.progress import Announced
 
 
 @dataclass(frozen=True)

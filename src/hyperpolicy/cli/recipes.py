@@ -1,30 +1,39 @@
-"""Commands that rebuild what was published, and the demo. All but the demo resume after a kill."""
+"""Commands that rebuild what was published, and the demo. All but the demo resume after a kill.
 
-from dataclasses import dataclass
+A command holds its recipe's settings: what they are is written there.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from rich.console import Console
 from tyro.conf import subcommand
 
-from hyperpolicy.bounds import Count, Counts, Names, Weight
+from hyperpolicy.bounds import Place
 from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command
-from hyperpolicy.cli.paths import Place
+from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.generate.tune_config import CriticStart, TuneConfig
+from hyperpolicy.recipes import demo, presets, zoos
+from hyperpolicy.recipes.genhyper import figure_6, table_1
+from hyperpolicy.recipes.genhyper.figure_6_config import Figure6Config
+from hyperpolicy.recipes.genhyper.table_1 import Table1Config
+from hyperpolicy.recipes.stage import write_page
+from hyperpolicy.recipes.zero_shot import table
+from hyperpolicy.recipes.zero_shot.config import TableConfig
+from hyperpolicy.run.directory import hold
 
 
-def there(command: Command, name: str) -> None:
-    """Refuse a directory that was given and is missing; the default one may be.
+def check_zoos(config: Table1Config | Figure6Config) -> None:
+    """Refuse a directory of zoos that was given and is missing; the default one may be.
 
     Raises:
         BadZoo: it is missing.
     """
-    path = getattr(command, name)
-    if path != getattr(type(command), name) and not path.is_dir():
+    if config.zoos != type(config).zoos and not config.zoos.is_dir():
         raise BadZoo(
-            f"no directory {path} (--{name}); leave it out to train all zoos, or correct it"
+            f"no directory {config.zoos} (--zoos); leave it out to train all zoos, or correct it"
         )
 
 
@@ -49,20 +58,14 @@ class Zoos(Command):
     """Also write compact slices below this directory; existing ones are left alone."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
-        from hyperpolicy.envs import family
-        from hyperpolicy.recipes import presets, zoos
-
         fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
         grid = fam.grid(self.grid)
         self._check(grid, alone)
         out = self.out / zoos.place(grid)
-        with jobs.hold(out):
+        with hold(out):
             self._build(console, out, grid, alone)
 
     def _build(self, console: Console, out: Path, grid, alone) -> None:
-        from hyperpolicy.recipes import zoos
-
         for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
             if kind in ("independent", "shared-replay"):
                 zoos.independent(out / kind, grid, alone[kind])
@@ -78,8 +81,6 @@ class Zoos(Command):
 
     def _check(self, grid, alone) -> None:
         """Refuse a kind that the family or the grid does not have."""
-        from hyperpolicy.recipes import zoos
-
         if self.kind in ("independent", "shared-replay") and self.kind not in alone:
             raise BadSetting(
                 f"{self.family} has no {self.kind} zoo: PPO has no replay; of those without a "
@@ -96,30 +97,17 @@ class CheetahVelTable(Command):
 
     resumes: ClassVar[bool] = True
 
-    zoos: Path = Path("zoos/cheetah-vel")
-    """Directory of the zoos; the repository ships these."""
-    out: Place = Path("runs/cheetah-vel-table")
-    """Where fits and cells go; the same command goes on from what is there."""
-    kinds: Names = ("specialized", "independent")
-    """Zoos to use."""
-    splits: Names = ("full", "eighth", "sixteenth", "extrapolation")
-    """Splits to use."""
+    config: TableConfig = field(default_factory=TableConfig)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
-        from hyperpolicy.recipes import zero_shot as recipe
-
-        config = recipe.TableConfig(
-            zoos=(self.zoos,), out=self.out, kinds=self.kinds, splits=self.splits
-        )
-        recipe.check(config)
-        with jobs.hold(self.out):
-            cells = recipe.run(config)
-            page = self.out / "table.md"
-            text = recipe.markdown(cells, recipe.between(config))
-            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
-        for (kind, split), comparison in cells.items():
-            console.print(comparison.rich(f"{kind} zoo, split {split}"))
+        config = self.config
+        table.check(config)
+        with hold(config.out):
+            cells = table.run(config)
+            text = table.markdown(cells, table.between(config))
+            page = write_page(config.out / "table.md", text)
+        for cell, comparison in cells.items():
+            console.print(comparison.rich(f"{cell.kind} zoo, split {cell.split}"))
         console.print(f"the whole table: {page}")
 
 
@@ -129,45 +117,14 @@ class Table1(Command):
 
     resumes: ClassVar[bool] = True
 
-    families: Names = ("cheetah-vel", "ant-dir")
-    """Task families."""
-    grids: Names = ("authors", "macaw")
-    """Grids of contexts; the published rows are on `authors`."""
-    kinds: Names = ("specialized", "independent")
-    """Kinds of zoos."""
-    splits: Names | None = None
-    """Splits of every grid, e.g. full or random-10; all there are by default."""
-    zoos: Path = Path("zoos")
-    """Zoos that are there already; the repository ships some."""
-    out: Place = Path("runs/genhyper-table1")
-    """New zoos, fits and cells; the same command goes on from what is there."""
-    minutes: Weight = 120.0
-    """No new zoo or cell is begun after that."""
-    draws: Count = 8
-    """Noise draws of a generator on each test task."""
-    rows: Names | None = None
-    """Which generators to fit, e.g. HypLatent GenHyper; all by default."""
+    config: Table1Config = field(default_factory=Table1Config)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
-        from hyperpolicy.recipes import genhyper_table_1 as recipe
-
-        there(self, "zoos")
-        config = recipe.Table1Config(
-            self.families,
-            self.grids,
-            self.kinds,
-            self.splits,
-            self.zoos,
-            self.out,
-            self.minutes,
-            draws=self.draws,
-            rows=self.rows,
-        )
-        with jobs.hold(self.out):
-            done, left = recipe.run(config)
-            page, text = self.out / "table1.md", recipe.markdown(config, done, left)
-            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
+        config = self.config
+        check_zoos(config)
+        with hold(config.out):
+            done, left = table_1.run(config)
+            page = write_page(config.out / "table1.md", table_1.markdown(config, done, left))
         for cell, comparison in done.items():
             title = f"{cell.family}, {cell.grid} grid, {cell.kind}, {cell.split}"
             console.print(comparison.rich(title))
@@ -180,58 +137,15 @@ class Figure6(Command):
 
     resumes: ClassVar[bool] = True
 
-    family: str = "cheetah-vel"
-    """Task family."""
-    grid: str = "macaw"
-    """Grid of contexts."""
-    zoos: Path = Path("zoos")
-    """Zoos that are there already; the repository ships some."""
-    new_zoos: Place = Path("runs/genhyper-table1")
-    """Where missing zoos are trained, and where Table I leaves its own."""
-    out: Place = Path("runs/figure-6")
-    """Where curves and pictures go, in a directory of their own for each family."""
-    counts: Counts = (15, 25, 35)
-    """Training tasks of the generators."""
-    steps: Count = 200_000
-    """Environment steps of SAC from scratch."""
-    tuned_steps: Count = 200_000
-    """Environment steps of generated starts whose critics are random."""
-    critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
-    """Ways to begin the critics, beside random ones, for the largest count."""
-    critics_steps: Count = 100_000
-    """Environment steps of the other ways to begin the critics."""
-    ppo_steps: Count = 100_000
-    """Environment steps of the starts tuned by PPO."""
-    episodes: Count = 5
-    """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
+    config: Figure6Config = field(default_factory=Figure6Config)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import files, jobs
-        from hyperpolicy.envs import family
-        from hyperpolicy.recipes import figure_6 as recipe
-        from hyperpolicy.recipes.zoos import place
-
-        there(self, "zoos")
-        name = place(family(self.family).grid(self.grid))
-        config = recipe.Figure6Config(
-            family=self.family,
-            grid=self.grid,
-            zoos=self.zoos,
-            new_zoos=self.new_zoos,
-            out=self.out / name,
-            counts=self.counts,
-            steps=self.steps,
-            tuned_steps=self.tuned_steps,
-            critics=self.critics,
-            critics_steps=self.critics_steps,
-            ppo_steps=self.ppo_steps,
-            tune=TuneConfig(episodes=self.episodes),
-        )
-        with jobs.hold(config.out):
-            found = recipe.run(config)
-            page, text = config.out / "figure-6.md", recipe.markdown(found)
-            files.write(page, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
-            made = [page, *recipe.draw(found)]
+        config = self.config
+        check_zoos(config)
+        with hold(config.home):
+            found = figure_6.run(config)
+            text = figure_6.markdown(found)
+            made = [write_page(config.home / "figure-6.md", text), *figure_6.draw(found)]
         console.print(text)
         for path in made:
             console.print(f"{path}")
@@ -257,25 +171,15 @@ class Recipe(Command):
     )
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
-
-        with jobs.hold(self.recipe.out if isinstance(self.recipe, amt_hyp.OnBench) else None):
-            self.recipe.run(console)  # the others hold a directory for each family or grid
+        self.recipe.run(console)
 
 
 @dataclass(frozen=True)
 class Demo(Command):
     """Fit a generator on the shipped zoo, let it write policies for unseen speeds, and look."""
 
-    zoo: Path = Path("zoos/cheetah-vel/specialized-full")
-    """The zoo to fit on; the repository ships this one."""
-    out: Place = Path("demo")
-    """Where everything goes; a number is added where it exists."""
-    video: bool = True
-    """Record a short video; needs a rendering back end."""
+    config: demo.DemoConfig = field(default_factory=demo.DemoConfig)
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.recipes.demo import DemoConfig, demo
-
-        where = demo(DemoConfig(self.zoo, self.out, video=self.video), console)
+        where = demo.demo(self.config, console)
         console.print(f"read {where / 'table.md'}, look at the pictures beside it")

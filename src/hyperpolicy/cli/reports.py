@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, subcommand
 
+from hyperpolicy.bounds import NewPlace
 from hyperpolicy.cli.command import Command, refuse, table
-from hyperpolicy.cli.paths import NewFile, NewPlace
+from hyperpolicy.cli.paths import NewFile
 from hyperpolicy.errors import BadSetting, BadZoo
 
 
@@ -86,6 +87,10 @@ class ZooInfo(Command):
             "critics": "none" if zoo.critics is None else "one pair an expert",
             "states": "none" if zoo.states is None else f"{zoo.states.shape[1]} an expert",
         }
+        if (spent := zoo.training).updates:
+            steps = f"{spent.env_steps:,} environment steps, {spent.updates:,} updates"
+            rows["of each expert"] = steps
+            rows["seen by all experts"] = f"{len(spent.seen)} contexts"
         for name, value in zoo.provenance.items():
             rows[name] = value if isinstance(value, str) else json.dumps(value)
         console.print(table([str(self.path), ""], rows.items()))
@@ -193,7 +198,8 @@ class ZooImport(Command):
         except BaseException:
             shown_at.unlink()  # both or none
             raise
-        console.print(f"{len(zoo)} policies of {', '.join(zoo.provenance['tasks'])}: {self.out}")
+        tasks = ", ".join(map(zoo.family.task_name, zoo.contexts))
+        console.print(f"{len(zoo)} policies of {tasks}: {self.out}")
         console.print(f"their demonstrations: {shown_at}")
 
 

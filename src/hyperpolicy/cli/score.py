@@ -225,11 +225,11 @@ class Score(Command):
             if self.zoo is not None:
                 raise
             return {}, f"without rows of experts: {error}"
-        steps = len(train.contexts) * train.provenance.get("env_steps_per_expert", 0)
+        steps = len(train.contexts) * train.training.env_steps
         rows = {"oracle": Method([oracles.finals])}
         if (path / "base.safetensors").exists():
             base = Base.load(path / "base.safetensors")
-            spent = base.provenance["env_steps"]
+            spent = base.training.env_steps
             rows["conditioned"] = Method([conditioned.from_base(base)], spent)
             steps += spent
         rows["nearest"] = Method([lookup.nearest(train)], steps or None)

@@ -1,20 +1,22 @@
 """Commands that learn from experience or from a zoo: train, fit. Both resume after a kill."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
+import numpy as np
+from msgspec import Meta
 from rich.console import Console
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, Suppress, subcommand
 
-from hyperpolicy.bounds import Seed, unused
-from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.paths import Place
+from hyperpolicy.bounds import OneOf, Place, Seed, unused
+from hyperpolicy.cli.command import Command, option, refuse
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate import kinds
 from hyperpolicy.generate.fitting import FitConfig
-from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl import LEARNERS
+from hyperpolicy.run.trackers import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -35,37 +37,46 @@ class Train(Command):
     """Every expert from its own networks, or all from one initialization."""
     seed: Seed = 0
     """Of networks, exploration and worlds."""
-    track: bool = False
-    """Write TensorBoard logs beside metrics.jsonl; needs the extra `track`."""
-    sac: SacConfig = field(default_factory=SacConfig)
-    schedule: Schedule = field(default_factory=Schedule)
+    track: Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()] = ()
+    """Trackers that get the metrics too; each needs the extra of its name."""
+    learner: Annotated[str, OneOf(LEARNERS)] = "sac"
+    """The learner; its settings are options too."""
+    cfg: Suppress[Any] = None
+    schedule: Suppress[Any] = None
+
+    @classmethod
+    def shaped(cls, options: Sequence[str]) -> type[Command]:
+        """The command with the settings of the learner that is asked for, and of its schedule."""
+        from hyperpolicy import fleet, rl
+
+        kind = rl.config(option(options, "learner", cls.learner))
+        schedule = fleet.PLANS[kind().learner.learns_from][1]
+        settings = [(k, t, field(default=t())) for k, t in (("cfg", kind), ("schedule", schedule))]
+        return make_dataclass(cls.__name__, settings, bases=(cls,), frozen=True)
 
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
-        from hyperpolicy.evaluate import tuning
+        from hyperpolicy.evaluate import plots, tuning
+        from hyperpolicy.run.job import METRICS, Output
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
         origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
-        zoo = fleet.train(
-            self.sac,
-            fam,
-            split.train,
-            self.schedule,
-            self.start,
-            self.seed,
-            self.out,
-            origin,
-            self.track,
-            held_out=split.test,
-        )
-        curves = tuning.read(self.out / "metrics.jsonl")
+        kind, _ = fleet.PLANS[self.cfg.learner.learns_from]
+        plan = kind(self.cfg, self.schedule).holding_out(split.test)
+        output = Output(self.out, self.track, origin)
+        zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
+        curves = tuning.read(self.out / METRICS)
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
         curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        console.print(f"their learning curve: {curve}; its numbers: {self.out / 'metrics.jsonl'}")
+        losses = plots.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
+        console.print(
+            f"their learning curve: {curve}; losses and what else updates measure: {losses}"
+        )
+        console.print(f"all numbers: {self.out / METRICS}")
 
 
 if TYPE_CHECKING:
@@ -100,22 +111,34 @@ class Fit(Command):
 
         self._refuse_unused()
         zoo = Zoo.load(self.zoo)
-        zoo = zoo.only(zoo.family.grid(self.grid).split(self.split).train)
-        made_for = zoo.provenance.get("split", self.split)
-        shared = zoo.provenance.get("schedule", {}).get("replay") == "shared"
-        if (zoo.provenance.get("base") or shared) and made_for != self.split:
-            how = "share their replay, which" if shared else "were specialized from a base that"
-            raise BadZoo(
-                f"the experts of {self.zoo} {how} saw the training contexts of split "
-                f"{made_for!r}; give --split {made_for}, or the zoo of {self.split!r}"
-            )
+        grid = zoo.family.grid(self.grid)
+        self._refuse_leak(zoo, grid)
+        zoo = zoo.only(grid.split(self.split).train)
         refuse(self.out / "config.json")
         generator = fit(self.config.beside(self.zoo), zoo, self.seed, self.out)
         console.print(
             f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
 
+    def _refuse_leak(self, zoo, grid) -> None:
+        """Raise BadZoo where experts learned from contexts that the split does not train on."""
+        train, seen = grid.split(self.split).train, zoo.training.seen
+        if not seen:
+            return
+        if zoo.family.context.distance(np.array(seen), train).min(axis=1).max() < 1e-6:
+            return
+        of = [s.name for s in map(grid.split, grid.splits) if _same(s.train, seen)]
+        raise BadZoo(
+            f"the experts of {self.zoo} learned from {len(seen)} contexts, by a base or a replay "
+            f"in common, that are not all for training in split {self.split!r}; give "
+            f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
+        )
+
     def _refuse_unused(self) -> None:
         if not self.config.draws:
             unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
         self.config.check_unused()
+
+
+def _same(contexts, seen) -> bool:
+    return {tuple(row) for row in contexts.tolist()} == set(seen)

@@ -1,18 +1,20 @@
 """The command that lets generated policies go on learning."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from rich.console import Console
 from tyro.conf import Positional
 
-from hyperpolicy.bounds import Seed, unused
-from hyperpolicy.cli.command import Command, table
-from hyperpolicy.cli.paths import Place
+from hyperpolicy import rl
+from hyperpolicy.bounds import OneOf, Place, Seed, unused
+from hyperpolicy.cli.command import Command, option, table
 from hyperpolicy.cli.sources import contexts_of
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.tune_config import FRESH, TuneConfig
+from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
+from hyperpolicy.rl import LEARNERS
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,26 @@ class Tune(Command):
     """Of the generator's noise, the worlds and the learners."""
     video: bool = True
     """Record the first context's policy before and after; needs a rendering back end."""
+    learner: Annotated[str, OneOf(LEARNERS)] = "td-sac"
+    """GenHyper's, or another one; its settings are options too."""
     config: TuneConfig = field(default_factory=TuneConfig)
 
+    @classmethod
+    def shaped(cls, options: Sequence[str]) -> type[Command]:
+        """The command with the settings of the learner that is asked for."""
+        name = option(options, "learner", cls.learner)
+        cfg = GENTLE.get(name) or rl.config(name)()
+        settings = [("cfg", type(cfg), field(default=cfg))]
+        config = make_dataclass("TuneConfig", settings, bases=(TuneConfig,), frozen=True)
+        return make_dataclass(
+            cls.__name__, [("config", config, field(default=config()))], bases=(cls,), frozen=True
+        )
+
     def run(self, console: Console) -> None:
-        from hyperpolicy import jobs
         from hyperpolicy.evaluate.tables import number
         from hyperpolicy.generate import load
         from hyperpolicy.generate.tune import tune
+        from hyperpolicy.run.directory import hold
         from hyperpolicy.zoo import Zoo
 
         self._check()
@@ -47,7 +62,7 @@ class Tune(Command):
         fam = generator.family
         contexts = contexts_of(fam, self.context)
         zoo = None if self.zoo is None else Zoo.load(self.zoo)
-        with jobs.hold(self.out):
+        with hold(self.out):
             tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
             missing = self._save(fam, contexts, tuned)
 
@@ -68,7 +83,7 @@ class Tune(Command):
     def _check(self) -> None:
         """Refuse what would have no effect, and critics whose zoo is missing."""
         self.config.refuse_unused()
-        given = self.config.critics not in FRESH
+        given = self.config.has_critics and self.config.critics not in FRESH
         if not given:
             unused(self, ["zoo"], f"with --critics {self.config.critics}, which know nothing")
         if self.zoo is None and given:
@@ -88,7 +103,7 @@ class Tune(Command):
             fam.task_name(context): {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
             for i, context in enumerate(contexts[:4])
         }
-        how = "PPO" if self.config.learner == "ppo" else f"critics: {self.config.critics}"
+        how = self.learner + (f", critics: {self.config.critics}" * self.config.has_critics)
         title = f"{fam.name}: fine-tuning, {how}"
         tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
         return self._film(fam, contexts, tuned) if self.video else ""

@@ -1,1 +1,1 @@
-"""Data of episodes: replay rows, and demonstrations."""
+"""Data: replay rows, stored episodes, demonstrations."""

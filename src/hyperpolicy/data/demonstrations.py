@@ -1,4 +1,4 @@
-"""Demonstrations: what is told of a policy instead of a context.
+"""Demonstrations: what is told of a policy instead of a context; cut from episodes.
 
 Make-An-Agent's layout (its `traj` and `task`): an *opening*, the first 60 steps as 20 blocks of one
 state and the three actions that follow it, and an *ending*, three states from the first one that is
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import headers
+from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.given import Given
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
@@ -79,6 +80,19 @@ class Demonstrations(Given):
         """Those of one task."""
         return self[np.flatnonzero((self.contexts == np.asarray(context)[None]).all(axis=1))]
 
+    @staticmethod
+    def cut(episodes: Episodes) -> "Cut":
+        """A demonstration of each episode that succeeded early enough to show what comes after."""
+        family = episodes.family
+        found = [(i, *parts) for i, one in enumerate(episodes) if (parts := _parts(family, one))]
+        opening, ending = (
+            np.array([row[k] for row in found], np.float32).reshape(len(found), width)
+            for k, width in zip((1, 2), widths(family), strict=True)
+        )
+        number = np.array([row[0] for row in found], int)
+        made = Demonstrations(family, episodes.index.context[number], opening, ending)
+        return Cut(made, number)
+
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, float16; an existing file is an error."""
         arrays = {"contexts": self.contexts, "opening": self.opening, "ending": self.ending}
@@ -101,55 +115,26 @@ class Demonstrations(Given):
 
 
 class Cut(NamedTuple):
-    """What `cut` made of episodes."""
+    """What `Demonstrations.cut` made of episodes."""
 
     demonstrations: Demonstrations
-    policy: Int[np.ndarray, " d"]
-    """The row of the policy that shows each one."""
     episode: Int[np.ndarray, " d"]
+    """The number of the episode that each one is of."""
 
 
-def cut(
-    family: Family,
-    contexts: Float[np.ndarray, "n c"],
-    obs: Float[np.ndarray, "n e t o"],
-    action: Float[np.ndarray, "n e t a"],
-    outcome: Float[np.ndarray, "n e t m"],
-) -> Cut:
-    """A demonstration of each episode that succeeded early enough to show what comes after; the
-    episodes of n policies, as `rollout.trace` gives them."""
-    found = [
-        (i, j, *parts)
-        for i in range(obs.shape[0])
-        for j in range(obs.shape[1])
-        if (parts := cut_one(family, obs[i, j], action[i, j], outcome[i, j]))
-    ]
-    opening, ending = (
-        np.array([row[k] for row in found], np.float32).reshape(len(found), width)
-        for k, width in zip((2, 3), widths(family), strict=True)
-    )
-    policy, episode = (np.array([row[k] for row in found], int) for k in (0, 1))
-    made = Demonstrations(family, np.asarray(contexts, float)[policy], opening, ending)
-    return Cut(made, policy, episode)
-
-
-def cut_one(
-    family: Family,
-    obs: Float[np.ndarray, "t o"],
-    action: Float[np.ndarray, "t a"],
-    outcome: Float[np.ndarray, "t m"],
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Opening and ending of one episode; None without a success, or with one at its very end.
+def _parts(family: Family, one: Episode) -> tuple[np.ndarray, np.ndarray] | None:
+    """Opening and ending of an episode; None without a success, or with one at its very end.
 
     The outcome of step t is that of the state it leads to, obs[t + 1].
     """
-    success: Bool[np.ndarray, " t"] | None = family.success(outcome)
-    if success is None or len(obs) < OPENING_STEPS or not success.any():
+    success: Bool[np.ndarray, " t"] | None = family.success(one.outcome)
+    t = len(one.reward)
+    if success is None or t < OPENING_STEPS or not success.any():
         return None
     first = int(success.argmax()) + 1
-    if first + ENDING_STATES > len(obs):
+    if first + ENDING_STATES > t:
         return None
-    states = obs[:OPENING_STEPS:BLOCK_ACTIONS]
-    actions = action[:OPENING_STEPS].reshape(NUM_BLOCKS, -1)
+    states = one.obs[:OPENING_STEPS:BLOCK_ACTIONS]
+    actions = one.action[:OPENING_STEPS].reshape(NUM_BLOCKS, -1)
     opening = np.concatenate([states, actions], axis=1).ravel()
-    return opening, obs[first : first + ENDING_STATES].ravel()
+    return opening, one.obs[first : first + ENDING_STATES].ravel()

@@ -24,7 +24,7 @@ from hyperpolicy.errors import BadSetting, HyperpolicyError
 from hyperpolicy.evaluate.compare import Method
 from hyperpolicy.evaluate.protocol import CONTEXT
 from hyperpolicy.policies import Policies
-from hyperpolicy.rollout import Actor
+from hyperpolicy.rollout import Actor, Memoryless
 
 CONTRACT = "generate(contexts, seed) -> hyperpolicy.Policies or act(obs, contexts) -> actions"
 ACTIONS = ("deterministic", "sampled")
@@ -159,7 +159,7 @@ def _actor(own: Own, family: Family, contexts) -> Actor:
             )
         return action.reshape(n, e, -1)
 
-    return act
+    return Memoryless(act)
 
 
 def _guarded(path: Path, function: Callable, *arguments):

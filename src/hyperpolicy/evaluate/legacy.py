@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.policies import Policies
-from hyperpolicy.rollout import Results, relay, tally
+from hyperpolicy.rollout import Results, results_from, successes_from
 
 SEEDS = (720, 920)
 """Of the environments; each freezes one configuration."""
@@ -57,20 +57,13 @@ def play(policies: Policies, task: str, until_success: bool = False) -> Results:
     """p policies, one episode in each of the two configurations; `until_success` as in
     `evaluate`."""
     family = MetaWorld(frozen=True)
-    who = np.repeat(np.arange(len(policies)), len(SEEDS))
-    contexts, seeds = (
-        np.repeat(family.contexts([task]), len(who), axis=0),
-        np.tile(SEEDS, len(policies)),
-    )
-    if until_success:
-        found = relay(policies, family, who, contexts, seeds)
-        return Results(*(x.reshape(-1, len(SEEDS)) for x in found))
-    turn, parts = family.most_worlds // len(SEEDS), []
-    for start in range(0, len(policies), turn):
-        rows = slice(start * len(SEEDS), (start + turn) * len(SEEDS))
-        worlds = family.worlds(contexts[rows], seeds[rows])
-        parts.append(tally(policies[start : start + turn], worlds, len(SEEDS)))
-    return Results(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    contexts = np.repeat(family.contexts([task]), len(policies), axis=0)
+    starts = np.tile(SEEDS, (len(policies), 1))
+    if not until_success:
+        return results_from(policies, family, contexts, starts)
+    found = successes_from(policies, family, contexts, starts)
+    unknown = np.full(starts.shape, np.nan)
+    return Results(unknown, found.success, found.success, found.steps)
 
 
 def read(found: Results) -> Legacy:

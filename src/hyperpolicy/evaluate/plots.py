@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +154,37 @@ def plot_learning(
     return Path(path)
 
 
+def plot_measured(metrics: str | Path, path: str | Path, overwrite: bool = False) -> Path:
+    """Write what a run's updates measured, losses first: a panel a name against the updates, the
+    median over experts, and a band from the lowest to the highest.
+
+    Raises:
+        BadFile: the file is missing, or holds no such records.
+        AlreadyExists: `path` exists and `overwrite` is false.
+    """
+    first, *rest = _records(metrics) or [{}]
+    names = sorted({k for record in rest for k in record} - set(first), key=_losses_first)
+    if not names:
+        raise BadFile(f"{metrics} holds nothing that updates measured")
+    x = np.array([record["updates"] for record in rest], float) / 1000
+    rows = -(-len(names) // 3)
+    with figure_at(path, overwrite, 3, rows) as (figure, found):
+        for i, axes in enumerate(np.ravel(found)):
+            axes.set_visible(i < len(names))
+            if i < len(names):
+                values = np.array([record.get(names[i], np.nan) for record in rest], float)
+                _draw_curve(axes, 0, names[i], 1000 * x, values)
+                axes.set_title(names[i], fontsize=10)
+        figure.supxlabel("gradient updates [thousands]", fontsize=10)
+        label = f"What updates measured: median of {values.shape[1]} experts, range"
+        figure.suptitle(label, x=0.01, ha="left", weight="bold")
+    return Path(path)
+
+
+def _losses_first(name: str) -> tuple[bool, str]:
+    return not name.startswith("loss/"), name
+
+
 def _by_length(curves: Mapping[str, Curve]) -> list[list[str]]:
     """Names whose curves end at similar updates, the short ones first."""
     last = {name: updates[-1] for name, (updates, _) in curves.items()}
@@ -203,9 +234,9 @@ def plot_memorization(
 
 # --- Parts --------------------------------------------------------------------------------
 @contextmanager
-def figure_at(path: str | Path, overwrite: bool, columns: int = 1) -> Iterator:
-    """A figure and its axes (a list where there are several columns), written to `path` in the
-    format of its suffix when the block ends."""
+def figure_at(path: str | Path, overwrite: bool, columns: int = 1, rows: int = 1) -> Iterator:
+    """A figure and its axes (a list where there are several columns, row by row), written to `path`
+    in the format of its suffix when the block ends."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -213,8 +244,11 @@ def figure_at(path: str | Path, overwrite: bool, columns: int = 1) -> Iterator:
     if kind not in ("png", "svg", "pdf"):
         raise BadFile(f"cannot draw into {path}; give a name that ends in .png, .svg or .pdf")
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6 if columns == 1 else 4.4 * columns, 4.6))
-        yield figure, figure.subplots() if columns == 1 else list(figure.subplots(1, columns))
+        width, height = (7.6, 4.6) if columns == 1 else (4.4 * columns, 4.6)
+        size = (3.2 * columns, 2.2 * rows + 0.6) if rows > 1 else (width, height)
+        figure = Figure(figsize=size)
+        found = figure.subplots(rows, columns)
+        yield figure, found if columns == 1 else list(np.ravel(found))
         files.write(path, lambda p: figure.savefig(p, format=kind), overwrite)
 
 
@@ -226,21 +260,25 @@ def read_curve(
     Raises:
         BadFile: no such file, or no evaluations in it.
     """
+    found = [(r[along], r["return"]) for r in _records(path) if along in r and "return" in r]
+    if not found:
+        raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
+    x, returns = zip(*found, strict=True)
+    return np.array(x, float), np.array(returns, float)
+
+
+def _records(path: str | Path) -> list[dict]:
+    """The records of a metrics.jsonl; a last half line is dropped."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise BadFile(f"cannot read metrics: {error}") from None
     found = []
     for line in lines:
-        try:
+        with suppress(ValueError):
             record = json.loads(line)
-            found.append((record[along], record["return"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    if not found:
-        raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
-    x, returns = zip(*found, strict=True)
-    return np.array(x, float), np.array(returns, float)
+            found += [record] if isinstance(record, dict) else []
+    return found
 
 
 def _check_one_number(family: Family) -> None:

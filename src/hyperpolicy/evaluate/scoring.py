@@ -14,7 +14,7 @@ from hyperpolicy.evaluate import protocol
 from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.policies import Policies
-from hyperpolicy.rollout import Actor, relay, results, tally
+from hyperpolicy.rollout import Actor, results, results_from, successes_from
 
 MOST_EPISODES, MOST_DRAWS = 10_000, 1_000
 
@@ -158,19 +158,12 @@ def _own_starts(
             f"{len(who)} policies of {sizes[0]} observations and {sizes[1]} actions for {n} "
             f"demonstrations; {family.name} has {family.obs_size} and {family.action_size}"
         )
-    own = seeds.episodes(seed, n * episodes)
-    jobs, tasks = np.repeat(np.arange(n), episodes), np.repeat(contexts, episodes, axis=0)
-    if until_success and family.most_worlds:
-        found = [relay(who, family, jobs, tasks, own)]
-    else:
-        turn, found = max(1, (family.most_worlds or n * episodes) // episodes), []
-        for start in range(0, n, turn):
-            rows = slice(start * episodes, (start + turn) * episodes)
-            worlds = family.worlds(tasks[rows], own[rows])
-            found.append(tally(who[start : start + turn], worlds, episodes, until_success))
-    returns = np.concatenate([one.returns.ravel() for one in found])
-    success = np.concatenate([one.success.ravel() for one in found]).astype(float)
-    return returns.reshape(n, episodes), success.reshape(n, episodes)
+    own = seeds.episodes(seed, n * episodes).reshape(n, episodes)
+    if until_success:
+        success = successes_from(who, family, contexts, own).success
+        return np.full(success.shape, np.nan), success.astype(float)
+    found = results_from(who, family, contexts, own)
+    return found.returns, found.success.astype(float)
 
 
 def _named(family: Family, contexts, reached, success, card, about: tuple) -> Score:

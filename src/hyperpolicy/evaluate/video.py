@@ -15,7 +15,7 @@ from hyperpolicy.envs import Family, rendering
 from hyperpolicy.envs.locomotion import AntDir
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, MissingExtra
 from hyperpolicy.policies import Policies
-from hyperpolicy.progress import Steps
+from hyperpolicy.run.progress import Steps
 
 WINDOW_STEPS = 10
 """The speed shown is the mean over these last steps; a gait swings within a step."""

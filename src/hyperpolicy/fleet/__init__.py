@@ -1,22 +1,27 @@
 """Fleets: many learners at once. One loop trains experts from scratch, experts that go on from
-given weights, and context-conditioned bases; another trains bases and experts by PPO."""
+given weights, and context-conditioned bases, for learners of either kind."""
 
-from hyperpolicy.fleet.bases import Base, fold, train_bases
-from hyperpolicy.fleet.loop import Trained
-from hyperpolicy.fleet.on_policy import train_base, train_on_policy
-from hyperpolicy.fleet.rounds import RoundSchedule
-from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.train import Start, train
+from hyperpolicy.fleet.bases import Base, fold
+from hyperpolicy.fleet.off_policy import OffPolicy
+from hyperpolicy.fleet.on_policy import OnPolicy
+from hyperpolicy.fleet.plan import Plan
+from hyperpolicy.fleet.schedule import RoundSchedule, Schedule
+from hyperpolicy.fleet.start import Start
+from hyperpolicy.fleet.training import train, train_bases
+
+PLANS = {"replay": (OffPolicy, Schedule), "rounds": (OnPolicy, RoundSchedule)}
+"""What a learner learns from → its plan and schedule."""
 
 __all__ = [
+    "PLANS",
     "Base",
+    "OffPolicy",
+    "OnPolicy",
+    "Plan",
     "RoundSchedule",
     "Schedule",
     "Start",
-    "Trained",
     "fold",
     "train",
-    "train_base",
     "train_bases",
-    "train_on_policy",
 ]

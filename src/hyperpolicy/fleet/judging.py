@@ -2,12 +2,12 @@
 
 A family's tasks share their dynamics, and a reward is a known function of the context; so what the
 neighboring experts lived through, relabeled, teaches a critic what a policy is worth at a context
-nobody trained on, before its first interaction there. `judge` does it for a policy that is told its
-context, `fit_critics` for ordinary policies.
+nobody trained on, before its first interaction there. `judge_base` does it for a policy that is
+told its context, `fit_critics` for ordinary policies.
 """
 
-from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,27 +18,53 @@ from hyperpolicy import seeds
 from hyperpolicy.data import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.bases import Base, fold
-from hyperpolicy.fleet.train import Start
+from hyperpolicy.fleet.bases import Base, fold_policy
+from hyperpolicy.fleet.start import Start
 from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-from hyperpolicy.rl import sac
+from hyperpolicy.rl.learner import Config, Critics, WarmStart
 from hyperpolicy.rollout import experience
+
+EPISODES = 16
+"""Episodes of each expert that its critics are fitted on."""
+WORLDS = 4
+"""Worlds of each context in which a base is watched for two episodes."""
+
+
+class Effort(NamedTuple):
+    """How long critics are fitted."""
+
+    updates: int = 4_000
+    batch: int = 256
+
+
+EXPERTS = Effort()
+"""Of experts' critics that go on from given ones; fresh ones get twice as many updates."""
+BASE = Effort(updates=20_000)
+
+
+class Data(NamedTuple):
+    """What n critics are fitted on: each sees its rows under the contexts of its pool."""
+
+    family: Family
+    view: View
+    pools: Float[np.ndarray, "n k c"]
+    rows: Float[np.ndarray, "n j d"]
 
 
 def fit_critics(
-    cfg: sac.SacConfig,
+    cfg: Config,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     start: Start,
     experience: Float[np.ndarray, "n k d"],
-    num_updates: int = 4_000,
-    batch: int = 256,
+    effort: Effort = EXPERTS,
     seed: int = 0,
 ) -> Start:
     """`start` with critics that judge its policies at `contexts`; the policies are not touched.
 
-    Each update is one step of `sac.improve_critics` with the policy at rest. `experience` holds
+    Each update is one step of `cfg`'s critics with the policy at rest. `experience` holds
     each policy's own rows, as `rollout.experience` collects them; its rewards are recomputed for
     the policy's context.
 
@@ -49,10 +75,10 @@ def fit_critics(
     """
     contexts = family.context.check(contexts)
     n, k, d = experience.shape
-    if num_updates < 1 or k < batch:
+    if effort.updates < 1 or k < effort.batch:
         raise BadSetting(
-            f"num_updates={num_updates} on {k} transitions with batch={batch}; give at least one "
-            "update, and as many transitions as fill a batch"
+            f"{effort.updates} updates on {k} transitions with batches of {effort.batch}; give at "
+            "least one update, and as many transitions as fill a batch"
         )
     if d != layout(family).size or not n == len(contexts) == len(start.policies):
         raise BadShape(
@@ -60,75 +86,89 @@ def fit_critics(
             f"{len(start.policies)} policies; {family.name} has rows of {layout(family).size} "
             "numbers, one set a policy"
         )
-    pools = contexts[:, None]
     keys = jax.random.split(seeds.key(seed), n)
-    found = _fit(cfg, family, OWN_TASK, num_updates, batch, start, pools, experience, keys)
-    return start._replace(critics=found)
+    data = Data(family, OWN_TASK, contexts[:, None], experience)
+    return _fit(cfg, effort, start, data, keys)
 
 
-WORLDS = 4
-"""Worlds of each context in which a base is watched for two episodes."""
+def judge_experts(
+    cfg: Config, family: Family, contexts: Float[np.ndarray, "n c"], start: Start, seed: int
+) -> Start:
+    """`start` with critics fitted on what its policies do at `contexts`; from its critics if it
+    has some."""
+    effort = EXPERTS
+    if start.critics is None:
+        spec = start.policies.spec
+        twins = cfg.learner.critic(cfg, spec.obs, spec.action)
+        assert twins is not None
+        fresh = np.asarray(twins.flatten(twins.init(seeds.key(seed))))
+        start = start._replace(critics=np.stack([fresh] * len(contexts)))
+        effort = effort._replace(updates=2 * effort.updates)
+    steps, worlds = 2 * family.horizon_steps, EPISODES // 2
+    rows = experience(start.policies, family, contexts, steps, worlds, seed)
+    return fit_critics(cfg, family, contexts, start, rows, effort, seed)
 
 
-def judging_steps(family: Family, num_contexts: int) -> int:
-    """Environment steps that `judge` spends."""
+def base_steps(family: Family, num_contexts: int) -> int:
+    """Environment steps that `judge_base` spends."""
     return 2 * family.horizon_steps * WORLDS * num_contexts
 
 
-def judge(
-    cfg: sac.SacConfig,
+def judge_base(
+    cfg: Config,
     family: Family,
     contexts: Float[np.ndarray, "k c"],
     policy: Policies,
-    provenance: dict,
     seed: int = 0,
-    num_updates: int = 20_000,
-    batch: int = 256,
-    worlds: int = WORLDS,
 ) -> Base:
     """A base around one context-conditioned policy, with critics fitted on what it does in its
     training contexts, each transition relabeled with any of them."""
     family.check_relabels("a base's critic")
-    twins = sac.critic_spec(cfg, policy.spec.obs, policy.spec.action)
+    twins = cfg.learner.critic(cfg, policy.spec.obs, policy.spec.action)
+    assert twins is not None
     key_critics, key_fit = jax.random.split(seeds.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
-    log_alpha = np.full(1, np.log(cfg.initial_alpha), np.float32)
-    base = Base(family, contexts, policy, fresh, log_alpha, provenance)
-    folded = fold(base, family, contexts).policies
-    steps = 2 * family.horizon_steps
-    rows = experience(folded, family, contexts, steps, worlds, seed)
-    rows = rows.reshape(1, -1, rows.shape[-1])
-    start, keys = Start(policy, fresh, log_alpha), key_fit[None]
-    found = _fit(cfg, family, ANY_TASK, num_updates, batch, start, contexts[None], rows, keys)
-    return replace(base, critics=found)
+    folded = fold_policy(policy.spec, policy.weights[0], family, contexts)
+    rows = experience(folded, family, contexts, 2 * family.horizon_steps, WORLDS, seed)
+    data = Data(family, ANY_TASK, contexts[None], rows.reshape(1, -1, rows.shape[-1]))
+    found = _fit(cfg, BASE, Start(policy, fresh), data, key_fit[None])
+    assert found.critics is not None
+    return Base(family, contexts, policy, found.critics, found.log_alpha)
 
 
-def _fit(cfg, family, view: View, num_updates, batch, start: Start, pools, rows, keys):
-    """Critics [n, 2, q] of n policies at rest; policy i sees its rows [k, d] under the contexts of
-    its pool."""
-    spec = start.policies.spec
+def _fit(cfg: Config, effort: Effort, start: Start, data: Data, keys) -> Start:
+    """`start`, whose policies rest, with fitted critics."""
+    pools, rows = data.pools.astype(np.float32), jnp.asarray(data.rows)
     sizes, none = np.full(len(pools), pools.shape[1], np.int32), np.zeros((len(pools), 0, 0))
-    pool = Pool(*(jnp.asarray(leaf) for leaf in (pools.astype(np.float32), sizes, none)))
-    arrays = start.policies.weights, start.critics, jnp.asarray(start.log_alpha, jnp.float32)
-    fit = _compiled(cfg, family, view, num_updates, batch, spec)
-    return np.asarray(fit(*map(jnp.asarray, arrays), pool, jnp.asarray(rows), keys))
+    pool = Pool(*(jnp.asarray(leaf) for leaf in (pools, sizes, none)))
+    log_alpha = None if start.log_alpha is None else jnp.asarray(start.log_alpha, jnp.float32)
+    given = jnp.asarray(start.policies.weights), jnp.asarray(start.critics), log_alpha
+    fit = _compiled(cfg, data.family, data.view, effort, start.policies.spec)
+    critics, log_alpha = fit(*given, pool, rows, keys)
+    return start._replace(
+        critics=np.asarray(critics),
+        log_alpha=None if log_alpha is None else np.asarray(log_alpha),
+        usual_reward=cfg.learner.usual_reward(cfg),
+    )
 
 
 @cache
-def _compiled(cfg, family, view: View, num_updates: int, num: int, spec):
-    twins = sac.critic_spec(cfg, spec.obs, spec.action)
+def _compiled(cfg, family: Family, view: View, effort: Effort, spec: PolicySpec):
+    learner, twins = cfg.learner, cfg.learner.critic(cfg, spec.obs, spec.action)
 
     def one(weights, critics, log_alpha, pool, rows, key):
         key_own, key_batches = jax.random.split(key)
-        actor = spec.unflatten(weights)
-        state = sac.start_from(cfg, actor, twins.unflatten(critics), log_alpha, key_own)
+        given = Critics(twins.unflatten(critics), log_alpha)
+        state = learner.start_from(cfg, WarmStart(spec.unflatten(weights), given, None), key_own)
 
         def step(i, state):
             key_rows, key_pool = jax.random.split(jax.random.fold_in(key_batches, i))
-            drawn = replay.draw(rows, jnp.int32(len(rows)), num, key_rows)
-            return sac.improve_critics(cfg, state, view.batch(family, drawn, pool, key_pool))
+            drawn = replay.draw(rows, jnp.int32(len(rows)), effort.batch, key_rows)
+            batch = view.batch(family, drawn, pool, key_pool)
+            return learner.improve_critics(cfg, state, batch)[0]
 
-        state = jax.lax.fori_loop(0, num_updates, step, state)
-        return twins.flatten(state.critics)
+        state = jax.lax.fori_loop(0, effort.updates, step, state)
+        found = learner.critics(state)
+        return twins.flatten(found.twins), found.log_alpha
 
     return jax.jit(jax.vmap(one))

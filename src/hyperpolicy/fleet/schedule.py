@@ -1,4 +1,8 @@
-"""How long a fleet trains, on how much data, and what it keeps."""
+"""How long a fleet trains, on how much data, and what it keeps.
+
+A fleet advances by *turns*: off policy one step of its worlds and the updates that go with it, on
+policy one round of steps, which is learned from once.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +13,8 @@ from hyperpolicy.errors import BadSetting
 
 @dataclass(frozen=True)
 class Schedule(Bounded):
+    """For learners that draw batches from a replay."""
+
     num_updates: Count = 100_000
     """Gradient updates of each expert."""
     num_envs: Count = 4
@@ -37,6 +43,8 @@ class Schedule(Bounded):
     num_states: Count = 256
     """Observations kept of each expert's replay."""
 
+    learns_from = "replay"
+
     def __post_init__(self):
         super().__post_init__()
         if self.num_updates < self.updates_per_step or self.num_updates % self.updates_per_step:
@@ -55,19 +63,38 @@ class Schedule(Bounded):
         return self.updates_per_step / self.num_envs
 
     @property
-    def num_steps(self) -> int:
+    def turns(self) -> int:
         """Steps of the worlds, filling included."""
         return self.fill_steps + self.num_updates // self.updates_per_step
 
-    @property
-    def env_steps(self) -> int:
-        """Environment steps each expert spends."""
-        return self.num_steps * self.num_envs
+    def steps(self, turns: int) -> int:
+        """Environment steps each expert has spent after so many turns."""
+        return turns * self.num_envs
+
+    def learned(self, turns: int) -> int:
+        """How many of the first `turns` had updates."""
+        return max(0, turns - self.fill_steps)
 
     @property
     def ring(self) -> int:
         """Rows of a ring buffer: a multiple of the worlds, no longer than the run fills."""
-        return min(self.capacity // self.num_envs, self.num_steps) * self.num_envs
+        return min(self.capacity // self.num_envs, self.turns) * self.num_envs
+
+    def share(self, turn: int) -> float:
+        """Weight of the newest actor in the average, at the turn after `turn` others."""
+        updates = self.updates_per_step * self.learned(turn)
+        averaged = updates - self.average_from * self.num_updates
+        return 1.0 / (max(0, int(averaged // self.updates_per_step)) + 1)
+
+    @property
+    def checkpoint_turns(self) -> list[int]:
+        """Turns after which an actor is kept."""
+        return self._after(self.due(self.num_checkpoints, self.average_from))
+
+    @property
+    def evaluation_turns(self) -> list[int]:
+        """Turns after which the average is evaluated."""
+        return self._after(self.due(self.num_evaluations))
 
     def due(self, count: int, share_from: float = 0.0) -> list[int]:
         """`count` numbers of updates, evenly spaced from share `share_from` on, on whole steps."""
@@ -76,3 +103,70 @@ class Schedule(Bounded):
         step = self.updates_per_step
         marks = [start + span * (i + 1) / count for i in range(count)]
         return sorted({max(step, int(m) // step * step) for m in marks})
+
+    def _after(self, updates: list[int]) -> list[int]:
+        return [self.fill_steps + m // self.updates_per_step for m in updates]
+
+
+@dataclass(frozen=True)
+class RoundSchedule(Bounded):
+    """For learners that learn once from what their worlds just did."""
+
+    num_rounds: Count = 600
+    """Rounds of steps, each learned from once."""
+    num_envs: Count = 360
+    """Worlds of each learner; for a base best a multiple of its training contexts."""
+    round_steps: Count = 32
+    """Steps of the worlds in a round."""
+    average_from: PartialShare = 0.9
+    """Share of the rounds after which the actor's weights are averaged; the average is the
+    result."""
+    num_checkpoints: Count = 10
+    """Actors kept along the way, evenly spaced over the averaged part."""
+    num_evaluations: Count = 20
+    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
+    episodes: Count = 2
+    """Episodes of each evaluation."""
+    num_states: Count = 256
+    """Observations kept of each expert."""
+
+    learns_from = "rounds"
+    replay = "own"
+    """There is none to share."""
+
+    @property
+    def turns(self) -> int:
+        """Rounds."""
+        return self.num_rounds
+
+    def steps(self, turns: int) -> int:
+        """Environment steps each learner has spent after so many rounds."""
+        return turns * self.round_steps * self.num_envs
+
+    def learned(self, turns: int) -> int:
+        """How many of the first `turns` had updates: all."""
+        return turns
+
+    @property
+    def averaged_from(self) -> int:
+        """The first round whose weights are averaged, counted from 0."""
+        return int(self.average_from * self.num_rounds)
+
+    def share(self, turn: int) -> float:
+        """Weight of the newest actor in the average, at the round after `turn` others."""
+        return 1.0 / max(1, turn + 1 - self.averaged_from)
+
+    @property
+    def checkpoint_turns(self) -> list[int]:
+        """Rounds after which an actor is kept."""
+        return self.due(self.num_checkpoints, self.averaged_from)
+
+    @property
+    def evaluation_turns(self) -> list[int]:
+        """Rounds after which the average is evaluated."""
+        return self.due(self.num_evaluations)
+
+    def due(self, count: int, start: int = 0) -> list[int]:
+        """`count` numbers of rounds done, evenly spaced after `start`."""
+        span = self.num_rounds - start
+        return sorted({max(1, start + int(span * (i + 1) / count)) for i in range(count)})

@@ -1,7 +1,7 @@
 """How a learner sees transitions: as one task's expert, or as one policy for any context.
 
-Written for one learner. A view has two functions: `observe` makes the policy's input, `batch`
-makes labeled transitions out of replay rows.
+Written for one learner. A view says what the policy is told of its context, and makes labeled
+transitions out of replay rows.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.data.replay import Layout, unpack
@@ -26,12 +27,18 @@ class Pool(NamedTuple):
 
 
 class View(NamedTuple):
-    extra_inputs: Callable[[Family], int]
-    """Numbers the policy sees besides the observation."""
-    observe: Callable
-    """(family, obs [b,o], contexts [b,c]) → policy input [b,i]."""
+    told: Callable
+    """(family, contexts [..., c], array module) → what the policy is told of them [..., d]."""
     batch: Callable
     """(family, rows [b,d], pool, key) → Batch."""
+
+    def extra_inputs(self, family: Family) -> int:
+        """Numbers the policy sees besides the observation."""
+        return self.told(family, np.zeros((1, family.context.size))).shape[-1]
+
+    def observe(self, family: Family, obs: Float[Array, "b o"], contexts: Float[Array, "b c"]):
+        """The policy's input [b,i]: the observation, and what it is told."""
+        return jnp.concatenate([obs, self.told(family, contexts, jnp)], axis=-1)
 
 
 def layout(family: Family) -> Layout:
@@ -40,8 +47,8 @@ def layout(family: Family) -> Layout:
     return Layout(*widths, family.context.size)
 
 
-def _own_observe(family: Family, obs, contexts):
-    return obs
+def _nothing(family: Family, contexts, xp=np):
+    return xp.zeros((*contexts.shape[:-1], 0))
 
 
 def _own_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
@@ -52,8 +59,8 @@ def _own_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) 
     return Batch(t.obs, t.action, reward, t.next_obs, t.terminated)
 
 
-def _any_observe(family: Family, obs, contexts):
-    return jnp.concatenate([obs, family.context.encode(contexts, jnp)], axis=-1)
+def _encoded(family: Family, contexts, xp=np):
+    return family.context.encode(contexts, xp)
 
 
 def _any_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
@@ -61,13 +68,12 @@ def _any_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) 
     t = unpack(layout(family), rows)
     context = pool.contexts[jax.random.randint(key, (len(rows),), 0, pool.size)]
     reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
-    obs = _any_observe(family, t.obs, context)
-    next_obs = _any_observe(family, t.next_obs, context)
+    obs, next_obs = (ANY_TASK.observe(family, x, context) for x in (t.obs, t.next_obs))
     return Batch(obs, t.action, reward, next_obs, t.terminated)
 
 
-OWN_TASK = View(lambda family: 0, _own_observe, _own_batch)
+OWN_TASK = View(_nothing, _own_batch)
 """An expert: it sees the observation, and every transition is labeled with its own context."""
 
-ANY_TASK = View(lambda family: family.context.encoded_size, _any_observe, _any_batch)
+ANY_TASK = View(_encoded, _any_batch)
 """A context-conditioned policy: every batch is relabeled with contexts of its pool."""

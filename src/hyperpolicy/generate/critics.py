@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy import jobs
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import loop
@@ -30,6 +29,7 @@ from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.lookup import Interpolated, Nearest
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.policies import Policies
+from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo
 
 
@@ -74,7 +74,7 @@ def load(path: str | Path) -> CriticGenerator:
 
 
 # --- Ways to get one ----------------------------------------------------------------------
-@jobs.alone
+@alone
 def fit(
     config: HypLatentConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> CriticGenerator:

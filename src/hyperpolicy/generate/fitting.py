@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
 from hyperpolicy.bounds import Bounded
 from hyperpolicy.generate import lesson as lessons
 from hyperpolicy.generate import loop
@@ -18,6 +17,7 @@ from hyperpolicy.generate.generator import Generator, from_zoo, write
 from hyperpolicy.generate.lesson import Lesson, Pairs
 from hyperpolicy.generate.parts import Codec, Model, Writer
 from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo
 
 Written = Mapping[int, tuple[Writer, Codec]]
@@ -146,7 +146,7 @@ def fit_seeds(
     return _fit(config, source, Places.several(seeds, out), train, out)
 
 
-@jobs.alone
+@alone
 def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train, out) -> list[Generator]:
     lesson = source if isinstance(source, Lesson) else config.lesson(source)
     loop.claim(places.out)

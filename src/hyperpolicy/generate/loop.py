@@ -20,9 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from hyperpolicy import devices, files, jobs, seeds
+from hyperpolicy import devices, files, seeds
 from hyperpolicy.errors import AlreadyExists, BadSetting
-from hyperpolicy.progress import Steps
+from hyperpolicy.run import directory
+from hyperpolicy.run.interrupt import deferred_interrupt
+from hyperpolicy.run.job import load_snapshot
+from hyperpolicy.run.progress import Steps
 
 REPORT_STEPS = 100
 """Steps of one jitted call, and between two lines of metrics."""
@@ -94,7 +97,7 @@ def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.nda
         Busy: another process works in `run.out`.
         BadFile: somebody removed `run.out` meanwhile.
     """
-    with jobs.hold(run.out):
+    with directory.hold(run.out):
         state, died_at = _train(run, step, state, own, shared)
     return state, _mourn(run, np.asarray(died_at))
 
@@ -108,7 +111,7 @@ def _train(run: Run, step: Callable, state, own, shared):
     with (
         devices.precision(size),
         Steps(run.label, run.steps, start) as progress,
-        jobs.deferred_interrupt() as interrupted,
+        deferred_interrupt() as interrupted,
     ):
         while start < run.steps:
             stop = min(start + REPORT_STEPS, run.steps)
@@ -179,7 +182,7 @@ def resume(run: Run, fits):
             f"{run.out} holds a snapshot of another run (its configuration, zoo or seeds differ); "
             "choose another directory or remove it"
         )
-    fits, step = jobs.load_snapshot(path, fits), meta.get("step", 0)
+    fits, step = load_snapshot(path, fits), meta.get("step", 0)
     _used.add(path)
     _trim_log(run.out / METRICS, step)
     return step, fits
@@ -197,7 +200,7 @@ def claim(out: Path | None) -> None:
 
 
 def _check_claim(out: Path) -> None:
-    if jobs.is_free(out, but=(ENCODER,)) or (out / SNAPSHOT).exists():
+    if directory.is_free(out, but=(ENCODER,)) or (out / SNAPSHOT).exists():
         return
     raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
 
@@ -205,7 +208,7 @@ def _check_claim(out: Path) -> None:
 def snapshot(run: Run, step: int, fits) -> None:
     """Write everything needed to go on from `step`."""
     if run.out is not None:
-        jobs.check(run.out)
+        directory.check(run.out)
         meta = {"step": step, "signature": _signature(run)}
         _used.add(files.save_tree(run.out / SNAPSHOT, fits, meta, overwrite=True))
 
@@ -241,7 +244,7 @@ def _log(run: Run, step: int, means: dict[str, np.ndarray]) -> None:
         values = {name: float(value[n]) for name, value in means.items()}
         plain = {name: v if np.isfinite(v) else None for name, v in values.items()}
         lines.append(json.dumps({"step": step, "seed": seed, **plain}))
-    jobs.check(run.out)
+    directory.check(run.out)
     try:
         with open(run.out / METRICS, "a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")

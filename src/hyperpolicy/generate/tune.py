@@ -11,9 +11,9 @@ decides is where the critics start, which the paper leaves random:
     fitted        the nearest expert's, then trained offline to judge the generated actor, on
                   transitions of the neighboring experts relabeled for its context
 
-All but the first two need the zoo the generator was fitted on. With `learner="ppo"` there are no
-critics of actions: a value network learns first, while the actor rests. Interactions at the tuned
-contexts count from the first one, whatever they are used for.
+All but the first two need the zoo the generator was fitted on. A learner from rounds, such as PPO,
+has no critics of actions: a value network learns first, while the actor rests. Interactions at the
+tuned contexts count from the first one, whatever they are used for.
 """
 
 import warnings
@@ -25,17 +25,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import fleet, jobs, seeds
+from hyperpolicy import fleet, seeds
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.fleet import Start
-from hyperpolicy.fleet.judging import fit_critics
+from hyperpolicy.fleet import Plan, Start
+from hyperpolicy.fleet.judging import EXPERTS, fit_critics
 from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.rl.td_sac import TdSacConfig
+from hyperpolicy.rl.learner import Config
 from hyperpolicy.rollout import experience, returns
+from hyperpolicy.run.directory import alone
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 REPORT_SEED = 31
@@ -59,7 +61,7 @@ class Tuned(NamedTuple):
         return Policies(weights, self.start.spec)
 
 
-@jobs.alone
+@alone
 def tune(
     config: TuneConfig,
     generator: Generator,
@@ -89,8 +91,17 @@ def tune(
     if zoo is not None:
         zoo = _known(generator, zoo)
     policies = generator.generate(contexts, seed)
-    train = LEARNERS[config.learner]
-    tuned = train(config, fam, policies, contexts, zoo, generator, seed, out)
+    plan = config.plan(generator.spec, fam.horizon_steps)
+    start = Start(policies)
+    if config.has_critics:
+        needs = Needs(config, plan.cfg, policies, contexts, zoo, seed)
+        start = START[config.critics](needs)
+        # critics that left something out, and another start is another run
+        plan = _leaving_out(plan, start)
+        start = start._replace(critics_from=config.critics)
+    origin = {"generator": generator.provenance, "critics": config.critics}
+    output = out and Output(Path(out), provenance=origin)
+    tuned = fleet.train(plan, fam, contexts, start, seed, output)
     if tuned.contexts.shape != contexts.shape:
         raise BadZoo("a tuned policy's numbers stopped being finite; lower the learning rates")
     before, after = (returns(p, fam, contexts, 10, REPORT_SEED) for p in (policies, tuned.finals))
@@ -104,73 +115,54 @@ def tune(
     return result
 
 
-def _td_sac(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, out) -> Zoo:
-    schedule, cfg = config.schedule(), learner(config, generator)
-    start = START[config.critics](config, cfg, policies, contexts, zoo, generator, seed)
-    if isinstance(start, Start):  # with critics that left something out
-        cfg = replace(cfg, usual_reward=start.usual_reward)
-        start = start._replace(critics_from=config.critics)  # another start is another run
-    origin = {"generator": generator.provenance, "critics": config.critics}
-    return fleet.train(cfg, fam, contexts, schedule, start, seed, out, origin)
-
-
-def _ppo(config: TuneConfig, fam, policies, contexts, zoo, generator, seed, out) -> Zoo:
-    if config.critics != "warm-up":
-        raise BadSetting(
-            f"critics={config.critics!r} with learner='ppo', which has none; leave them out"
-        )
-    cfg = replace(config.ppo, width=width_of(generator))
-    rounds = config.rounds(fam.horizon_steps)
-    origin = {"generator": generator.provenance}
-    return fleet.train_on_policy(cfg, None, fam, contexts, rounds, policies, seed, out, origin)
-
-
-LEARNERS: dict[str, Callable[..., Zoo]] = {"td-sac": _td_sac, "ppo": _ppo}
-
-
-def learner(config: TuneConfig, generator: Generator) -> TdSacConfig:
-    """The learner's settings for the generator's architecture and the critics' start."""
-    cfg = config.sac.of_width(width_of(generator))
-    return cfg if config.critics == "warm-up" else replace(cfg, warmup_updates=0)
-
-
-def width_of(generator: Generator) -> int:
-    """Units of each of the two hidden layers.
-
-    Raises:
-        BadZoo: hidden layers that are not trained here.
-    """
-    spec, width = generator.spec, generator.spec.hidden[0]
-    if spec.hidden != (width, width) or set(spec.activations) != {"relu"}:
-        raise BadZoo(f"fine-tuning takes two equal ReLU layers; this generator writes {spec}")
-    return width
+def _leaving_out(plan: Plan, start: Start) -> Plan:
+    """The plan whose critics leave out what the start's do."""
+    if start.critics is None or plan.cfg.learner.usual_reward(plan.cfg) == start.usual_reward:
+        return plan
+    return replace(plan, cfg=replace(plan.cfg, usual_reward=start.usual_reward))
 
 
 # --- Where critics start ------------------------------------------------------------------
-def _fresh(config, cfg, policies, contexts, zoo, generator, seed) -> Policies:
-    return policies
+class Needs(NamedTuple):
+    """What the start of the critics is made of."""
+
+    config: TuneConfig
+    cfg: Config
+    """The learner's."""
+    policies: Policies
+    contexts: Float[np.ndarray, "n c"]
+    zoo: Zoo | None
+    seed: int
+
+
+def _fresh(needs: Needs) -> Start:
+    return Start(needs.policies)
 
 
 def _from_zoo(pick: Callable) -> Callable:
-    def start(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
-        zoo = _needed(config, zoo)
-        picked = pick(zoo, contexts, seed)
-        return Start(policies, picked, _log_alpha(zoo, contexts), zoo.usual_reward)
+    def start(needs: Needs) -> Start:
+        zoo = _needed(needs)
+        picked = pick(zoo, needs.contexts, needs.seed)
+        log_alpha = _log_alpha(zoo, needs.contexts)
+        return Start(needs.policies, picked, log_alpha, zoo.usual_reward)
 
     return start
 
 
-def _fitted(config, cfg, policies, contexts, zoo, generator, seed) -> Start:
-    zoo = _needed(config, zoo)
-    fam = zoo.family
+def _fitted(needs: Needs) -> Start:
+    zoo, contexts, seed = _needed(needs), needs.contexts, needs.seed
+    fam, cfg = zoo.family, needs.cfg
     near = critics.nearest(zoo).generate(contexts)
-    start = Start(policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
-    cfg = replace(cfg, usual_reward=zoo.usual_reward)
-    order = fam.context.distance(contexts, zoo.contexts).argsort(axis=1)[:, : config.neighbors]
+    start = Start(needs.policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
+    if cfg.learner.usual_reward(cfg) != zoo.usual_reward:
+        cfg = replace(cfg, usual_reward=zoo.usual_reward)
+    order = fam.context.distance(contexts, zoo.contexts).argsort(axis=1)
+    order = order[:, : needs.config.neighbors]
     known = np.unique(order)
     rows = experience(zoo.finals[known], fam, zoo.contexts[known], seed=seed)
     own = np.stack([rows[np.searchsorted(known, ids)].reshape(-1, rows.shape[-1]) for ids in order])
-    return fit_critics(cfg, fam, contexts, start, own, config.judge_updates, seed=seed)
+    effort = EXPERTS._replace(updates=needs.config.judge_updates)
+    return fit_critics(cfg, fam, contexts, start, own, effort, seed)
 
 
 START: dict[str, Callable] = {
@@ -185,14 +177,14 @@ START: dict[str, Callable] = {
 }
 
 
-def _needed(config: TuneConfig, zoo: Zoo | None) -> Zoo:
+def _needed(needs: Needs) -> Zoo:
     """The zoo; raises BadSetting where critics come from one and there is none."""
-    if zoo is None:
+    if needs.zoo is None:
         raise BadSetting(
-            f"critics={config.critics!r} come from the experts' zoo; give the zoo the generator "
-            "was fitted on, or take critics='warm-up'"
+            f"critics={needs.config.critics!r} come from the experts' zoo; give the zoo the "
+            "generator was fitted on, or take critics='warm-up'"
         )
-    return zoo
+    return needs.zoo
 
 
 def _known(generator: Generator, zoo: Zoo) -> Zoo:

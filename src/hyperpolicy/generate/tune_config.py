@@ -1,90 +1,41 @@
 """How generated policies are fine-tuned (`generate.tune`): settings that act, and no others."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from tyro.conf import Suppress
-
-from hyperpolicy.bounds import (
-    Bounded,
-    Count,
-    Decay,
-    Number,
-    PartialShare,
-    Positive,
-    Rate,
-    Weight,
-    Whole,
-    kinds,
-    unused,
-)
-from hyperpolicy.errors import BadSetting
-from hyperpolicy.fleet import RoundSchedule, Schedule
+from hyperpolicy.bounds import Bounded, Count, unused
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.fleet import OffPolicy, OnPolicy, Plan, RoundSchedule, Schedule
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.rl.learner import Config
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.td_sac import TdSacConfig
 
 CriticStart = Literal["random", "warm-up", "nearest", "interpolated", "generated", "fitted"]
 FRESH = ("random", "warm-up")
 """Starts of critics that know nothing; the others come out of a zoo."""
-
-
-@dataclass(frozen=True)
-class TuneSac(Bounded):
-    """What of `TdSacConfig` is free: the generator decides on width and activations."""
-
-    discount: PartialShare = 0.99
-    """γ, per environment step."""
-    tau: Decay = 0.005
-    """Share of the critics mixed into the target critics at each update."""
-    actor_rate: Weight = 3e-4
-    """Adam step size of the actor."""
-    critic_rate: Rate = 1e-3
-    """Adam step size of critics and temperature."""
-    policy_period: Count = 2
-    """Updates between visits to actor and temperature."""
-    initial_alpha: Positive = 0.05
-    """Temperature α at the start, in reward per nat; critics out of a zoo bring their own."""
-    target_entropy: Number = -1.0
-    """Entropy the temperature aims at, in nats per action."""
-    usual_reward: Number = 0.0
-    """Reward of a step, r̄, that critics need not learn; critics out of a zoo bring their own."""
-    pull: Weight = 0.0
-    """Weight of ‖θ − θ₀‖² in the actor's loss."""
-    first_actor_rate: Weight = 3e-6
-    """Adam step size of the actor at its first update."""
-    ramp_updates: Count = 50_000
-    """Updates until the actor's step size is `actor_rate`."""
-    td: Weight = 0.1
-    """λ at the first update: how much TD errors count in the actor's loss."""
-    td_decay: Decay = 0.9999
-    """λ shrinks by this factor at every update."""
-    penalized: Literal["all", "overestimated"] = "all"
-    """Which δ count: all, or those below zero, where Q(s, a) lies above its target."""
-    warmup_updates: Whole = 5_000
-    """Updates of the critics alone, before the actor's first; with `warm-up` critics only."""
-
-    def of_width(self, width: int) -> TdSacConfig:
-        """The learner's settings for policies of that width."""
-        return TdSacConfig(width=width, **asdict(self))
+GENTLE: dict[str, Config] = {
+    one.learner.name: one
+    for one in (
+        TdSacConfig(initial_alpha=0.05, warmup_updates=5_000),
+        PpoConfig(discount=0.97, warmup_rounds=4),
+    )
+}
+"""Presets that do not spoil a start; other learners have their own defaults. Critics out of a zoo
+bring their own temperature, and let the actor begin at once."""
 
 
 @dataclass(frozen=True)
 class TuneConfig(Bounded):
     steps: Count = 50_000
     """Environment steps at each context, all counted."""
-    learner: Literal["td-sac", "ppo"] = "td-sac"
-    """GenHyper's, or `rl/ppo.py`, which goes in small steps along what paid off: better for actors
-    with little noise, such as PPO's own."""
     critics: CriticStart = "warm-up"
     """Where the critics start."""
-    sac: TuneSac = field(default_factory=TuneSac)
-    """Settings of td-sac."""
-    ppo: Suppress[PpoConfig] = field(
-        default_factory=lambda: PpoConfig(discount=0.97, warmup_rounds=4)
-    )
-    """The other learner; no options of the command line, whose names are the first one's."""
+    cfg: Any = field(default_factory=lambda: GENTLE["td-sac"])
+    """The learner's settings; PPO goes in small steps along what paid off: better for actors with
+    little noise, such as PPO's own."""
     fill_steps: Count = 1_000
-    """Steps the generated policy collects before the first update of td-sac."""
+    """Steps the generated policy collects before the first update of a learner from replay."""
     evaluate_every: Count = 2_500
     """Steps between two evaluations."""
     episodes: Count = 5
@@ -94,9 +45,10 @@ class TuneConfig(Bounded):
     judge_updates: Count = 4_000
     """Offline updates of `fitted` critics."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        unused(self.ppo, ["width", "activations"], "in tuning, which takes the generator's")
+    @property
+    def has_critics(self) -> bool:
+        """Whether the learner has critics of actions, which start somewhere."""
+        return self.cfg.learner.improve_critics is not None
 
     def refuse_unused(self) -> None:
         """Refuse settings that the learner or the critics' start leave without effect.
@@ -104,16 +56,42 @@ class TuneConfig(Bounded):
         Raises:
             BadSetting: one of them is not at its default.
         """
-        if self.learner == "ppo":
-            unused(self.sac, kinds(TuneSac), "with --learner ppo")
-            unused(self, ["critics", "fill_steps"], "with --learner ppo")
+        name = self.cfg.learner.name
+        normal = GENTLE.get(name, type(self.cfg)())
+        inherited = {"hidden": "in tuning", "activations": "in tuning"}
         given = f"with --critics {self.critics}"
+        if not self.has_critics:
+            unused(self, ["critics", "fill_steps"], f"with --learner {name}")
         if self.critics != "fitted":
             unused(self, ["neighbors", "judge_updates"], given)
         if self.critics != "warm-up":
-            unused(self.sac, ["warmup_updates"], given)
+            inherited |= {"warmup_updates": given}
         if self.critics not in FRESH:
-            unused(self.sac, ["initial_alpha", "usual_reward"], f"{given}, which bring their own")
+            inherited |= {"initial_alpha": given, "usual_reward": given}
+        for field_name, why in inherited.items():
+            if getattr(self.cfg, field_name, None) != getattr(normal, field_name, None):
+                value = getattr(self.cfg, field_name)
+                raise BadSetting(
+                    f"{field_name}={value} has no effect {why}, which takes "
+                    f"the generator's or the zoo's; leave out --{field_name.replace('_', '-')}"
+                )
+
+    def plan(self, spec: PolicySpec, horizon_steps: int) -> Plan:
+        """How policies of `spec` are tuned.
+
+        Raises:
+            BadSetting: a budget too small to learn from.
+            BadZoo: an architecture that the learner cannot go on from.
+        """
+        activations = dict.fromkeys(spec.activations)
+        cfg = replace(self.cfg, hidden=spec.hidden, activations=spec.activations)
+        if self.has_critics and list(activations) != ["relu"]:
+            raise BadZoo(f"critics have ReLU layers, as actors must; this generator writes {spec}")
+        if hasattr(cfg, "warmup_updates") and self.critics != "warm-up":
+            cfg = replace(cfg, warmup_updates=0)
+        if cfg.learner.learns_from == "rounds":
+            return OnPolicy(cfg, self.rounds(horizon_steps))
+        return OffPolicy(cfg, self.schedule())
 
     def rounds(self, horizon_steps: int) -> RoundSchedule:
         """Rounds of 512 steps in eight worlds, after an episode that only looks; the weights of
@@ -122,12 +100,12 @@ class TuneConfig(Bounded):
         Raises:
             BadSetting: a budget too small to learn from one round.
         """
-        num_rounds = (self.steps - horizon_steps) // 512
-        if num_rounds <= self.ppo.warmup_rounds:
+        num_rounds, rest = (self.steps - horizon_steps) // 512, self.cfg.warmup_rounds
+        if num_rounds <= rest:
             raise BadSetting(
-                f"steps={self.steps}: PPO looks for an episode and rests for "
-                f"{self.ppo.warmup_rounds} rounds of 512 steps; give at least "
-                f"{horizon_steps + 512 * (self.ppo.warmup_rounds + 1)} steps"
+                f"steps={self.steps}: {self.cfg.learner.name} looks for an episode and rests for "
+                f"{rest} rounds of 512 steps; give at least "
+                f"{horizon_steps + 512 * (rest + 1)} steps"
             )
         return RoundSchedule(
             num_rounds=num_rounds,

@@ -1,13 +1,16 @@
 """Twin action-value networks, and their flat vectors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.mlp import Mlp, unravel
 from hyperpolicy.types import Key
 
 
@@ -28,30 +31,31 @@ class CriticSpec:
         """Numbers in one critic; the twins have twice as many."""
         return sum(i * o + o for i, o in self.layers)
 
+    def init_one(self, key: Key) -> Mlp:
+        """One critic."""
+        return Mlp.init([self.obs + self.action, *self.hidden, 1], key)
+
     def init(self, key: Key) -> Mlp:
         """Twin critics, stacked on axis 0."""
-        sizes = [self.obs + self.action, *self.hidden, 1]
-        return jax.vmap(lambda k: Mlp.init(sizes, k))(jax.random.split(key, 2))
+        return jax.vmap(self.init_one)(jax.random.split(key, 2))
 
     def flatten(self, twins: Mlp) -> Float[Array, "2 q"]:
-        def one(critic):
-            leaves = [leaf.ravel() for la in critic.layers for leaf in (la.weight, la.bias)]
-            return jnp.concatenate(leaves)
-
-        return jax.vmap(one)(twins)
+        """Both critics as flat vectors."""
+        return jax.vmap(lambda critic: ravel_pytree(critic)[0])(twins)
 
     def unflatten(self, weights: Float[Array, "2 q"]) -> Mlp:
-        def one(flat):
-            layers, start = [], 0
-            for i, o in self.layers:
-                middle, end = start + i * o, start + i * o + o
-                layers.append(Linear(flat[start:middle].reshape(i, o), flat[middle:end]))
-                start = end
-            return Mlp(layers)
+        """The twin critics of two flat vectors."""
+        return jax.vmap(self._unravel)(weights)
 
-        return jax.vmap(one)(weights)
+    @cached_property
+    def _unravel(self) -> Callable:
+        return unravel(self.init_one)
 
 
 def value(twins: Mlp, obs: Float[Array, " o"], action: Float[Array, " a"]) -> Float[Array, "2"]:
     """Both critics' estimate of the return."""
     return jax.vmap(lambda critic: critic(jnp.concatenate([obs, action]))[0])(twins)
+
+
+value_batch = jax.vmap(value, in_axes=(None, 0, 0))
+"""The same for b observations and actions: [b, 2]."""

@@ -8,7 +8,6 @@ image of π under g does in the image of a state the image of what π does there
 so only the rows of the first layer and the columns of the heads move. It is exact.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -19,13 +18,13 @@ from hyperpolicy.symmetry import Signed, Symmetry
 
 def image(g: Symmetry, actor: PolicyNet) -> PolicyNet:
     """π_g, which returns at g's image of a task what `actor` returns at the task."""
-    first = actor.hidden[0]
-    parts = (
-        Linear(jnp.asarray(g.obs(first.weight.T)).T, first.bias),
+    first, log_std = actor.hidden[0], actor.log_std
+    return PolicyNet(
+        [Linear(jnp.asarray(g.obs(first.weight.T)).T, first.bias), *actor.hidden[1:]],
         _said(g.action, actor.mean),
-        _said(g.action.unsigned, actor.log_std),
+        None if log_std is None else _said(g.action.unsigned, log_std),
+        actor.activations,
     )
-    return eqx.tree_at(lambda a: (a.hidden[0], a.mean, a.log_std), actor, parts)
 
 
 def image_weights(g: Symmetry, spec: PolicySpec, weights: Float[Array, " p"]) -> Float[Array, " p"]:

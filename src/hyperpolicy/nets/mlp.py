@@ -1,9 +1,12 @@
 """Multi-layer perceptron whose every leaf is an array, so plain `jax.*` transforms apply."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import equinox as eqx
 import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from hyperpolicy.types import Key
@@ -43,3 +46,12 @@ class Mlp(eqx.Module):
         for layer in hidden:
             x = jax.nn.relu(layer(x))
         return last(x)
+
+
+def unravel(init: Callable) -> Callable:
+    """flat [p] → the network that `init(key)` makes, in the order of its leaves: layer by layer,
+    weight (row-major, [in, out]) then bias."""
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    with jax.ensure_compile_time_eval():  # once, also where a function is being traced
+        return ravel_pytree(zeros)[1]

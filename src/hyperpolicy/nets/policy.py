@@ -4,42 +4,79 @@ Flat order: layer by layer, weight (row-major, [in, out]) then bias; the heads �
 layers of their own and come last, μ first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
+from msgspec import Meta
 
+from hyperpolicy.bounds import OneOf
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.headers import PolicyHeader
-from hyperpolicy.nets.mlp import Linear
+from hyperpolicy.nets.mlp import Linear, unravel
 from hyperpolicy.types import Key, Scalar
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu, "tanh": jnp.tanh}
+Activations = Annotated[tuple[Annotated[str, OneOf(ACTIVATIONS)], ...], Meta(min_length=1)]
+"""Names of activations, as a configuration has them: one for each hidden layer, or one for all."""
+
+
+def one_each(activations: tuple[str, ...], hidden: tuple[int, ...]) -> tuple[str, ...]:
+    """The activation of each hidden layer.
+
+    Raises:
+        BadSetting: neither one for each layer nor one for all.
+    """
+    names = tuple(activations) * (len(hidden) if len(activations) == 1 else 1)
+    if len(names) != len(hidden):
+        raise BadSetting(
+            f"{len(names)} activations for {len(hidden)} hidden layers; give one for each, or one "
+            "for all"
+        )
+    return names
 
 
 class PolicyNet(eqx.Module):
-    """A tanh-Gaussian policy: hidden layers, then the heads μ and log σ."""
+    """A policy that ends in tanh: hidden layers, then a linear head for μ and, where it is
+    Gaussian, one for log σ."""
 
     hidden: list[Linear]
     mean: Linear
-    log_std: Linear
+    log_std: Linear | None
+    """None for a deterministic policy."""
     activations: tuple[str, ...] = eqx.field(static=True)
 
-    def __call__(self, obs: Float[Array, " o"]) -> tuple[Float[Array, " a"], Float[Array, " a"]]:
-        """μ and log σ; log σ is squashed into [−5, 2]: −5 + 3.5·(tanh(·) + 1)."""
+    def features(self, obs: Float[Array, " o"]) -> Float[Array, " h"]:
+        """The last hidden layer's output."""
         x = obs
         for layer, name in zip(self.hidden, self.activations, strict=True):
             x = ACTIVATIONS[name](layer(x))
+        return x
+
+    def __call__(self, obs: Float[Array, " o"]) -> tuple[Float[Array, " a"], Float[Array, " a"]]:
+        """μ and log σ of a Gaussian policy; log σ is squashed into [−5, 2]:
+        −5 + 3.5·(tanh(·) + 1)."""
+        assert self.log_std is not None, "a deterministic policy has no log σ"
+        x = self.features(obs)
         squash = 0.5 * (LOG_STD_MAX - LOG_STD_MIN)
         return self.mean(x), LOG_STD_MIN + squash * (jnp.tanh(self.log_std(x)) + 1.0)
 
 
 def act(actor: PolicyNet, obs: Float[Array, " o"]) -> Float[Array, " a"]:
     """The deterministic action tanh(μ), in [-1, 1]^a."""
-    return jnp.tanh(actor(obs)[0])
+    return jnp.tanh(actor.mean(actor.features(obs)))
+
+
+act_batch = jax.vmap(act, in_axes=(None, 0))
+"""The same for b observations: [b, a]."""
 
 
 def sample(
@@ -53,20 +90,30 @@ def sample(
     return jnp.tanh(u), log_prob
 
 
+def as_deterministic(actor: PolicyNet) -> PolicyNet:
+    """The policy that always takes `actor`'s deterministic action: its log σ head is dropped."""
+    return PolicyNet(actor.hidden, actor.mean, None, actor.activations)
+
+
 @dataclass(frozen=True)
 class PolicySpec:
-    """Sizes and activations of an actor; everything needed to read a flat weight vector."""
+    """Sizes, activations and head of a policy; everything needed to read a flat weight vector."""
 
     obs: int
     action: int
     hidden: tuple[int, ...] = (64, 64)
     activations: tuple[str, ...] = ("relu", "relu")
+    head: Literal["gaussian", "deterministic"] = "gaussian"
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """(in, out) of every layer in flat order; the last two are μ and log σ."""
-        head = (self.hidden[-1], self.action)
-        return [*pairwise((self.obs, *self.hidden)), head, head]
+        """(in, out) of every layer in flat order; the last are the heads: μ, then log σ."""
+        return [*pairwise((self.obs, *self.hidden)), *self.heads]
+
+    @property
+    def heads(self) -> list[tuple[int, int]]:
+        """(in, out) of the heads: one of a deterministic policy, two of a Gaussian one."""
+        return [(self.hidden[-1], self.action)] * (2 if self.head == "gaussian" else 1)
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -79,28 +126,30 @@ class PolicySpec:
         return sum(self.layer_sizes)
 
     def init(self, key: Key) -> PolicyNet:
+        """A policy with fresh weights."""
         keys = jax.random.split(key, len(self.layers))
         layers = [Linear.init(i, o, k) for (i, o), k in zip(self.layers, keys, strict=True)]
-        return PolicyNet(layers[:-2], layers[-2], layers[-1], self.activations)
+        hidden, (mean, *rest) = layers[: len(self.hidden)], layers[len(self.hidden) :]
+        return PolicyNet(hidden, mean, rest[0] if rest else None, self.activations)
 
     def flatten(self, actor: PolicyNet) -> Float[Array, " p"]:
-        layers = [*actor.hidden, actor.mean, actor.log_std]
-        return jnp.concatenate([leaf.ravel() for la in layers for leaf in (la.weight, la.bias)])
+        """The flat weight vector of a policy."""
+        return ravel_pytree(actor)[0]
 
     def unflatten(self, weights: Float[Array, " p"]) -> PolicyNet:
-        layers, start = [], 0
-        for i, o in self.layers:
-            middle, end = start + i * o, start + i * o + o
-            layers.append(Linear(weights[start:middle].reshape(i, o), weights[middle:end]))
-            start = end
-        return PolicyNet(layers[:-2], layers[-2], layers[-1], self.activations)
+        """The policy of a flat weight vector."""
+        return self._unravel(weights)
+
+    @cached_property
+    def _unravel(self) -> Callable:
+        return unravel(self.init)
 
     @property
     def header(self) -> PolicyHeader:
         """As it stands in a file's header."""
-        return PolicyHeader(self.obs, self.action, self.hidden, self.activations)  # type: ignore[arg-type]
+        return PolicyHeader(self.obs, self.action, self.hidden, self.activations, self.head)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, header: PolicyHeader) -> "PolicySpec":
         """What a file's header says."""
-        return cls(header.obs, header.action, header.hidden, header.activations)
+        return cls(header.obs, header.action, header.hidden, header.activations, header.head)

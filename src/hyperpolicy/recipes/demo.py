@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from tyro.conf import Suppress
 
 from hyperpolicy import files, rollout
-from hyperpolicy.bounds import Bounded, Count
+from hyperpolicy.bounds import Bounded, Count, Place
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
 from hyperpolicy.evaluate.compare import Method, compare, standard_rows
@@ -21,7 +22,7 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.writers import conditioned, lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.recipes import sources
+from hyperpolicy.recipes.zero_shot import sources
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
@@ -39,13 +40,13 @@ BEST_PUBLISHED = (
 class DemoConfig(Bounded):
     zoo: Path = Path("zoos/cheetah-vel/specialized-full")
     """The zoo to fit on; the repository ships this one."""
-    out: Path = Path("demo")
+    out: Place = Path("demo")
     """Where generator, table, pictures and video go; a number is added where it exists."""
-    hyplatent: HypLatentConfig = field(
+    hyplatent: Suppress[HypLatentConfig] = field(
         default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
     )
     """The generator to fit."""
-    episodes: Count = 10
+    episodes: Suppress[Count] = 10
     """Episodes of each policy."""
     video: bool = True
     """Record a short video; needs a rendering back end."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from hyperpolicy.bounds import Bounded
 from hyperpolicy.errors import UnknownFamily, unknown
-from hyperpolicy.fleet import RoundSchedule, Schedule
+from hyperpolicy.fleet import OffPolicy, OnPolicy, Plan, RoundSchedule, Schedule
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 
@@ -28,71 +28,72 @@ def preset_of(presets: dict[str, T], family: str) -> T:
 class SpecializedPreset(Bounded):
     """A base for each split, then one fine-tuned expert for each of its training contexts."""
 
-    base: SacConfig | PpoConfig
-    base_schedule: Schedule | RoundSchedule
-    """As long as the learner needs; of PPO's kind for PPO."""
-    expert: SacConfig | PpoConfig
-    expert_schedule: Schedule | RoundSchedule
-    critic: SacConfig | None = None
-    """Of what PPO trains."""
+    base: Plan
+    expert: Plan
 
 
-CHEETAH_BASE = Schedule(
-    num_updates=240_000,
-    num_envs=35,
-    updates_per_step=8,
-    batch=512,
-    capacity=1_100_000,
-    num_evaluations=24,
-    episodes=2,
-)
 CHEETAH_VEL = SpecializedPreset(
-    base=SacConfig(),
-    base_schedule=CHEETAH_BASE,
-    expert=SacConfig(actor_rate=1e-4, critic_rate=3e-4),
-    expert_schedule=Schedule(
-        num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10
+    base=OffPolicy(
+        SacConfig(),
+        Schedule(
+            num_updates=240_000,
+            num_envs=35,
+            updates_per_step=8,
+            batch=512,
+            capacity=1_100_000,
+            num_evaluations=24,
+            episodes=2,
+        ),
+    ),
+    expert=OffPolicy(
+        SacConfig(actor_rate=1e-4, critic_rate=3e-4),
+        Schedule(num_updates=16_000, fill_steps=600, num_checkpoints=10, num_evaluations=10),
     ),
 )
-ANT_BASE = RoundSchedule(num_rounds=600)
+ANT_CRITIC = SacConfig(initial_alpha=0.05, usual_reward=1.0)
+ANT_EXPERT = PpoConfig(value_hidden=(64, 64), discount=0.97, warmup_rounds=10)
 ANT_DIR = SpecializedPreset(
-    base=PpoConfig(discount=0.97),
-    base_schedule=ANT_BASE,
-    expert=PpoConfig(value_width=64, discount=0.97, warmup_rounds=10),
-    expert_schedule=RoundSchedule(num_rounds=60, num_envs=16, round_steps=64, average_from=0.5),
-    critic=SacConfig(initial_alpha=0.05, usual_reward=1.0),
+    base=OnPolicy(PpoConfig(discount=0.97), RoundSchedule(num_rounds=600), ANT_CRITIC),
+    expert=OnPolicy(
+        ANT_EXPERT,
+        RoundSchedule(num_rounds=60, num_envs=16, round_steps=64, average_from=0.5),
+        ANT_CRITIC,
+    ),
 )
 PRESETS = {"cheetah-vel": CHEETAH_VEL, "ant-dir": ANT_DIR}
 """Each fits into half an hour on two cores."""
 CHEETAH_PPO = SpecializedPreset(
-    base=PpoConfig(value_width=64, discount=0.97),
-    base_schedule=RoundSchedule(num_rounds=800, num_envs=160),
-    expert=ANT_DIR.expert,
-    expert_schedule=RoundSchedule(num_rounds=120, num_envs=8, round_steps=64, average_from=0.5),
-    critic=SacConfig(),
+    base=OnPolicy(
+        PpoConfig(value_hidden=(64, 64), discount=0.97),
+        RoundSchedule(num_rounds=800, num_envs=160),
+        SacConfig(),
+    ),
+    expert=OnPolicy(
+        ANT_EXPERT,
+        RoundSchedule(num_rounds=120, num_envs=8, round_steps=64, average_from=0.5),
+        SacConfig(),
+    ),
 )
 SHORTER = {
     "cheetah-vel": CHEETAH_PPO,
-    "ant-dir": replace(ANT_DIR, base_schedule=replace(ANT_BASE, num_rounds=360)),
+    "ant-dir": replace(ANT_DIR, base=replace(ANT_DIR.base, schedule=RoundSchedule(num_rounds=360))),
 }
 """For tables that need many zoos: those of all their splits but `full`."""
-TINY = Schedule(
-    num_updates=8,
-    num_envs=1,
-    updates_per_step=4,
-    batch=8,
-    fill_steps=2,
-    episodes=1,
-    num_checkpoints=2,
-    num_evaluations=1,
-    num_states=8,
+TINY = OffPolicy(
+    SacConfig(hidden=(8, 8)),
+    Schedule(
+        num_updates=8,
+        num_envs=1,
+        updates_per_step=4,
+        batch=8,
+        fill_steps=2,
+        episodes=1,
+        num_checkpoints=2,
+        num_evaluations=1,
+        num_states=8,
+    ),
 )
-SMOKE = SpecializedPreset(
-    base=SacConfig(width=8),
-    base_schedule=TINY,
-    expert=SacConfig(width=8),
-    expert_schedule=TINY,
-)
+SMOKE = SpecializedPreset(base=TINY, expert=TINY)
 """Seconds; for tests."""
 
 
@@ -100,8 +101,7 @@ SMOKE = SpecializedPreset(
 class IndependentPreset(Bounded):
     """Experts that share their first weights and nothing else, unless their schedule says so."""
 
-    expert: SacConfig | PpoConfig
-    schedule: Schedule | RoundSchedule
+    expert: Plan
     splits: tuple[str, ...] | None = None
     """Splits whose training and test contexts get experts; None: all contexts of the grid. A shared
     replay takes training contexts only, of `full` unless others are named."""
@@ -109,7 +109,7 @@ class IndependentPreset(Bounded):
     @property
     def shares(self) -> bool:
         """Whether its experts learn from each other's transitions."""
-        return isinstance(self.schedule, Schedule) and self.schedule.replay == "shared"
+        return self.expert.schedule.replay == "shared"
 
 
 INDEPENDENT = Schedule(
@@ -119,13 +119,15 @@ INDEPENDENT = Schedule(
 SHARED_REPLAY = replace(INDEPENDENT, replay="shared", capacity=25_000)
 WITHOUT_BASE = {
     "cheetah-vel": {
-        "independent": IndependentPreset(SacConfig(), INDEPENDENT),
-        "shared-replay": IndependentPreset(SacConfig(), SHARED_REPLAY, splits=("full",)),
+        "independent": IndependentPreset(OffPolicy(SacConfig(), INDEPENDENT)),
+        "shared-replay": IndependentPreset(OffPolicy(SacConfig(), SHARED_REPLAY), ("full",)),
     },
     "ant-dir": {
         "independent": IndependentPreset(
-            PpoConfig(value_width=64, discount=0.97),
-            RoundSchedule(num_rounds=400, num_envs=16, round_steps=64),
+            OnPolicy(
+                PpoConfig(value_hidden=(64, 64), discount=0.97),
+                RoundSchedule(num_rounds=400, num_envs=16, round_steps=64),
+            ),
             splits=("sixteenth",),
         )
     },

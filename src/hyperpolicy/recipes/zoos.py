@@ -14,20 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate.plots import Curve, plot_learning, read_curve
-from hyperpolicy.fleet import (
-    Base,
-    RoundSchedule,
-    Schedule,
-    fold,
-    train,
-    train_base,
-    train_bases,
-    train_on_policy,
-)
-from hyperpolicy.fleet.disk import SNAPSHOT
-from hyperpolicy.jobs import hold
+from hyperpolicy.fleet import Base, fold, train, train_bases
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.presets import (
     PRESETS,
@@ -36,8 +24,7 @@ from hyperpolicy.recipes.presets import (
     SpecializedPreset,
     preset_of,
 )
-from hyperpolicy.rl.ppo import PpoConfig
-from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 
@@ -72,36 +59,16 @@ UNRECORDED = {"commit": "not recorded"}
 def bases(
     out: Path, grid: Grid, jobs: tuple[Job, ...], preset: SpecializedPreset
 ) -> dict[Job, Base]:
-    """A base for each job, each trained on its split's training contexts alone: by SAC side by
-    side, by PPO one after the other."""
+    """A base for each job, each trained on its split's training contexts alone; all at once."""
     paths = {job: job.path(out).with_name(f"{job.split}-base.safetensors") for job in jobs}
     missing = [job for job in jobs if not paths[job].exists()]
-    at_once = 1 if isinstance(preset.base, PpoConfig) else max(1, len(missing))
-    for i in range(0, len(missing), at_once):
-        together = missing[i : i + at_once]
-        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in together))
-        with hold(run):
-            for job, base in zip(together, _train_bases(run, grid, together, preset), strict=True):
-                base.save(paths[job])
-            (run / SNAPSHOT).unlink(missing_ok=True)
+    if missing:
+        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
+        pools, seeds = [grid.split(job.split).train for job in missing], [j.number for j in missing]
+        found = train_bases(preset.base, family(grid.family), pools, seeds, run)
+        for job, base in zip(missing, found, strict=True):
+            base.save(paths[job])
     return {job: Base.load(path) for job, path in paths.items()}
-
-
-def _train_bases(run: Path, grid: Grid, jobs, preset: SpecializedPreset) -> list[Base]:
-    fam, cfg, schedule = family(grid.family), preset.base, preset.base_schedule
-    pools, seeds = [grid.split(job.split).train for job in jobs], [job.number for job in jobs]
-    if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
-        return train_bases(cfg, fam, pools, schedule, seeds, run)
-    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule) and preset.critic:
-        return [train_base(cfg, preset.critic, fam, pools[0], schedule, seeds[0], run)]
-    raise _mixed(cfg, schedule)
-
-
-def _mixed(cfg, schedule) -> BadSetting:
-    return BadSetting(
-        f"a {type(cfg).__name__} does not train on a {type(schedule).__name__}; SacConfig goes "
-        "with Schedule, PpoConfig with RoundSchedule and a critic"
-    )
 
 
 def specialized(
@@ -123,19 +90,10 @@ def specialized(
     for job, base in bases(out, grid, jobs, preset).items():
         split = grid.split(job.split)
         contexts = grid.contexts if job.split == "full" else split.train
-        cfg, schedule, start = preset.expert, preset.expert_schedule, fold(base, fam, contexts)
-        origin, path = _origin(split) | {"base": base.provenance}, job.path(out)
-        if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
-            held_out = split.test  # refused where a preset shares the replay with them
-            zoos[job] = train(
-                cfg, fam, contexts, schedule, start, job.seed, path, origin, held_out=held_out
-            )
-        elif isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule) and preset.critic:
-            zoos[job] = train_on_policy(
-                cfg, preset.critic, fam, contexts, schedule, start, job.seed, path, origin
-            )
-        else:
-            raise _mixed(cfg, schedule)
+        plan = preset.expert.holding_out(split.test)  # refused where the replay is shared with them
+        origin = _origin(split) | {"base": base.provenance}
+        output = Output(job.path(out), provenance=origin)
+        zoos[job] = train(plan, fam, contexts, fold(base, contexts), job.seed, output)
     return zoos
 
 
@@ -160,8 +118,7 @@ def provide(
 def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
     """Experts from one shared initialization, in `out/zoo`: one for each context of the grid or of
     the preset's splits; one for each training context where they share their replay."""
-    fam, contexts = family(grid.family), grid.contexts
-    cfg, schedule = preset.expert, preset.schedule
+    contexts = grid.contexts
     splits = [grid.split(name) for name in preset.splits or ("full",)]
     trained, tested = [s.train_ids for s in splits], [s.test_ids for s in splits]
     if preset.shares:
@@ -169,16 +126,9 @@ def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
     elif preset.splits is not None:
         contexts = grid.contexts[np.unique(np.concatenate(trained + tested))]
     origin = _origin(splits[0] if preset.shares else grid.split("full"))
-    if isinstance(cfg, SacConfig) and isinstance(schedule, Schedule):
-        held_out = grid.contexts[np.unique(np.concatenate(tested))]
-        return train(
-            cfg, fam, contexts, schedule, "shared", out=out, provenance=origin, held_out=held_out
-        )
-    if isinstance(cfg, PpoConfig) and isinstance(schedule, RoundSchedule):
-        return train_on_policy(
-            cfg, None, fam, contexts, schedule, "shared", out=out, provenance=origin
-        )
-    raise _mixed(cfg, schedule)
+    plan = preset.expert.holding_out(grid.contexts[np.unique(np.concatenate(tested))])
+    output = Output(out, provenance=origin)
+    return train(plan, family(grid.family), contexts, "shared", out=output)
 
 
 def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:

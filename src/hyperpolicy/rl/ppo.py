@@ -20,29 +20,37 @@ from typing import Annotated, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from msgspec import Meta
 
-from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Share, Size, Whole
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Share, Sizes, Whole
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.fold import fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.policy import LOG_STD_MAX, LOG_STD_MIN, PolicyNet, PolicySpec
-from hyperpolicy.rl.sac import Activation
-from hyperpolicy.types import Key, Scalar
+from hyperpolicy.nets.observed import Observed
+from hyperpolicy.nets.policy import (
+    LOG_STD_MAX,
+    LOG_STD_MIN,
+    Activations,
+    PolicyNet,
+    PolicySpec,
+    act_batch,
+    one_each,
+)
+from hyperpolicy.rl.learner import Learner, Metrics, Spaces, WarmStart
+from hyperpolicy.types import Key, Round, Scalar
 
 
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class PpoConfig(Bounded):
-    width: Size = 64
-    """Units per hidden layer of the actor."""
-    activations: tuple[Activation, Activation] = ("relu", "relu")
-    """Of the actor's two hidden layers."""
-    value_width: Size = 128
-    """Units per hidden layer of the value network."""
+    hidden: Sizes = (64, 64)
+    """Units of each hidden layer of the actor."""
+    activations: Activations = ("relu",)
+    """Of the actor's hidden layers, one each or one for all."""
+    value_hidden: Sizes = (128, 128)
+    """Units of each hidden layer of the value network."""
     discount: PartialShare = 0.99
     """γ, per environment step."""
     trace: Share = 0.95
@@ -70,6 +78,11 @@ class PpoConfig(Bounded):
     warmup_rounds: Whole = 0
     """Rounds in which the value network learns alone, for actors that are given."""
 
+    @property
+    def learner(self) -> Learner:
+        """The functions of this page."""
+        return PPO
+
     def __post_init__(self):
         super().__post_init__()
         if not self.min_rate <= self.first_rate <= self.max_rate:
@@ -79,36 +92,14 @@ class PpoConfig(Bounded):
             )
 
 
-class Moments(NamedTuple):
-    """Running mean and variance of each observed number."""
-
-    num: Scalar
-    mean: Float[Array, " o"]
-    var: Float[Array, " o"]
-
-
 class PpoState(NamedTuple):
     actor: PolicyNet  # of [normalized obs, encoded context]
     value: Mlp
-    moments: Moments
+    seen: Observed  # what observations are normalized by
     rate: Scalar
     rounds: Scalar  # learned from so far
     adam: tuple[optax.OptState, optax.OptState]
     key: Key
-
-
-class Round(NamedTuple):
-    """What n worlds did for t steps."""
-
-    obs: Float[Array, "t n o"]
-    latent: Float[Array, "t n a"]
-    """u, whose tanh was the action."""
-    reward: Float[Array, "t n"]
-    next_obs: Float[Array, "t n o"]
-    terminated: Float[Array, "t n"]
-    """1.0 where the task ended."""
-    ended: Float[Array, "t n"]
-    """1.0 where the episode did, for whatever reason."""
 
 
 class Data(NamedTuple):
@@ -123,49 +114,43 @@ class Data(NamedTuple):
     target: Float[Array, " b"]
 
 
-class Report(NamedTuple):
-    kl: Scalar
-    """Divergence from the old policy, in nats, mean over the gradient steps."""
-    log_std: Scalar
-    """Mean log σ of u."""
-    explained: Scalar
-    """Share of the value targets' variance that the value network knew."""
-
-
 def policy_spec(cfg: PpoConfig, i: int, a: int) -> PolicySpec:
     """An actor of i numbers, context included."""
-    return PolicySpec(i, a, (cfg.width, cfg.width), tuple(cfg.activations))
+    return PolicySpec(i, a, cfg.hidden, one_each(cfg.activations, cfg.hidden))
 
 
-def init(cfg: PpoConfig, o: int, d: int, a: int, key: Key) -> PpoState:
-    """Fresh networks for o observations and d numbers of context. The heads start small, so that
-    the first policy is nearly the same everywhere."""
+def init(cfg: PpoConfig, spaces: Spaces, key: Key) -> PpoState:
+    """Fresh networks. The heads start small, so that the first policy is nearly the same
+    everywhere."""
     key, key_actor = jax.random.split(key)
-    actor = policy_spec(cfg, o + d, a).init(key_actor)
+    o, a = spaces.obs, spaces.action
+    actor = policy_spec(cfg, spaces.inputs, a).init(key_actor)
     spread = (LOG_STD_MAX - LOG_STD_MIN) / 2
     bias = jnp.full(a, jnp.arctanh((cfg.first_log_std - LOG_STD_MIN) / spread - 1))
     mean = Linear(0.1 * actor.mean.weight, actor.mean.bias)
+    assert actor.log_std is not None
     log_std = Linear(0.1 * actor.log_std.weight, bias)
     actor = eqx.tree_at(lambda m: (m.mean, m.log_std), actor, (mean, log_std))
-    return _state(cfg, actor, Moments(jnp.zeros(()), jnp.zeros(o), jnp.ones(o)), key)
+    return _state(cfg, actor, Observed.nothing(o), key)
 
 
-def start_from(cfg: PpoConfig, actor: PolicyNet, obs: Float[Array, "k o"], key: Key) -> PpoState:
+def start_from(cfg: PpoConfig, start: WarmStart, key: Key) -> PpoState:
     """A learner that goes on from a plain actor, with a fresh value network. Observations are
-    normalized by the moments of `obs`, once and for all."""
-    moments = Moments(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
-    scale = _scale(moments)
-    normal = fold_normalizer(actor, -moments.mean * scale, 1.0 / scale)
-    return _state(cfg, normal, moments, key)
+    normalized by the moments of the given ones, once and for all."""
+    actor, obs = start.actor, start.obs
+    assert obs is not None
+    seen = Observed(jnp.float32(1e12), obs.mean(axis=0), obs.var(axis=0))
+    normal = fold_normalizer(actor, -seen.mean * seen.scale, 1.0 / seen.scale)
+    return _state(cfg, normal, seen, key)
 
 
-def _state(cfg: PpoConfig, actor: PolicyNet, moments: Moments, key: Key) -> PpoState:
+def _state(cfg: PpoConfig, actor: PolicyNet, seen: Observed, key: Key) -> PpoState:
     key, key_value = jax.random.split(key)
     i = actor.hidden[0].weight.shape[0]
-    value = Mlp.init([i, cfg.value_width, cfg.value_width, 1], key_value)
+    value = Mlp.init([i, *cfg.value_hidden, 1], key_value)
     adam = _adam(cfg).init(actor), _adam(cfg).init(value)
     rate = jnp.float32(cfg.first_rate)
-    return PpoState(actor, value, moments, rate, jnp.float32(0.0), adam, key)
+    return PpoState(actor, value, seen, rate, jnp.float32(0.0), adam, key)
 
 
 def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
@@ -173,50 +158,42 @@ def _adam(cfg: PpoConfig) -> optax.GradientTransformation:
 
 
 # --- Seeing and acting --------------------------------------------------------------------
-def see(
-    moments: Moments, obs: Float[Array, " o"], encoded: Float[Array, " d"]
-) -> Float[Array, " i"]:
+def see(seen: Observed, inputs: Float[Array, " i"]) -> Float[Array, " i"]:
     """The networks' input: a normalized observation (D3) and an encoded context."""
-    return jnp.concatenate([(obs - moments.mean) * _scale(moments), encoded])
+    o = len(seen.mean)
+    return jnp.concatenate([seen.normalize(inputs[:o]), inputs[o:]])
 
 
-see_batch = jax.vmap(see, in_axes=(None, 0, 0))
-see_round = jax.vmap(see_batch, in_axes=(None, 0, None))
+see_batch = jax.vmap(see, in_axes=(None, 0))
+see_round = jax.vmap(see_batch, in_axes=(None, 0))
 
 
-def _scale(moments: Moments) -> Float[Array, " o"]:
-    return jax.lax.rsqrt(moments.var + 1e-4)
+def act(cfg: PpoConfig, state: PpoState, inputs: Float[Array, "e i"]) -> Float[Array, "e a"]:
+    """Deterministic actions tanh(μ)."""
+    return act_batch(state.actor, see_batch(state.seen, inputs))
 
 
-def act(state: PpoState, obs: Float[Array, "n o"], encoded: Float[Array, "n d"], key: Key):
-    """u [n, a] of stochastic actions tanh(u)."""
-    mean, log_std = jax.vmap(state.actor)(see_batch(state.moments, obs, encoded))
-    return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+def explore(cfg: PpoConfig, state: PpoState, inputs: Float[Array, "e i"], key: Key):
+    """Stochastic actions tanh(u), and u (D1)."""
+    mean, log_std = jax.vmap(state.actor)(see_batch(state.seen, inputs))
+    latent = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+    return jnp.tanh(latent), latent
 
 
 def plain(state: PpoState) -> PolicyNet:
     """The actor of [obs, encoded context], its normalization folded away (D3)."""
-    return fold_normalizer(state.actor, state.moments.mean, _scale(state.moments))
-
-
-def remember(moments: Moments, obs: Float[Array, "*b o"]) -> Moments:
-    """The moments with one more round of observations in them."""
-    new, n = obs.reshape(-1, obs.shape[-1]), float(np.prod(obs.shape[:-1]))
-    num, gap = moments.num + n, new.mean(axis=0) - moments.mean
-    spread = moments.var * moments.num + new.var(axis=0) * n
-    spread += gap**2 * moments.num * n / num
-    return Moments(num, moments.mean + gap * n / num, spread / num)
+    return fold_normalizer(state.actor, state.seen.mean, state.seen.scale)
 
 
 # --- Losses -------------------------------------------------------------------------------
 def advantages(
-    cfg: PpoConfig, state: PpoState, r: Round, encoded: Float[Array, "n d"]
-) -> tuple[Float[Array, "t n"], Float[Array, "t n"]]:
+    cfg: PpoConfig, state: PpoState, r: Round
+) -> tuple[Float[Array, "t e"], Float[Array, "t e"]]:
     """Â = Σ (γλ)^k δ of every transition, within its episode, and the value's target; both times
     1 − γ (D4). A task that ended is worth nothing, one whose time ran out what it looks like."""
     values = jax.vmap(partial(_values, state.value))
-    value = values(see_round(state.moments, r.obs, encoded))
-    next_value = values(see_round(state.moments, r.next_obs, encoded))
+    value = values(see_round(state.seen, r.inputs))
+    next_value = values(see_round(state.seen, r.next_inputs))
     reward = (1.0 - cfg.discount) * r.reward
     delta = reward + cfg.discount * (1.0 - r.terminated) * next_value - value
 
@@ -263,8 +240,8 @@ def value_loss(value: Mlp, data: Data) -> Scalar:
 
 # --- Update -------------------------------------------------------------------------------
 def update(
-    cfg: PpoConfig, state: PpoState, r: Round, encoded: Float[Array, "n d"]
-) -> tuple[PpoState, Report]:
+    cfg: PpoConfig, state: PpoState, r: Round, index: Int[Array, ""]
+) -> tuple[PpoState, Metrics]:
     """`epochs` passes over a round in random minibatches; then its observations join the moments.
     The actor rests in the first `warmup_rounds`.
 
@@ -273,9 +250,9 @@ def update(
     Raises:
         BadSetting: more minibatches than transitions.
     """
-    advantage, target = advantages(cfg, state, r, encoded)
-    seen = see_round(state.moments, r.obs, encoded)
-    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen, r.latent, advantage, target))
+    advantage, target = advantages(cfg, state, r)
+    seen = see_round(state.seen, r.inputs)
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen, r.memo, advantage, target))
     mean, log_std = jax.vmap(state.actor)(rows[0])
     data = Data(rows[0], rows[1], mean, log_std, rows[2], rows[3])
 
@@ -294,16 +271,19 @@ def update(
     def step(state: PpoState, batch):
         return improve(cfg, state, jax.tree.map(lambda x: x[batch], data))
 
-    state, (kl, log_std) = jax.lax.scan(step, state._replace(key=key), batches)
-    explained = 1.0 - jnp.var(advantage) / jnp.var(target)
-    moments = remember(state.moments, r.obs)
-    state = state._replace(moments=moments, rounds=state.rounds + 1.0)
-    return state, Report(kl.mean(), log_std[-1], explained)
+    state, metrics = jax.lax.scan(step, state._replace(key=key), batches)
+    explained = {"explained": 1.0 - jnp.var(advantage) / jnp.var(target)}
+    now = state.seen.with_more(r.inputs[..., : len(state.seen.mean)])
+    state = state._replace(seen=now, rounds=state.rounds + 1.0)
+    return state, jax.tree.map(jnp.mean, metrics) | explained
 
 
-def improve(cfg: PpoConfig, state: PpoState, data: Data):
+def improve(cfg: PpoConfig, state: PpoState, data: Data) -> tuple[PpoState, Metrics]:
     """One Adam step of both networks; the actor's step size follows `target_kl` (D2)."""
-    grads, (kl, log_std) = jax.grad(actor_loss, has_aux=True)(state.actor, data, cfg.clip)
+    grad = jax.value_and_grad(actor_loss, has_aux=True)
+    (loss, (kl, log_std)), grads = grad(state.actor, data, cfg.clip)
+    metrics = {"loss/actor": loss, "kl": kl, "log_std": log_std, "rate": state.rate}
+    metrics["grad_norm/actor"] = optax.tree.norm(grads)
     rate = jnp.where(kl > 2 * cfg.target_kl, state.rate / 1.5, state.rate)
     rate = jnp.where(kl < cfg.target_kl / 2, state.rate * 1.5, rate)
     rate = jnp.clip(rate, cfg.min_rate, cfg.max_rate)
@@ -311,12 +291,31 @@ def improve(cfg: PpoConfig, state: PpoState, data: Data):
     rate = jnp.where(rests, state.rate, rate)
     step = jnp.where(rests, 0.0, rate)
     actor, adam_actor = _descend(cfg, step, state.actor, grads, state.adam[0])
-    grads = jax.grad(value_loss)(state.value, data)
+    loss, grads = jax.value_and_grad(value_loss)(state.value, data)
+    metrics |= {"loss/value": loss, "grad_norm/value": optax.tree.norm(grads)}
     value, adam_value = _descend(cfg, cfg.value_rate, state.value, grads, state.adam[1])
     state = state._replace(actor=actor, value=value, rate=rate, adam=(adam_actor, adam_value))
-    return state, (kl, log_std)
+    return state, metrics
 
 
 def _descend(cfg: PpoConfig, rate, params, grads, opt_state):
     updates, opt_state = _adam(cfg).update(grads, opt_state)
     return jax.tree.map(lambda p, u: p - rate * u, params, updates), opt_state
+
+
+# --- The learner --------------------------------------------------------------------------
+PPO = Learner(
+    name="ppo",
+    learns_from="rounds",
+    policy=policy_spec,
+    critic=lambda cfg, i, a: None,
+    init=init,
+    start_from=start_from,
+    act=act,
+    explore=explore,
+    update=update,
+    actor=plain,
+    critics=lambda state: None,
+    updates_per_round=lambda cfg: cfg.epochs * cfg.minibatches,
+    normalizes=True,
+)

@@ -12,7 +12,7 @@ Departures from the paper, marked where they happen:
 """
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,28 +24,26 @@ from hyperpolicy.bounds import (
     Count,
     Decay,
     Number,
-    OneOf,
     PartialShare,
     Positive,
     Rate,
-    Size,
+    Sizes,
     Weight,
 )
-from hyperpolicy.nets.critic import CriticSpec, value
+from hyperpolicy.nets.critic import CriticSpec, value_batch
 from hyperpolicy.nets.mlp import Mlp
-from hyperpolicy.nets.policy import ACTIVATIONS, PolicyNet, PolicySpec, sample
+from hyperpolicy.nets.policy import Activations, PolicyNet, PolicySpec, act_batch, one_each, sample
+from hyperpolicy.rl.learner import Critics, Learner, Metrics, Spaces, WarmStart, adam_step
 from hyperpolicy.types import Batch, Key, Scalar
 
+
 # --- Config and state ---------------------------------------------------------------------
-Activation = Annotated[str, OneOf(ACTIVATIONS)]
-
-
 @dataclass(frozen=True)
 class SacConfig(Bounded):
-    width: Size = 64
-    """Units per hidden layer of actor and critics (the papers: 256)."""
-    activations: tuple[Activation, Activation] = ("relu", "relu")
-    """Of the actor's two hidden layers (Make-An-Agent on Meta-World: elu, relu)."""
+    hidden: Sizes = (64, 64)
+    """Units of each hidden layer of actor and critics (the papers: 256, 256)."""
+    activations: Activations = ("relu",)
+    """Of the actor's hidden layers, one each or one for all (Make-An-Agent: elu, relu)."""
     discount: PartialShare = 0.99
     """γ, per environment step."""
     tau: Decay = 0.005
@@ -66,6 +64,11 @@ class SacConfig(Bounded):
     """Weight of ‖θ − θ₀‖² in the actor's loss (D4)."""
 
     @property
+    def learner(self) -> Learner:
+        """The functions of this page."""
+        return SAC
+
+    @property
     def usual_return(self) -> float:
         """r̄ / (1 − γ): Q is this plus the networks' output (D5)."""
         return self.usual_reward / (1.0 - self.discount)
@@ -77,41 +80,58 @@ class SacState(NamedTuple):
     critics: Mlp  # two of them, stacked on axis 0
     targets: Mlp
     log_alpha: Scalar
-    entropy: Scalar  # of the policy when last improved, in nats
+    measured: Metrics  # when the policy was last improved
     adam: tuple[optax.OptState, optax.OptState, optax.OptState]
     key: Key
 
 
-def policy_spec(cfg: SacConfig, o: int, a: int) -> PolicySpec:
-    return PolicySpec(o, a, (cfg.width, cfg.width), tuple(cfg.activations))
+MEASURED = ("loss/actor", "loss/temperature", "grad_norm/actor", "entropy")
+"""What a step of actor and temperature measures; entropy in nats."""
 
 
-def critic_spec(cfg: SacConfig, o: int, a: int) -> CriticSpec:
-    return CriticSpec(o, a, (cfg.width, cfg.width))
+def policy_spec(cfg: SacConfig, i: int, a: int) -> PolicySpec:
+    """The Gaussian actor of i inputs."""
+    return PolicySpec(i, a, cfg.hidden, one_each(cfg.activations, cfg.hidden))
 
 
-def init(cfg: SacConfig, o: int, a: int, key: Key) -> SacState:
+def critic_spec(cfg: SacConfig, i: int, a: int) -> CriticSpec:
+    """Each of the twin critics of i inputs."""
+    return CriticSpec(i, a, cfg.hidden)
+
+
+def init(cfg: SacConfig, spaces: Spaces, key: Key) -> SacState:
     """A learner with fresh networks."""
     key, key_actor, key_critics = jax.random.split(key, 3)
-    actor = policy_spec(cfg, o, a).init(key_actor)
-    critics = critic_spec(cfg, o, a).init(key_critics)
-    return start_from(cfg, actor, critics, jnp.log(cfg.initial_alpha), key)
+    actor = policy_spec(cfg, spaces.inputs, spaces.action).init(key_actor)
+    critics = critic_spec(cfg, spaces.inputs, spaces.action).init(key_critics)
+    return start_from(cfg, WarmStart(actor, Critics(critics), None), key)
 
 
-def start_from(
-    cfg: SacConfig, actor: PolicyNet, critics: Mlp, log_alpha: Scalar, key: Key
-) -> SacState:
-    """A learner that goes on from given networks, with fresh optimizers."""
+def start_from(cfg: SacConfig, start: WarmStart, key: Key) -> SacState:
+    """A learner that goes on from given networks, with fresh optimizers; from critics without a
+    temperature with `initial_alpha`."""
+    assert start.critics is not None
+    actor, (critics, log_alpha) = start.actor, start.critics
+    log_alpha = jnp.log(cfg.initial_alpha) if log_alpha is None else log_alpha
     log_alpha = jnp.asarray(log_alpha, jnp.float32)
     adam = (
         optax.adam(cfg.critic_rate).init(critics),
         optax.adam(cfg.actor_rate).init(actor),
         optax.adam(cfg.critic_rate).init(log_alpha),
     )
-    return SacState(actor, actor, critics, critics, log_alpha, jnp.zeros(()), adam, key)
+    measured = dict.fromkeys(MEASURED, jnp.zeros(()))
+    return SacState(actor, actor, critics, critics, log_alpha, measured, adam, key)
 
 
-value_batch = jax.vmap(value, in_axes=(None, 0, 0))
+def act(cfg: SacConfig, state: SacState, inputs: Float[Array, "e i"]) -> Float[Array, "e a"]:
+    """Deterministic actions tanh(μ)."""
+    return act_batch(state.actor, inputs)
+
+
+def explore(cfg: SacConfig, state: SacState, inputs: Float[Array, "e i"], key: Key):
+    """Actions drawn from the policy."""
+    a = state.actor.mean.bias.shape[0]
+    return sample_batch(state.actor, inputs, a, key)[0], None
 
 
 def sample_batch(
@@ -123,15 +143,17 @@ def sample_batch(
 
 
 # --- Losses -------------------------------------------------------------------------------
-def critic_loss(critics: Mlp, state: SacState, batch: Batch, cfg: SacConfig, key: Key) -> Scalar:
-    """½ E[(Q − y)²] over both critics, y = r + γ(1 − d)(min Q̄ − α log π), Eq. 5."""
+def critic_loss(
+    critics: Mlp, state: SacState, batch: Batch, cfg: SacConfig, key: Key
+) -> tuple[Scalar, Scalar]:
+    """½ E[(Q − y)²] over both critics, y = r + γ(1 − d)(min Q̄ − α log π), Eq. 5; and E[Q]."""
     a = batch.action.shape[1]
     next_action, next_log_prob = sample_batch(state.actor, batch.next_obs, a, key)
     next_q = value_batch(state.targets, batch.next_obs, next_action).min(axis=1)
     next_v = cfg.usual_return + next_q - jnp.exp(state.log_alpha) * next_log_prob
     y = batch.reward + cfg.discount * (1.0 - batch.terminated) * next_v
     q = cfg.usual_return + value_batch(critics, batch.obs, batch.action)
-    return 0.5 * jnp.mean((q - jax.lax.stop_gradient(y)[:, None]) ** 2)
+    return 0.5 * jnp.mean((q - jax.lax.stop_gradient(y)[:, None]) ** 2), jnp.mean(q)
 
 
 def actor_loss(
@@ -151,51 +173,76 @@ def temperature_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: float) 
 
 
 # --- Update -------------------------------------------------------------------------------
-def update(cfg: SacConfig, state: SacState, batch: Batch, index: Int[Array, ""]) -> SacState:
+def update(
+    cfg: SacConfig, state: SacState, batch: Batch, index: Int[Array, ""]
+) -> tuple[SacState, Metrics]:
     """One step of the critics; at every `policy_period`-th `index` that many of the actor too (D2).
 
     `index` counts updates. It is one number for a whole fleet, so that resting costs nothing.
     """
-    state = improve_critics(cfg, state, batch)
+    state, metrics = improve_critics(cfg, state, batch)
 
     def improve(state: SacState) -> SacState:
         return jax.lax.fori_loop(
             0, cfg.policy_period, lambda _, s: improve_policy(cfg, s, batch), state
         )
 
-    return jax.lax.cond(index % cfg.policy_period == 0, improve, lambda s: s, state)
+    state = jax.lax.cond(index % cfg.policy_period == 0, improve, lambda s: s, state)
+    return state, metrics | state.measured | {"alpha": jnp.exp(state.log_alpha)}
 
 
-def improve_critics(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
+def improve_critics(cfg: SacConfig, state: SacState, batch: Batch) -> tuple[SacState, Metrics]:
     """One Adam step down `critic_loss`; the targets follow by τ."""
     key, key_loss = jax.random.split(state.key)
-    grads = jax.grad(critic_loss)(state.critics, state, batch, cfg, key_loss)
-    critics, adam = descend(cfg.critic_rate, state.critics, grads, state.adam[0])
+    grad = jax.value_and_grad(critic_loss, has_aux=True)
+    (loss, q), grads = grad(state.critics, state, batch, cfg, key_loss)
+    critics, adam = adam_step(cfg.critic_rate, state.critics, grads, state.adam[0])
     targets = optax.incremental_update(critics, state.targets, cfg.tau)
-    return state._replace(critics=critics, targets=targets, adam=(adam, *state.adam[1:]), key=key)
+    state = state._replace(critics=critics, targets=targets, adam=(adam, *state.adam[1:]), key=key)
+    return state, {"loss/critic": loss, "q": q, "grad_norm/critic": optax.tree.norm(grads)}
 
 
 def improve_policy(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
     """One Adam step down `actor_loss`, then one down `temperature_loss`."""
     key, key_loss = jax.random.split(state.key)
-    grads, entropy = jax.grad(actor_loss, has_aux=True)(state.actor, state, batch, cfg, key_loss)
-    state = step_actor(state, grads, cfg.actor_rate)._replace(entropy=entropy, key=key)
-    return improve_temperature(cfg, state, batch.action.shape[-1])
+    grad = jax.value_and_grad(actor_loss, has_aux=True)
+    (loss, entropy), grads = grad(state.actor, state, batch, cfg, key_loss)
+    state = step_actor(state._replace(key=key), grads, cfg.actor_rate)
+    return improve_temperature(cfg, state, loss, entropy, grads)
 
 
 def step_actor(state: SacState, grads: PolicyNet, rate: float | Scalar) -> SacState:
     """One Adam step of the actor."""
-    actor, adam = descend(rate, state.actor, grads, state.adam[1])
+    actor, adam = adam_step(rate, state.actor, grads, state.adam[1])
     return state._replace(actor=actor, adam=(state.adam[0], adam, state.adam[2]))
 
 
-def improve_temperature(cfg: SacConfig, state: SacState, a: int) -> SacState:
-    """One Adam step down `temperature_loss`."""
-    grad = jax.grad(temperature_loss)(state.log_alpha, state.entropy, cfg.target_entropy * a)
-    log_alpha, adam = descend(cfg.critic_rate, state.log_alpha, grad, state.adam[2])
-    return state._replace(log_alpha=log_alpha, adam=(*state.adam[:2], adam))
+def improve_temperature(
+    cfg: SacConfig, state: SacState, loss: Scalar, entropy: Scalar, grads: PolicyNet
+) -> SacState:
+    """One Adam step down `temperature_loss`; the actor's loss and gradient are noted with it."""
+    target = cfg.target_entropy * grads.mean.bias.shape[0]
+    grad = jax.value_and_grad(temperature_loss)
+    of_alpha, step = grad(state.log_alpha, entropy, target)
+    log_alpha, adam = adam_step(cfg.critic_rate, state.log_alpha, step, state.adam[2])
+    found = loss, of_alpha, optax.tree.norm(grads), entropy
+    measured = dict(zip(MEASURED, found, strict=True))
+    return state._replace(log_alpha=log_alpha, adam=(*state.adam[:2], adam), measured=measured)
 
 
-def descend(rate: float | Scalar, params, grads, opt_state):
-    updates, opt_state = optax.adam(rate).update(grads, opt_state)
-    return optax.apply_updates(params, updates), opt_state
+# --- The learner --------------------------------------------------------------------------
+SAC = Learner(
+    name="sac",
+    learns_from="replay",
+    policy=policy_spec,
+    critic=critic_spec,
+    init=init,
+    start_from=start_from,
+    act=act,
+    explore=explore,
+    update=update,
+    improve_critics=improve_critics,
+    actor=lambda state: state.actor,
+    critics=lambda state: Critics(state.targets, state.log_alpha),
+    usual_reward=lambda cfg: cfg.usual_reward,
+)

@@ -18,7 +18,7 @@ Paper versus this page (the paper has no code):
 With `td=0`, no ramp and no warm-up this is `sac.py`, bit for bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.bounds import Count, Decay, Weight, Whole
 from hyperpolicy.nets.policy import PolicyNet
 from hyperpolicy.rl import sac
+from hyperpolicy.rl.learner import Learner, Metrics
 from hyperpolicy.rl.sac import SacConfig, SacState
 from hyperpolicy.types import Batch, Key, Scalar
 
@@ -47,6 +48,11 @@ class TdSacConfig(SacConfig):
     """Which δ count: all, or those below zero, where Q(s, a) lies above its target."""
     warmup_updates: Whole = 0
     """Updates of the critics alone, before the actor's first (D4)."""
+
+    @property
+    def learner(self) -> Learner:
+        """The functions of this page."""
+        return TD_SAC
 
 
 def actor_rate(cfg: TdSacConfig, index: Int[Array, ""]) -> Scalar:
@@ -95,9 +101,11 @@ def actor_loss(
 
 
 # --- Update -------------------------------------------------------------------------------
-def update(cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""]) -> SacState:
+def update(
+    cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""]
+) -> tuple[SacState, Metrics]:
     """As `sac.update`; the actor and the temperature rest until `warmup_updates` are over (D4)."""
-    state = sac.improve_critics(cfg, state, batch)
+    state, metrics = sac.improve_critics(cfg, state, batch)
 
     def improve(state: SacState) -> SacState:
         return jax.lax.fori_loop(
@@ -105,7 +113,8 @@ def update(cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""
         )
 
     due = (index % cfg.policy_period == 0) & (index >= cfg.warmup_updates)
-    return jax.lax.cond(due, improve, lambda s: s, state)
+    state = jax.lax.cond(due, improve, lambda s: s, state)
+    return state, metrics | state.measured | {"alpha": jnp.exp(state.log_alpha)}
 
 
 def improve_policy(
@@ -114,11 +123,13 @@ def improve_policy(
     """One Adam step down `actor_loss` (without λ down `sac.actor_loss`), then the temperature's."""
     key, key_loss = jax.random.split(state.key)
     if cfg.td == 0.0:
-        grad = jax.grad(sac.actor_loss, has_aux=True)
-        grads, entropy = grad(state.actor, state, batch, cfg, key_loss)
+        grad = jax.value_and_grad(sac.actor_loss, has_aux=True)
+        (loss, entropy), grads = grad(state.actor, state, batch, cfg, key_loss)
     else:
-        grad, weight = jax.grad(actor_loss, has_aux=True), td_weight(cfg, index)
-        grads, entropy = grad(state.actor, state, batch, cfg, weight, key_loss)
-    state = sac.step_actor(state, grads, actor_rate(cfg, index))
-    state = state._replace(entropy=entropy, key=key)
-    return sac.improve_temperature(cfg, state, batch.action.shape[-1])
+        grad, weight = jax.value_and_grad(actor_loss, has_aux=True), td_weight(cfg, index)
+        (loss, entropy), grads = grad(state.actor, state, batch, cfg, weight, key_loss)
+    state = sac.step_actor(state._replace(key=key), grads, actor_rate(cfg, index))
+    return sac.improve_temperature(cfg, state, loss, entropy, grads)
+
+
+TD_SAC = replace(sac.SAC, name="td-sac", update=update)

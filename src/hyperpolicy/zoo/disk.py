@@ -2,7 +2,7 @@
 
 It only grows:
 
-    zoo.json               what it is: family, policy, provenance, shards with checksums
+    zoo.json               what it is: family, policy, training, provenance, shards with checksums
     index.jsonl            one line a row: expert, context, updates, final, return
     experts.safetensors    by expert: contexts [x,c], critics [x,2,q], states [x,s,o], log_alpha
     actors-000.safetensors rows of flat actor weights [r,p]; each later shard was appended
@@ -20,10 +20,10 @@ from jaxtyping import Float, Int
 from hyperpolicy import files, headers
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadZoo
-from hyperpolicy.headers import IndexRow, ZooHeader
+from hyperpolicy.headers import IndexRow, Training, ZooHeader
 from hyperpolicy.nets.policy import PolicySpec
 
-FORMAT = "hyperpolicy-zoo-2"
+FORMAT = "hyperpolicy-zoo-3"
 HEADER, INDEX, EXPERTS = "zoo.json", "index.jsonl", "experts.safetensors"
 ARRAYS = ("critics", "states", "log_alpha")
 """Of the experts, beside their contexts; each may be missing."""
@@ -41,13 +41,19 @@ def write_shard(
 
 
 def write_header(
-    path: Path, spec: PolicySpec, family: Family, provenance: dict, num_shards: int
+    path: Path,
+    spec: PolicySpec,
+    family: Family,
+    training: Training,
+    provenance: dict,
+    num_shards: int,
 ) -> None:
+    """The header, with the checksums of all that lies beside it."""
     shards = tuple(f"actors-{i:03d}.safetensors" for i in range(num_shards))
     others = {p.name for p in path.glob("*.safetensors") if not p.name.startswith("actors-")}
     counted = sorted({INDEX, EXPERTS, *shards} | others)
     sums = {name: files.checksum(path / name) for name in counted}
-    header = ZooHeader(FORMAT, family.record(), spec.header, shards, sums, provenance)
+    header = ZooHeader(FORMAT, family.record(), spec.header, shards, sums, training, provenance)
     headers.write(path / HEADER, header)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -16,11 +17,14 @@ from hyperpolicy import files, headers
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo, HyperpolicyError
-from hyperpolicy.headers import IndexRow
+from hyperpolicy.headers import IndexRow, Training
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import disk
+
+PER_ROW = ("weights", "updates", "final", "returns")
+PER_EXPERT = ("contexts", *disk.ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Zoo:
     """Observations drawn from each expert's replay."""
     log_alpha: Float[np.ndarray, " x"] | None = None
     """Each expert's last temperature, log of reward per nat."""
+    training: Training = Training()
+    """How the experts were trained, as far as later steps decide by it."""
     provenance: dict = field(default_factory=dict)
+    """Where the zoo comes from, for readers; nothing is decided by it."""
 
     def __post_init__(self):
         rows, experts = len(self.weights), len(self.contexts)
@@ -89,8 +96,13 @@ class Zoo:
 
     @property
     def usual_reward(self) -> float:
-        """Reward of a step that the critics leave out (`SacConfig.usual_reward`)."""
-        return self.provenance.get("sac", {}).get("usual_reward", 0.0)
+        """Reward of a step that the critics leave out."""
+        return self.training.usual_reward
+
+    def take(self, rows) -> "Zoo":
+        """The zoo of some rows, by number and in that order, and of the experts they are of."""
+        kept, expert = np.unique(self.expert[rows], return_inverse=True)
+        return self._part(np.arange(len(self))[rows], expert, kept)
 
     def only(self, contexts) -> "Zoo":
         """The experts at `contexts` [k, c], in that order, with all their rows; directions wrap.
@@ -108,22 +120,19 @@ class Zoo:
                 f"{len(self.contexts)} experts from {self.contexts[0].tolist()} to "
                 f"{self.contexts[-1].tolist()}"
             )
-        rows = np.concatenate([np.flatnonzero(self.expert == x) for x in chosen])
-        expert = np.concatenate(
-            [np.full((self.expert == x).sum(), i) for i, x in enumerate(chosen)]
-        )
-        return replace(
-            self,
-            weights=self.weights[rows],
-            expert=expert,
-            updates=self.updates[rows],
-            final=self.final[rows],
-            returns=self.returns[rows],
-            contexts=self.contexts[chosen],
-            critics=None if self.critics is None else self.critics[chosen],
-            states=None if self.states is None else self.states[chosen],
-            log_alpha=None if self.log_alpha is None else self.log_alpha[chosen],
-        )
+        rows = [np.flatnonzero(self.expert == x) for x in chosen]
+        expert = np.repeat(np.arange(len(chosen)), [len(own) for own in rows])
+        return self._part(np.concatenate(rows), expert, chosen)
+
+    def _part(self, rows, expert, kept) -> "Zoo":
+        """The zoo of `rows`, which are of the experts numbered `expert` among the `kept` ones."""
+        of_rows = {name: getattr(self, name)[rows] for name in PER_ROW}
+        of_experts = {
+            name: getattr(self, name)[kept]
+            for name in PER_EXPERT
+            if getattr(self, name) is not None
+        }
+        return replace(self, expert=expert, **of_rows, **of_experts)
 
     def _index(self, shard: int) -> list[IndexRow]:
         """What the index says of each row."""
@@ -166,7 +175,9 @@ class Zoo:
             if beside is not None:
                 beside(new)
             provenance = library_versions() | self.provenance
-            disk.write_header(new, self.spec, self.family, provenance, 1)
+            with_version = {"mujoco": self.training.mujoco or version("mujoco")}
+            training = msgspec.structs.replace(self.training, **with_version)
+            disk.write_header(new, self.spec, self.family, training, provenance, 1)
         return path
 
     def append(self, path: str | Path) -> Path:
@@ -190,7 +201,9 @@ class Zoo:
             )
         number = len(header.shards)
         disk.write_shard(path, number, self.weights, [*index, *self._index(shard=number)])
-        disk.write_header(path, self.spec, self.family, header.provenance, number + 1)
+        disk.write_header(
+            path, self.spec, self.family, header.training, header.provenance, number + 1
+        )
         return path
 
     @classmethod
@@ -204,8 +217,8 @@ class Zoo:
         """
         path = Path(path)
         header, index = disk.read_header(path)
-        made_with, here = header.provenance.get("mujoco"), version("mujoco")
-        if made_with not in (None, here):
+        made_with, here = header.training.mujoco, version("mujoco")
+        if made_with not in ("", here):
             warnings.warn(
                 f"zoo {path} was made with MuJoCo {made_with}, this is {here}: physics, and so "
                 "returns, may differ",
@@ -224,6 +237,7 @@ class Zoo:
             updates=np.array([row.updates for row in chosen], int),
             final=np.array([row.final for row in chosen], bool),
             returns=np.array(returns, np.float32),
+            training=header.training,
             provenance=header.provenance,
             **experts,
         )

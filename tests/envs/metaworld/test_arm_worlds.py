@@ -103,9 +103,12 @@ def test_a_worker_that_dies_in_an_evaluation_costs_no_success():
         if t == 1 and not pids:
             pids.append(worlds._crews[0]._process.pid)
             os.kill(pids[0], signal.SIGKILL)
-        return script(obs, t)
+        return script.act((), obs, (0, t))[0]
 
-    found = rollout.tally(act, worlds, episodes=2)
+    tally = rollout.Tally(FAMILY, 4)
+    for moment in rollout.play(rollout.Memoryless(act), worlds, 2):
+        tally.see(moment)
+    found = tally.results(2)
     assert pids and found.success.all()
     assert np.isfinite(found.returns).all()
 

@@ -1,7 +1,8 @@
 """The package's scripted policies: hand-written controllers that solve almost every task."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -25,15 +26,35 @@ class Script:
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
-def scripted(
-    tasks: Sequence[str], noise: float = 0.0, seed: int = 0
-) -> Callable[[Float[np.ndarray, "n e o"], int], Float[np.ndarray, "n e a"]]:
-    """An actor for rollouts: the controllers of n tasks, with Gaussian noise on their actions."""
-    scripts = [Script(task) for task in tasks]
+@dataclass(frozen=True)
+class Scripted:
+    """An `Actor` for rollouts: the controllers of n tasks, with Gaussian noise on their actions,
+    drawn for all of them together."""
 
-    def act(obs, t):
-        action = np.array([[s(row) for row in rows] for s, rows in zip(scripts, obs, strict=True)])
-        jitter = np.random.default_rng([seed, t]).normal(0.0, noise, action.shape)
-        return np.clip(action + jitter, -1.0, 1.0).astype(np.float32)
+    scripts: Sequence[Script]
+    noise: float
+    seed: int
 
-    return act
+    def start(self, n: int, e: int):
+        return ()
+
+    def act(self, carry, obs: Float[np.ndarray, "n e o"], key):
+        pairs = zip(self.scripts, obs, strict=True)
+        action = np.array([[script(row) for row in rows] for script, rows in pairs])
+        jitter = np.random.default_rng([self.seed, key[1]]).normal(0.0, self.noise, action.shape)
+        return np.clip(action + jitter, -1.0, 1.0).astype(np.float32), carry
+
+    def observe(self, carry, step):
+        return carry
+
+    def take(self, rows):
+        return None
+
+
+def scripted(tasks: Sequence[str], noise: float = 0.0, seed: int = 0) -> Scripted:
+    """The actor of n tasks' controllers.
+
+    Raises:
+        UnknownTask, MissingExtra: as `Script`.
+    """
+    return Scripted([Script(task) for task in tasks], noise, seed)

@@ -15,7 +15,7 @@ prints the cosine with the larger norm twice in the denominator; it is the cosin
 Departures from the released code, marked where they happen:
   D1  attention runs over one sample's tokens. The code gives [batch, tokens, width] to a layer
       that takes [tokens, batch, width], so it mixes the samples of a batch at one token position
-      and never a sample's tokens: `recipes.amt_hyp_released`;
+      and never a sample's tokens: `recipes.amt_hyp.released`;
   D2  pairs are drawn with replacement, and a fit is counted in steps; the last one is kept, where
       the released one was chosen by its success in the environment;
   D3  linear layers start uniform in ±1/√inputs as everywhere here, attention as PyTorch's;
@@ -33,7 +33,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from hyperpolicy import jobs
 from hyperpolicy.bounds import Bounded, Count, PartialShare, Rate, Size, Weight
 from hyperpolicy.errors import BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import loop
@@ -44,6 +43,7 @@ from hyperpolicy.generate.parts import Codec, Frame, RowWriter, alike
 from hyperpolicy.generate.writers import gan
 from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
+from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
 
 
@@ -273,7 +273,7 @@ def write_for_set(
 
 
 # --- Fit ----------------------------------------------------------------------------------
-@jobs.alone
+@alone
 def fit(
     config: HypFormerConfig,
     bases: Sequence[Generator],

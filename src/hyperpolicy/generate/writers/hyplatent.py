@@ -9,7 +9,7 @@ the expert at m, ẑ = G(n, m), F the discriminator and Q its auxiliary head, on
     3. G, F:  λ_reg ‖Q(ẑ) − m‖²
 
 Departures from the released code, marked where they happen:
-  D1  the two steps of G use their own gradients (the code's sum is `recipes.amt_hyp_released`);
+  D1  the two steps of G use their own gradients (the code's sum is `recipes.amt_hyp.released`);
   D2  weight decay touches only what a loss reaches, so heads at rest do not decay;
   D3  pairs are drawn with replacement, and a fit is counted in steps;
   D4  the context is the condition (as the papers have it for MuJoCo), encoded to [−1, 1];

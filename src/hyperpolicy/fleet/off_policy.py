@@ -1,0 +1,306 @@
+"""Fleets of learners that draw batches from a replay: in every turn each world takes one step, and
+each learner does a few updates. Worlds on the host, learners and replay on the devices."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from hyperpolicy.data import replay
+from hyperpolicy.devices import in_order
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.fleet.plan import Plan, Work
+from hyperpolicy.fleet.runner import (
+    ACTING,
+    DRAWING,
+    EXPERTS,
+    SAME,
+    Member,
+    Runner,
+    place,
+)
+from hyperpolicy.fleet.schedule import Schedule
+from hyperpolicy.fleet.view import Pool, layout
+from hyperpolicy.rl.learner import Config, State
+from hyperpolicy.rollout import transitions
+from hyperpolicy.types import Batch
+
+VMAP_BELOW_WIDTH = 128
+"""On CPU cores a matrix product of this width fills a core; narrower ones are batched by vmap."""
+
+
+@dataclass(frozen=True, eq=False)
+class OffPolicy(Plan):
+    """A learner that draws from a replay, how long it trains, and what it draws besides.
+
+    Raises:
+        BadSetting: a learner or a schedule of the other kind.
+    """
+
+    cfg: Config
+    schedule: Schedule = field(default_factory=Schedule)
+    prior: Float[np.ndarray, "n j d"] | None = None
+    """Replay rows of others, such as demonstrations, which fill half of each batch."""
+    held_out: Float[np.ndarray, "m c"] | None = None
+    """The test contexts, m = 0 if there are none: a shared replay, where all learn from all, must
+    know them."""
+
+    learns_from = "replay"
+
+    @property
+    def critic(self) -> Config:
+        """Who judges its policies: the learner itself."""
+        return self.cfg
+
+    @property
+    def updates_per_turn(self) -> int:
+        """Gradient updates of a turn that learns."""
+        return self.schedule.updates_per_step
+
+    def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "OffPolicy":
+        """The plan that knows the test contexts."""
+        return replace(self, held_out=contexts)
+
+    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:
+        """Refuse prior rows that do not fit, and a shared replay that would leak.
+
+        Raises:
+            BadShape, BadSetting: as `fleet.train`.
+        """
+        n, d = len(contexts), layout(family).size
+        if self.prior is not None and (self.prior.shape[0], self.prior.shape[2]) != (n, d):
+            raise BadShape(
+                f"prior has shape {self.prior.shape}; {n} experts of {family.name} take "
+                f"[{n}, j, {d}]"
+            )
+        if self.schedule.replay == "shared":
+            _check_sharing(family, contexts, self.held_out)
+
+    def runner(self, work: Work) -> "OffPolicyRunner":
+        """The learners and their worlds, at the beginning."""
+        return OffPolicyRunner(self, work)
+
+
+def _check_sharing(family: Family, contexts, held_out) -> None:
+    """Nothing of a test context reaches training: its expert's transitions neither."""
+    family.check_relabels("shared replay")
+    if held_out is None:
+        raise BadSetting(
+            "with a shared replay experts learn from everybody's transitions; say which contexts "
+            "are for testing: held_out=split.test, or an array of none"
+        )
+    if not len(held_out):
+        return
+    near = family.context.distance(contexts, family.context.check(held_out)).min(axis=1) < 1e-6
+    if near.any():
+        raise BadSetting(
+            f"a shared replay would let training experts learn from {near.sum()} test contexts, "
+            f"the first {contexts[near][0].tolist()}; train split.train alone, or replay='own'"
+        )
+
+
+class Rings(NamedTuple):
+    """How the replay of n learners lies in memory: a ring each, or one that all share."""
+
+    learners: int
+    shared: bool
+    block: int
+    """Rows that one step of the worlds adds to a ring."""
+    capacity: int
+    """Rows of a ring."""
+
+    @classmethod
+    def of(cls, schedule: Schedule, n: int) -> "Rings":
+        """The rings of a fleet of n."""
+        shared = schedule.replay == "shared"
+        writers = n if shared else 1
+        return cls(n, shared, writers * schedule.num_envs, writers * schedule.ring)
+
+    def filled(self, turns: int) -> int:
+        """Rows of a ring that hold something after so many turns."""
+        return min(turns * self.block, self.capacity)
+
+    def place(self, rows: Float[np.ndarray, "*n k d"], mesh: Mesh):
+        """Rings on the devices whose first rows are `rows`."""
+        ring = np.zeros((*rows.shape[:-2], self.capacity, rows.shape[-1]), np.float32)
+        ring[..., : rows.shape[-2], :] = rows
+        return place(ring, mesh, SAME if self.shared else EXPERTS)
+
+    def of_learners(self, rings, filled: int) -> Float[np.ndarray, "n k d"]:
+        """The filled rows, learner by learner."""
+        rows = np.asarray(rings)[..., :filled, :]
+        if not self.shared:
+            return rows
+        steps = rows.reshape(-1, self.learners, self.block // self.learners, rows.shape[-1])
+        return steps.swapaxes(0, 1).reshape(self.learners, -1, rows.shape[-1])
+
+
+Count = Int[Array, ""] | np.int32
+
+
+class Clock(NamedTuple):
+    """Where the run stands; the same for every member."""
+
+    turn: Count  # turns done before this one
+    position: Count  # next row of a ring
+    size: Count  # filled rows of a ring
+    updates: Count  # gradient updates done
+    share: Float[Array, ""] | np.float32  # weight of the newest actor in the average
+    random: Bool[Array, ""] | np.bool_  # act at random
+
+
+class OffPolicyRunner(Runner):
+    """n learners, their worlds, and their replay."""
+
+    schedule: Schedule
+
+    def __init__(self, plan: OffPolicy, work: Work):
+        super().__init__(plan, work)
+        n, d = len(self.tasks.seeds), layout(work.family).size
+        self.rings = Rings.of(self.schedule, n)
+        none = np.zeros(((0,) if self.rings.shared else (n, 0)) + (d,), np.float32)
+        self.ring = self.rings.place(none, self.mesh)
+        self.action: np.ndarray = np.zeros((n, self.e, work.spaces.action), np.float32)
+        prior = self.tasks.prior
+        prior = np.zeros((n, 0, d), np.float32) if prior is None else prior
+        pools = jnp.asarray(self.tasks.pools, jnp.float32)
+        sizes = jnp.asarray(self.tasks.pool_sizes, jnp.int32)
+        self.pool = place(Pool(pools, sizes, jnp.asarray(prior)), self.mesh)
+        self.contexts = place(jnp.asarray(self.tasks.worlds, jnp.float32), self.mesh)
+        self.act, self.advance, self.collect = self._compile()
+
+    def measured(self, learners: State) -> list[str]:
+        i, a, b = self.work.spaces.inputs, self.work.spaces.action, self.schedule.batch
+        shapes = Batch(*(jnp.zeros((b, *width)) for width in ((i,), (a,), (), (i,), ())))
+        one = jax.tree.map(lambda leaf: leaf[0], learners)
+        update = partial(self.learner.update, self.cfg)
+        return list(jax.eval_shape(update, one, shapes, jnp.int32(0))[1])
+
+    # --- Turns ----------------------------------------------------------------------------
+    def begin(self) -> None:
+        obs = self.worlds.reset().reshape(len(self.tasks.seeds), self.e, -1)
+        self.action = np.asarray(self.act(self.fleet, obs, self.contexts, self._clock(0)))
+
+    def turn(self, done: int) -> None:
+        obs, flat = self.worlds.obs, self.action.reshape(len(self.worlds), -1)
+        step = self.worlds.step(flat)
+        rows = transitions(obs, flat, step, self.worlds.contexts, self.e)
+        go = self.advance if done >= self.schedule.fill_steps else self.collect
+        wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
+        state = self.fleet, self.ring
+        rest = self.pool, rows, wide, self.contexts, self._clock(done)
+        self.fleet, self.ring, chosen = go(*state, *rest)
+        self.action = np.asarray(chosen)
+        self.count(step)
+
+    def _clock(self, turn: int) -> Clock:
+        schedule, rings = self.schedule, self.rings
+        return Clock(
+            turn=np.int32(turn),
+            position=np.int32(turn * rings.block % rings.capacity),
+            size=np.int32(rings.filled(turn + 1)),
+            updates=np.int32(self.plan.updates(turn)),
+            share=np.float32(schedule.share(turn)),
+            random=np.bool_(self.work.fill_at_random and turn < schedule.fill_steps),
+        )
+
+    def own_state(self, turns: int) -> Any:
+        return self.ring[..., : self.rings.filled(turns), :], self.action
+
+    def restore_own(self, state: Any) -> None:
+        rows, self.action = state
+        self.ring = self.rings.place(rows, self.mesh)
+
+    def observations(self) -> list[Float[np.ndarray, "k o"]]:
+        rows = self.rings.of_learners(self.ring, self.rings.filled(self.schedule.turns))
+        return list(rows[:, :, : self.work.family.obs_size])
+
+    # --- On the devices -------------------------------------------------------------------
+    def _compile(self):
+        """Jitted `(act, advance, collect)` over the fleet.
+
+        `advance` stores the newest transitions, does `updates_per_step` updates and acts;
+        `collect` does the same without updates. Where one ring is shared, every device holds a
+        copy of it.
+        """
+        shared = self.rings.shared
+
+        def act(fleet, obs, contexts, clock):
+            return jax.vmap(self._act, (0, 0, 0, None))(fleet, obs, contexts, clock)
+
+        def push(ring, rows, clock):
+            if shared:
+                return replay.push(ring, rows.reshape(-1, rows.shape[-1]), clock.position)
+            return jax.vmap(replay.push, (0, 0, None))(ring, rows, clock.position)
+
+        def advance(fleet, ring, pool, rows, obs, contexts, clock):
+            ring = push(ring, rows, clock)
+            fleet = self._learn(fleet, ring, pool, clock)
+            return fleet, ring, act(fleet, obs, contexts, clock)
+
+        def collect(fleet, ring, pool, rows, obs, contexts, clock):
+            return fleet, push(ring, rows, clock), act(fleet, obs, contexts, clock)
+
+        ring = SAME if shared else EXPERTS
+        shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
+        acting = shard(act, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
+        ins = (EXPERTS, ring, EXPERTS, ring, EXPERTS, EXPERTS, SAME)
+        both = {"in_specs": ins, "out_specs": (EXPERTS, ring, EXPERTS)}
+        return (
+            jax.jit(acting),
+            jax.jit(shard(advance, **both), donate_argnums=(0, 1), compiler_options=in_order()),
+            jax.jit(shard(collect, **both), donate_argnums=(0, 1)),
+        )
+
+    def _act(self, member: Member, obs: Float[Array, "e o"], contexts, clock: Clock):
+        """Actions to learn from in one member's worlds, or uniform ones while `clock.random`."""
+        key = jax.random.fold_in(jax.random.fold_in(member.key, ACTING), clock.turn)
+        key_explore, key_random = jax.random.split(key)
+        inputs = self.work.view.observe(self.work.family, obs, contexts)
+        action, _ = self.learner.explore(self.cfg, member.learner, inputs, key_explore)
+        blind = jax.random.uniform(key_random, action.shape, minval=-1.0, maxval=1.0)
+        return jnp.where(clock.random, blind, action)
+
+    def _learn(self, fleet: Member, ring, pool: Pool, clock: Clock) -> Member:
+        """Every member after the updates of one turn; what they measured is their mean."""
+        num, shared = self.schedule.updates_per_step, self.rings.shared
+        wide = max(self.spec.hidden) >= VMAP_BELOW_WIDTH and jax.default_backend() == "cpu"
+
+        def for_each(f, *trees):
+            return jax.lax.map(lambda xs: f(*xs), trees) if wide else jax.vmap(f)(*trees)
+
+        def step(i, carry):
+            def one(learner, sums, member, pool, ring):
+                batch = self._batch(member, ring, pool, clock, i)
+                new, found = self.learner.update(self.cfg, learner, batch, clock.updates + i)
+                return new, sums + jnp.stack([found[name] for name in self.names]) / num
+
+            if shared:
+                return for_each(lambda *own: one(*own, ring), *carry, fleet, pool)
+            return for_each(one, *carry, fleet, pool, ring)
+
+        nothing = jnp.zeros(fleet.metrics.shape)
+        learners, sums = jax.lax.fori_loop(0, num, step, (fleet.learner, nothing))
+        settle = partial(self.settle, share=clock.share, updates=clock.updates + num)
+        return jax.vmap(settle)(fleet, learners, sums)
+
+    def _batch(self, member: Member, ring, pool: Pool, clock: Clock, i) -> Batch:
+        """The batch of update `clock.updates + i`; half of it prior transitions (RLPD, Ball et al.
+        2023, arXiv:2302.02948), if there are any."""
+        num = self.schedule.batch
+        key = jax.random.fold_in(jax.random.fold_in(member.key, DRAWING), clock.updates + i)
+        key_rows, key_pool = jax.random.split(key)
+        if len(pool.prior):
+            key_own, key_prior = jax.random.split(key_rows)
+            own = replay.draw(ring, clock.size, num - num // 2, key_own)
+            prior = replay.draw(pool.prior, np.int32(len(pool.prior)), num // 2, key_prior)
+            rows = jnp.concatenate([own, prior])
+        else:
+            rows = replay.draw(ring, clock.size, num, key_rows)
+        return self.work.view.batch(self.work.family, rows, pool, key_pool)

@@ -1,0 +1,119 @@
+"""Where learners begin: fresh networks, or given ones."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import headers
+from hyperpolicy.envs import Family
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.nets.policy import PolicySpec, as_deterministic
+from hyperpolicy.policies import Policies
+from hyperpolicy.rl.learner import Config, Critics, Spaces, State, WarmStart
+from hyperpolicy.rollout import experience
+from hyperpolicy.types import Key
+
+Begin = Callable[[jax.Array], State]
+"""seeds [n] → n learners, every leaf leading with axis n."""
+
+
+class Start(NamedTuple):
+    """What n experts go on from."""
+
+    policies: Policies
+    critics: Float[np.ndarray, "n 2 q"] | None = None
+    """None: fresh ones."""
+    log_alpha: Float[np.ndarray, " n"] | None = None
+    """None: the learner's own first temperature."""
+    usual_reward: float = 0.0
+    """Reward of a step that the critics leave out."""
+    seen: tuple[tuple[float, ...], ...] = ()
+    """Training contexts of the base behind all of them (`Training.seen`)."""
+    critics_from: str = ""
+    """Where the critics come from, in a word, where a run could begin with others."""
+
+    @property
+    def text(self) -> str:
+        """What a run records of it; another text where the weights are others."""
+        critics = f", critics {self.critics_from}" if self.critics_from else ""
+        return f"given {headers.digest({'weights': self.policies.weights})[:16]}{critics}"
+
+    @classmethod
+    def of(cls, start: "Start | Policies") -> "Start":
+        """Bare policies as a start without critics."""
+        return cls(start) if isinstance(start, Policies) else start
+
+    def check(self, critic: Config | None, spec: PolicySpec, n: int) -> "Start":
+        """The start, once it fits n learners whose actors are of `spec` and whose critics, if there
+        are any, are `critic`'s. A Gaussian policy's mean head serves as a deterministic one.
+
+        Raises:
+            BadZoo: policies of another number or architecture.
+            BadSetting: critics that leave out another reward than the learner's.
+        """
+        own = self.policies.spec
+        if spec.head == "deterministic" and own.head == "gaussian":
+            plain = jax.vmap(lambda w: spec.flatten(as_deterministic(own.unflatten(w))))
+            own = PolicySpec(own.obs, own.action, own.hidden, own.activations, spec.head)
+            weights = plain(jnp.asarray(self.policies.weights))
+            self = self._replace(policies=Policies(np.asarray(weights), own))
+        if own != spec or len(self.policies) != n:
+            raise BadZoo(
+                f"start holds {len(self.policies)} policies of {own}; {n} of {spec} are needed"
+            )
+        left_out = critic.learner.usual_reward(critic) if critic else self.usual_reward
+        if self.critics is not None and self.usual_reward != left_out:
+            raise BadSetting(
+                f"start's critics leave out a reward of {self.usual_reward} a step, the learner's "
+                f"usual_reward is {left_out}; give it the same"
+            )
+        return self
+
+
+def fresh(cfg: Config, spaces: Spaces, shared: int | None = None) -> Begin:
+    """New networks: one for each learner's own seed, or all from the seed `shared`."""
+
+    def one(own):
+        networks = own if shared is None else shared
+        state = cfg.learner.init(cfg, spaces, jax.random.key(networks))
+        return state._replace(key=learner_key(own))
+
+    return jax.jit(jax.vmap(one))
+
+
+def given(cfg: Config, family: Family, contexts, start: Start, seed: int) -> Begin:
+    """Given actors, with given critics or fresh ones. A learner that normalizes what it sees
+    watches the actors for an episode."""
+    learner, spec, n = cfg.learner, start.policies.spec, len(start.policies)
+    critic = learner.critic(cfg, spec.obs, spec.action)
+
+    def one(own, weights, critics, obs):
+        if critic is not None and critics is None:
+            critics = Critics(critic.init(jax.random.key(own)))
+        warm = WarmStart(spec.unflatten(weights), critics, obs)
+        return learner.start_from(cfg, warm, learner_key(own))
+
+    def begin(owns):
+        rows = np.minimum(np.arange(len(owns)), n - 1)  # padded experts repeat the last
+        critics = None
+        if critic is not None and start.critics is not None:
+            twins = jax.vmap(critic.unflatten)(jnp.asarray(start.critics[rows]))
+            log_alpha = None if start.log_alpha is None else jnp.asarray(start.log_alpha[rows])
+            critics = Critics(twins, log_alpha)
+        obs, weights = None, jnp.asarray(start.policies.weights[rows])
+        if learner.normalizes:
+            seen = experience(start.policies, family, contexts, family.horizon_steps, 1, seed)
+            obs = jnp.asarray(seen[..., : family.obs_size].reshape(-1, family.obs_size))
+        return jax.jit(jax.vmap(one, (0, 0, 0, None)))(owns, weights, critics, obs)
+
+    return begin
+
+
+def learner_key(own) -> Key:
+    """The randomness of a learner's updates. Networks are drawn from splits of `key(own)`, which
+    are its first folds."""
+    return jax.random.fold_in(jax.random.key(own), 8)

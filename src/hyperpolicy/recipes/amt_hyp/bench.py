@@ -1,0 +1,262 @@
+"""AMT-Hyp's tables on Meta-World: every generator and every plain row, seen tasks and unseen.
+
+A method is fitted once a seed and writes one policy a demonstration. Two evaluations:
+
+    strict   policies of each task in configurations nobody trained on, the same ones for all
+             methods; mean and interval over tasks, policies and training seeds, qualified rate, and
+             the best policies chosen in other configurations
+    legacy   the released scripts' (`evaluate.legacy`), first seed only
+
+Each cell, a method on the seen or the unseen tasks, is saved when it is done and never computed
+twice; so is each fit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy import files, rollout
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.evaluate import legacy
+from hyperpolicy.evaluate.protocol import DEMONSTRATION
+from hyperpolicy.evaluate.score import Score
+from hyperpolicy.evaluate.scoring import score, score_demonstrated
+from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate.fitting import fit_seeds
+from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.parts import Codec, CodecConfig, Frame
+from hyperpolicy.generate.readers import demonstration
+from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers.hypformer import HypFormerConfig
+from hyperpolicy.recipes.amt_hyp.data import Data, provide
+from hyperpolicy.recipes.amt_hyp.presets import Preset
+from hyperpolicy.recipes.method import Cell, Method
+from hyperpolicy.recipes.stage import Stage, recorded
+
+STRICT_SEED, CHOOSING_SEED = 101, 102
+"""Of the configurations of tables, and of those in which the best policies are chosen."""
+EPISODES = 20
+"""Of an expert on a task it was not trained for."""
+CELLS = {
+    "seen": Cell("metaworld", "amt-hyp", "seen", scored="train"),
+    "unseen": Cell("metaworld", "amt-hyp", "seen"),
+}
+"""The eight tasks that experts were trained for, and eight others."""
+HALVES = tuple(CELLS)
+BY_HAND = "a program written for the task"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all methods share."""
+
+    preset: Preset
+    data: Data
+    out: Path
+
+    @property
+    def minutes(self) -> Path:
+        """Where it is written how long each stage took."""
+        return self.out / "minutes.json"
+
+    @cached_property
+    def embedding(self) -> Embedding:
+        """That of all methods."""
+        return self.embedding_of("embedding", self.preset.embedding)
+
+    def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
+        """What a step leaves, made where it is missing."""
+        return Stage(name, result, make, self.minutes).run()
+
+    def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
+        """Kept in `out/NAME.safetensors`."""
+        path, place = self.out / f"{name}.safetensors", self.out / "fits" / name
+
+        def fit() -> None:
+            fitted = demonstration.fit_embedding(config, self.data.train, out=place)
+            files.save_tree(path, fitted)
+
+        self.stage(name, path, fit)
+        sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
+        sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
+        frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
+        return files.load_tree(path, DemonstrationReader.blank(sizes, frame).embedding)[0]
+
+    def lesson(
+        self, told: demonstration.Told = "both", embedding: Embedding | None = None
+    ) -> Lesson:
+        """What a method learns from; read by the one embedding, if no other is given."""
+        data, embedding = self.data, embedding or self.embedding
+        return demonstration.lesson(data.zoo, data.train, data.rows, embedding, told)
+
+    def fitted(
+        self, name: str, fit: Callable[[Path], Sequence[Generator]], fits: int | None = None
+    ) -> list[Generator]:
+        """A method's generators, one a seed or the first `fits` of them, from disk where they are
+        there already."""
+        out = self.out / "fits" / name
+        places = [out / f"seed-{seed}/config.json" for seed in self.preset.seeds[:fits]]
+        for missing in [place for place in places if not place.exists()][:1]:
+            self.stage(f"fit, {name}", missing, lambda: fit(out))  # of all seeds
+        return [load(place.parent) for place in places if place.exists()]
+
+    def codecs(self, config: CodecConfig) -> list[Codec]:
+        """One codec of the zoo a seed; those of one configuration are fitted once."""
+        out, zoo = self.out / f"fits/encoder-{crc32(repr(config).encode()):08x}", self.data.zoo
+        places = [out / f"seed-{seed}.safetensors" for seed in self.preset.seeds]
+
+        def fit() -> None:
+            fitted = config.fit(zoo.weights, zoo.spec, self.preset.seeds, out)
+            for n, place in enumerate(places):
+                one = jax.tree.map(lambda leaf, n=n: leaf[n], fitted)
+                files.save_tree(place, one, parts.record(one), overwrite=True)
+            loop.finish(out)
+
+        self.stage(f"fit, encoder, {type(config).__name__}", places[-1], fit)
+        frame = Frame.of_policies(zoo.family, zoo.spec)
+        blank = [parts.blank(files.read_meta(place), frame) for place in places]
+        return [files.load_tree(*pair)[0] for pair in zip(places, blank, strict=True)]
+
+    def of_config(
+        self, name: str, config, told: demonstration.Told = "both", fits: int | None = None
+    ) -> list[Generator]:
+        """The generators of a configuration, one a seed or the first `fits` of them."""
+        fit = partial(fit_seeds, config, self.lesson(told), self.preset.seeds[:fits])
+        return self.fitted(name, fit, fits)
+
+    def hyplatents(self) -> list[Generator]:
+        return self.of_config("hyplatent", self.preset.hyplatent)
+
+    def shipped(self) -> Generator:
+        """The small one, with the numbers that its compact files keep."""
+        path = self.out / "shipped"
+        if path.exists():
+            return load(path)
+        embedding = self.embedding_of("embedding-shipped", self.preset.shipped_embedding)
+        lesson, seeds = self.lesson(embedding=embedding), self.preset.seeds[:1]
+        fit = partial(fit_seeds, self.preset.shipped, lesson, seeds)
+        (whole,) = self.fitted("hyplatent-shipped", fit, fits=1)
+        return load(whole.save(path, compact=True))
+
+    def hypformers(
+        self, forward: Callable = hypformer.attend_within, fits: int | None = None
+    ) -> list[Generator]:
+        """HypFormers on those; `forward` may be the released attention."""
+        name = f"hypformer-{forward.__name__}"
+        return self.of_hypformer(name, self.preset.hypformer, forward, fits)
+
+    def of_hypformer(
+        self,
+        name: str,
+        config: HypFormerConfig,
+        forward: Callable = hypformer.attend_within,
+        fits: int | None = None,
+    ) -> list[Generator]:
+        """The HypFormers of a configuration, one a seed or the first `fits` of them."""
+        bases, lesson = self.hyplatents()[:fits], self.lesson()
+        fit = partial(hypformer.fit, config, bases, lesson, forward=forward)
+        return self.fitted(name, fit, fits)
+
+
+def bench(preset: Preset, out: str | Path) -> Bench:
+    """Data and shared parts, made where they are missing."""
+    out = Path(out)
+    data = provide(preset.data, out / "data", minutes=out / "minutes.json")
+    return Bench(preset, data, out)
+
+
+# --- Cells --------------------------------------------------------------------------------
+class Played(NamedTuple):
+    """How a method does in a cell."""
+
+    strict: Score
+    choosing: Score
+    """The same policies in other configurations."""
+    legacy: dict[str, dict[str, float]]
+    """task → average, top 5 and top 10 of the released evaluation, first seed."""
+
+
+def play(
+    b: Bench, method: Method, half: str, progress: Callable[[str], None] = print
+) -> Played | None:
+    """A method on the seen or the unseen tasks; None where it has no meaning there."""
+    if not method.serves(half):
+        return None
+    path = b.out / "cells" / f"{plain(method.name)}-{half}.json"
+    makers: Sequence = ()
+    if not path.exists():
+        progress(f"{method.name}, {half} tasks")
+        makers = method.fit(b)  # fits have minutes of their own
+    given, name = method.given or DEMONSTRATION, f"cells, {half} tasks: {method.name}"
+    record = recorded(name, path, lambda: _measure(b, makers, given, half), b.minutes)
+    strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
+    return Played(strict, choosing, record["legacy"])
+
+
+def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
+    contexts = contexts_of(half)
+    asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
+    strict, choosing = (strictly(b, makers, contexts, *how, given) for how in asked)
+    released = {}
+    if hasattr(makers[0], "generate"):
+        for context in contexts:
+            policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
+            task = MetaWorld().task_name(context)
+            found = legacy.evaluate(policies, task, until_success=True)
+            tops = {f"top {k}": found.top(k) for k in (5, 10)}
+            released[task] = {"average": found.average, **tops}
+    return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
+
+
+def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
+    """Makers, one a training seed, in `episodes` configurations."""
+    family = MetaWorld()
+    if not hasattr(makers[0], "generate"):
+        return score(makers[0], family, contexts, 10 * episodes, seed=seed, given=given)
+    return score_demonstrated(
+        makers,
+        family,
+        contexts,
+        b.data.test,
+        b.preset.policies,
+        episodes,
+        seed,
+        given,
+        until_success=True,
+    )
+
+
+def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
+    """Success of each seen task's final expert (rows) on each unseen task, without any
+    demonstration; kept in `out/transfer.json`."""
+    zoo, unseen = b.data.zoo, contexts_of("unseen")
+
+    def make() -> dict:
+        k = len(zoo.contexts)
+        who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
+        tasks = np.tile(unseen, (k, 1))
+        rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
+        return {"success": rate.reshape(k, len(unseen))}
+
+    path = b.out / "transfer.json"
+    return np.array(recorded("experts on unseen tasks", path, make, b.minutes)["success"])
+
+
+def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
+    """The eight seen or the eight unseen tasks."""
+    return CELLS[half].contexts
+
+
+def plain(name: str) -> str:
+    """A row's name as that of a file."""
+    return "".join(c if c.isalnum() else "-" for c in name)

@@ -1,0 +1,174 @@
+"""The rows of AMT-Hyp's tables: what generators are put beside, and all of them by name."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hyperpolicy import rollout
+from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.errors import BadSetting, unknown
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.parts import Codec, CodecConfig
+from hyperpolicy.policies import Policies
+from hyperpolicy.recipes.amt_hyp.bench import BY_HAND, HALVES, Bench, contexts_of
+from hyperpolicy.recipes.amt_hyp.released import attend_over_batch, write_over_batch
+from hyperpolicy.recipes.method import Method
+from hyperpolicy.zoo import Zoo
+
+ASIDE = 1
+"""Fits of rows that answer a question aside."""
+
+
+# --- Plain rows ---------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DecodedExperts:
+    """Experts' checkpoints after an encoder and back: the upper bound of what it serves."""
+
+    codec: Codec
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        """Row after row of the task's expert, decoded."""
+        weights = self.zoo.weights[_rows_of(self.zoo, given)]
+        return Policies(np.asarray(_there_and_back(self.codec, weights)), self.zoo.spec)
+
+
+@jax.jit
+def _there_and_back(codec: Codec, weights: Float[np.ndarray | Array, "d p"]):
+    return jax.vmap(lambda w: codec.decode(codec.encode(w)))(weights)
+
+
+@dataclass(frozen=True)
+class MeanExpert:
+    """The mean of all rows of the task's expert."""
+
+    zoo: Zoo
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        (x,) = np.flatnonzero((self.zoo.contexts == given.contexts[:1]).all(axis=1))
+        mean = self.zoo.weights[self.zoo.expert == x].mean(axis=0)
+        return Policies(np.repeat(mean[None], len(given), axis=0), self.zoo.spec)
+
+
+@dataclass(frozen=True)
+class NearestDemonstration:
+    """The row shown by the training demonstration with the nearest condition."""
+
+    lesson: Lesson
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        return Policies(self.lesson.zoo.weights[self.rows(given)], self.lesson.zoo.spec)
+
+    def rows(self, given: Demonstrations) -> Int[np.ndarray, " d"]:
+        """Which rows of the zoo these are."""
+        read = self.lesson.reader.read
+        known, asked = (np.asarray(read(d)) for d in (self.lesson.given, given))
+        gaps = np.linalg.norm(asked[:, None] - known[None], axis=2)
+        return np.asarray(self.lesson.rows)[gaps.argmin(axis=1)]
+
+
+@dataclass(frozen=True)
+class OverBatch:
+    """HypFormer as released: policies of `batch` demonstrations of a task are made together, and
+    look at each other."""
+
+    generator: Generator
+    batch: int
+
+    def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
+        parts = []
+        for start in range(0, len(given), self.batch):
+            some = given[start : start + self.batch]
+            key = jax.random.fold_in(jax.random.key(seed), start)
+            parts.append(write_over_batch(self.generator.model, some, key))
+        return Policies(np.concatenate(parts), self.generator.spec)
+
+
+def _rows_of(zoo: Zoo, given: Demonstrations):
+    """As many rows of the task's expert as demonstrations are given, repeated as needed."""
+    (x,) = np.flatnonzero((zoo.contexts == given.contexts[:1]).all(axis=1))
+    rows = np.flatnonzero(zoo.expert == x)
+    return rows[np.arange(len(given)) % len(rows)]
+
+
+def decoded(config: CodecConfig, b: Bench) -> list[DecodedExperts]:
+    """One codec a seed."""
+    return [DecodedExperts(codec, b.data.zoo) for codec in b.codecs(config)]
+
+
+def over_batches(size: int, b: Bench) -> list[OverBatch]:
+    """The released attention in training and evaluation."""
+    return [OverBatch(generator, size) for generator in b.hypformers(attend_over_batch, ASIDE)]
+
+
+def scripts(half: str, b: Bench) -> list[rollout.Actor]:
+    """The package's own controllers, without noise."""
+    return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
+
+
+DECODED = "the task's experts"
+METHODS = {
+    method.name: method
+    for method in (
+        Method("HypFormer", Bench.hypformers),
+        *(
+            Method(
+                f"HypFormer, released attention, batches of {size}",
+                partial(over_batches, size),
+                None if size == 1 else f"{size} demonstrations of the test task",
+            )
+            for size in (1, 10, 100)
+        ),
+        Method("HypLatent", Bench.hyplatents),
+        Method(
+            "HypLatent, told the opening only",
+            lambda b: b.of_config("hyplatent-opening", b.preset.hyplatent, "opening", ASIDE),
+        ),
+        Method("HypLatent, as shipped", lambda b: [b.shipped()]),
+        Method("Make-An-Agent", lambda b: b.of_config("make-an-agent", b.preset.make_an_agent)),
+        Method(
+            "distilled conditional policy", lambda b: b.of_config("distilled", b.preset.distill)
+        ),
+        Method("expert of the nearest demonstration", lambda b: [NearestDemonstration(b.lesson())]),
+        Method(
+            "mean of the task's checkpoints",
+            lambda b: [MeanExpert(b.data.zoo)],
+            "the task, and its experts",
+            ("seen",),
+        ),
+        Method(
+            "decoded expert",
+            lambda b: decoded(b.preset.hyplatent.encoder, b),
+            DECODED,
+            ("seen",),
+        ),
+        Method(
+            "decoded expert, autoencoder",
+            lambda b: decoded(b.preset.autoencoder, b),
+            DECODED,
+            ("seen",),
+        ),
+        *(
+            Method(f"scripted policy, {half}", partial(scripts, half), BY_HAND, (half,))
+            for half in HALVES
+        ),
+    )
+}
+"""The rows of the tables, by name."""
+
+
+def method(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        BadSetting: there is none; the message suggests one.
+    """
+    if name not in METHODS:
+        raise unknown(BadSetting, "method", "Methods", name, METHODS)
+    return METHODS[name]

@@ -1,0 +1,165 @@
+"""Rows of the zero-shot tables: the trivial ones and the generators, and how each is fitted.
+
+Where a cell has several zoos (replicas of the whole pipeline under other seeds, or the draws of a
+random split), every method is fitted once on each; where it has one, methods that draw random
+numbers are fitted with several seeds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from hyperpolicy.envs import family
+from hyperpolicy.evaluate.compare import Method as Row
+from hyperpolicy.evaluate.rows import (
+    CONDITIONED,
+    DISTILLED,
+    INTERPOLATED,
+    NEAREST,
+    REGRESSION,
+    TURNED,
+)
+from hyperpolicy.evaluate.scoring import Maker
+from hyperpolicy.generate import fitting
+from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.weights import symmetric
+from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.regression import RegressionConfig
+from hyperpolicy.policies import Policies
+from hyperpolicy.recipes.method import Cell, Method
+from hyperpolicy.recipes.stage import Stage
+from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
+from hyperpolicy.recipes.zero_shot.sources import Source
+from hyperpolicy.zoo import Zoo
+
+RESIDUAL = "base + interpolated change"
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What the methods of a cell share."""
+
+    config: TableConfig
+    sources: Sequence[Source]
+    out: Path
+    """Where fits go."""
+
+    @property
+    def several(self) -> bool:
+        """Whether every zoo is a pipeline of its own."""
+        return len(self.sources) > 1
+
+    @property
+    def drawn(self) -> list[tuple[int, Source]]:
+        """Seeds and zoos of the fits of a method that draws random numbers."""
+        if self.several:
+            return list(enumerate(self.sources))
+        return [(seed, self.sources[0]) for seed in self.config.seeds]
+
+
+def each(make: Callable[[Source], Maker]) -> Callable[[Lent], list[Maker]]:
+    """One maker a zoo, of a method that draws nothing."""
+    return lambda lent: [make(source) for source in lent.sources]
+
+
+def distill(lent: Lent) -> list[Generator]:
+    """The context-conditioned policies distilled from experts."""
+
+    def fit(seed: int, zoo: Zoo) -> Generator:
+        make = partial(fitting.fit, lent.config.distill, zoo, seed)
+        return fit_once(lent.out / f"distilled-{seed}", make)
+
+    return [fit(seed, source.train) for seed, source in lent.drawn]
+
+
+LOOKED_UP = Method(NEAREST, each(lambda s: lookup.nearest(s.train)))
+MIXED = Method(INTERPOLATED, each(lambda s: lookup.linear(s.train)))
+REGRESSED = Method(REGRESSION, each(lambda s: fitting.fit(RegressionConfig(), s.train)))
+BASE = Method(CONDITIONED, each(Source.conditioned))
+CHANGED = Method(RESIDUAL, each(lambda s: residual.around(s.conditioned(), s.train)))
+DISTILL = Method(DISTILLED, distill)
+
+
+def learned(config: TableConfig) -> list[Method]:
+    """The generators that a table fits."""
+
+    def fit(name: str, one: Learned, lent: Lent) -> list[Generator]:
+        return fit_learned(one, lent.sources, config.seeds, lent.out / slug(name))
+
+    return [
+        Method(name, partial(fit, name, one), draws=config.draws)
+        for name, one in config.learned.items()
+    ]
+
+
+def row(method: Method, lent: Lent) -> Row:
+    """The method, fitted, as a row to score; fits on one zoo are of one pipeline."""
+    makers = method.fit(lent)
+    pipelines = range(len(makers)) if lent.several else [0] * len(makers)
+    spent = lent.sources[0].env_steps
+    return Row(makers, spent, method.draws, method.given, pipelines)
+
+
+def turned(methods: dict[str, Row]) -> dict[str, Row]:
+    """Every row a second time, told the robot's symmetries, where its family knows some."""
+    found = {}
+    for name, method in methods.items():
+        makers = [m for m in method.makers if isinstance(m, Generator)]
+        if makers and makers[0].family.symmetries:
+            images = [symmetric.symmetric(maker) for maker in makers]
+            found[f"{name}, {TURNED}"] = replace(method, makers=images)
+    return found
+
+
+def slug(name: str) -> str:
+    """A row's name as the name of a file."""
+    return name.replace(",", "").replace(" ", "-").lower()
+
+
+# --- Fits ---------------------------------------------------------------------------------
+def fit_learned(
+    learned: Learned, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
+) -> list[Generator]:
+    """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
+    zoos = [
+        replace(s.train, family=family(learned.family) if learned.family else s.train.family)
+        for s in sources
+    ]
+    if len(zoos) > 1:
+        return [
+            fit_once(out / f"zoo-{i}", partial(fitting.fit, learned.config, zoo, i))
+            for i, zoo in enumerate(zoos)
+        ]
+    done = sorted(out.glob("seed-*/config.json"))
+    if done:  # a fit writes all seeds that lived at once
+        return [load(path.parent) for path in done]
+    return fitting.fit_seeds(learned.config, zoos[0], seeds, out)
+
+
+def fit_once(out: Path, fit: Callable[[Path], object]) -> Generator:
+    """The generator in `out`, fitted where there is none."""
+    return load(Stage("fit", out / "config.json", lambda: fit(out)).run().parent)
+
+
+def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:
+    """The test experts decoded, where they descend from the same networks as the training ones.
+
+    A specialized zoo of a smaller split has another base than the oracles of `full`.
+    """
+    if cell.kind == "specialized" and cell.split != "full":
+        return None
+    makers = [decoded(s.train, o) for s, o in zip(sources, cycle(oracles), strict=False)]
+    return Row(makers, pipelines=range(len(makers)))
+
+
+def decoded(train: Zoo, experts: Policies) -> Policies:
+    """The test experts through the encoder that was fitted on the training experts."""
+    encoder = pca.fit(PcaConfig(), train.weights)
+    weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
+    return Policies(np.stack(weights), experts.spec)
