@@ -133,7 +133,7 @@ def precision_of_a_fit(width: int) -> str:
         seen.append(str(jax.make_jaxpr(lambda x: x @ x)(jnp.ones((2, 2)))))
         return state, {"loss": jnp.sum(state[:1])}
 
-    run = loop.Run("fit", (0,), 1, None, {})
+    run = loop.FitJob("fit", (0,), 1, None, {})
     loop.train(run, step, jnp.ones((1, width)), jnp.ones(1), jnp.ones(1))
     return seen[-1]
 

@@ -17,6 +17,7 @@ from hyperpolicy.generate.writers import gan, genhyper, hyplatent
 from hyperpolicy.generate.writers.genhyper import PAPER, GenHyperConfig, GenHyperState, Task
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.run import job
 
 CFG = GenHyperConfig(
     generator_hidden=(6,),
@@ -159,8 +160,8 @@ def test_each_seed_has_its_directory(two, out):
 @pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal(alone, zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
-    monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
-    log, calls = loop._log, []
+    monkeypatch.setattr(job, "SNAPSHOT_S", -1.0)
+    log, calls = job.Job.log, []
 
     def killed(*args):
         log(*args)
@@ -168,7 +169,7 @@ def test_killed_and_resumed_is_bit_equal(alone, zoo, tmp_path, monkeypatch):
         if len(calls) == 3:  # 30 steps are done, 20 are in the snapshot
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_log", killed)
+    monkeypatch.setattr(job.Job, "log", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(CFG, zoo, 1, tmp_path / "cut")
     resumed = fit(CFG, zoo, 1, tmp_path / "cut")

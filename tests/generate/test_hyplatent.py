@@ -22,6 +22,7 @@ from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.recipes.amt_hyp import released
+from hyperpolicy.run import job
 
 CFG = HypLatentConfig(
     encoder=PcaConfig(3),
@@ -191,9 +192,9 @@ def test_each_seed_has_its_directory(three, out):
 
 def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
-    monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(job, "SNAPSHOT_S", -1.0)
     whole = fit(CFG, zoo, 1, tmp_path / "whole")
-    log, calls = loop._log, []
+    log, calls = job.Job.log, []
 
     def killed(*args):
         log(*args)
@@ -201,20 +202,21 @@ def test_killed_and_resumed_is_bit_equal(zoo, tmp_path, monkeypatch):
         if len(calls) == 3:  # 30 steps are done, 20 are in the snapshot
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_log", killed)
+    monkeypatch.setattr(job.Job, "log", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(CFG, zoo, 1, tmp_path / "cut")
-    with pytest.raises(BadSetting, match="another run"):
+    with pytest.raises(BadSetting, match="holds a run with another seeds"):
         fit(CFG, zoo, 2, tmp_path / "cut")
     resumed = fit(CFG, zoo, 1, tmp_path / "cut")
     for a, b in zip(leaves(whole), leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
 
     texts = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
-    assert texts[0] == texts[1]
-    records = [json.loads(line) for line in texts[0].splitlines()]
-    assert [(r["step"], r["seed"]) for r in records] == [(10, 1), (20, 1), (30, 1), (40, 1)]
-    assert not list(tmp_path.rglob(loop.SNAPSHOT))
+    logs = [[json.loads(line) for line in text.splitlines()] for text in texts]
+    plain = [[{k: v for k, v in r.items() if k != "seconds"} for r in log] for log in logs]
+    assert plain[0] == plain[1]
+    assert [(r["step"], len(r["loss/mse"])) for r in plain[0]] == [(s, 1) for s in (10, 20, 30, 40)]
+    assert not list(tmp_path.rglob(job.SNAPSHOT))
     loaded = generators.load(tmp_path / "cut")
     v = np.array([[1.1]])
     np.testing.assert_array_equal(loaded.generate(v).weights, whole.generate(v).weights)

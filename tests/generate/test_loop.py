@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,10 @@ import numpy as np
 import pytest
 
 from hyperpolicy import files
-from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.generate import loop
-from hyperpolicy.run import directory
+from hyperpolicy.run import job, trackers
+from hyperpolicy.run.job import Job, Output
 
 SIZE = 3
 
@@ -25,7 +25,7 @@ def step(state, own, shared, i):
 
 
 def fit(out=None, steps=30, seeds=(0, 1), size=SIZE, **signature):
-    run = loop.Run("toy", seeds, steps, out, {"size": size, **signature})
+    run = loop.FitJob("toy", seeds, steps, out, {"size": size, **signature})
     start = jnp.ones((len(seeds), size))
     return loop.train(run, step, start, jnp.asarray(seeds), jnp.float32(0.5))
 
@@ -33,11 +33,11 @@ def fit(out=None, steps=30, seeds=(0, 1), size=SIZE, **signature):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
-    monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(job, "SNAPSHOT_S", -1.0)
 
 
 def interrupt_at(monkeypatch, call: int) -> None:
-    original, calls = loop._log, []
+    original, calls = Job.log, []
 
     def log(*args):
         calls.append(args)
@@ -45,27 +45,33 @@ def interrupt_at(monkeypatch, call: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return original(*args)
 
-    monkeypatch.setattr(loop, "_log", log)
+    monkeypatch.setattr(Job, "log", log)
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("call", [1, 3])
 def test_an_interrupted_fit_goes_on_bit_for_bit(tmp_path, monkeypatch, call):
     """Also where Ctrl-C comes in the last steps; it always is an interruption."""
     whole, _ = fit(tmp_path / "whole")
-    monkeypatch.setattr(loop, "SNAPSHOT_S", 1e9)  # Ctrl-C alone writes one
+    monkeypatch.setattr(job, "SNAPSHOT_S", 1e9)  # Ctrl-C alone writes one
     interrupt_at(monkeypatch, call)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run")
     monkeypatch.undo()
-    assert files.read_meta(tmp_path / "run" / loop.SNAPSHOT)["step"] in (10 * call, 30, 100 * call)
+    assert files.read_meta(tmp_path / "run" / job.SNAPSHOT)["step"] == 10 * call
     resumed, _ = fit(tmp_path / "run")
     np.testing.assert_array_equal(resumed, whole)
 
 
-def test_a_fit_without_a_directory_is_interrupted(monkeypatch):
-    interrupt_at(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt):
-        fit()
+def test_a_record_has_a_number_a_seed_and_trackers_get_it(tmp_path, monkeypatch):
+    seen = []
+    write = lambda module, out, identity: lambda numbers, step: seen.append((step, numbers))  # noqa: E731
+    monkeypatch.setitem(trackers.TRACKERS, "own", ("json", write))
+    fit(Output(tmp_path / "run", ("own",)))
+    lines = (tmp_path / "run" / job.METRICS).read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [(r["step"], len(r["loss"])) for r in records] == [(10, 2), (20, 2), (30, 2)]
+    assert [step for step, _ in seen] == [10, 20, 30]
+    assert seen[0][1]["loss/highest"] == max(records[0]["loss"])
 
 
 def test_snapshots_of_other_runs_stay(tmp_path):
@@ -75,16 +81,17 @@ def test_snapshots_of_other_runs_stay(tmp_path):
     for name in "ab":
         fit(runs / name)
     with pytest.raises(AlreadyExists, match="runs exists and holds no run to resume"):
-        fit(runs)
+        loop.claim(runs)
     out = tmp_path / "mine"
     loop.claim(out)
     fit(out / loop.ENCODER)
     fit(out)
     fit(out / "elsewhere", seeds=(5,))
-    loop._used.discard(out / "elsewhere" / loop.SNAPSHOT)  # as another process's
+    loop._jobs.pop(out / "elsewhere")  # as another process's
     loop.finish(out)
-    left = sorted(str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob(loop.SNAPSHOT))
+    left = sorted(str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob(job.SNAPSHOT))
     assert left == ["mine/elsewhere", "runs/a", "runs/b"]
+    assert sorted(p.name for p in out.iterdir()) == ["elsewhere", "encoder", "metrics.jsonl"]
 
 
 def test_the_snapshot_of_a_stage_of_another_run_stays(tmp_path):
@@ -94,77 +101,22 @@ def test_the_snapshot_of_a_stage_of_another_run_stays(tmp_path):
     loop.claim(out)
     fit(out)
     loop.finish(out)
-    assert [p.parent.name for p in out.rglob(loop.SNAPSHOT)] == [loop.ENCODER]
+    assert [p.parent.name for p in out.rglob(job.SNAPSHOT)] == [loop.ENCODER]
 
 
-def test_another_run_is_named_before_its_sizes_are_compared(tmp_path):
+@pytest.mark.parametrize("other", [{"size": 5}, {"seeds": (0, 1, 2)}, {"steps": 40}, {"width": 8}])
+def test_another_run_is_named_before_its_sizes_are_compared(tmp_path, other):
     fit(tmp_path / "run")
-    for other in ({"size": 5}, {"seeds": (0, 1, 2)}, {"steps": 40}, {"width": 8}):
-        with pytest.raises(BadSetting, match="holds a snapshot of another run"):
-            fit(tmp_path / "run", **other)
-    files.save_arrays(tmp_path / "run" / loop.SNAPSHOT, {"x": np.zeros(3)}, {}, overwrite=True)
-    with pytest.raises(BadSetting, match="holds a snapshot of another run"):
-        fit(tmp_path / "run")
+    with pytest.raises(BadSetting, match=f"holds a run with another {next(iter(other))}"):
+        fit(tmp_path / "run", **other)
 
 
-def test_a_damaged_snapshot_is_explained(tmp_path):
-    fit(tmp_path / "run")
-    path = tmp_path / "run" / loop.SNAPSHOT
-    meta = files.read_meta(path)
-    files.save_arrays(path, {"0000": np.zeros((2, SIZE), np.float32)}, meta, overwrite=True)
-    with pytest.raises(BadFile, match=r"cannot go on: .*1 arrays, 2 were expected.*; remove"):
-        fit(tmp_path / "run")
-    path.write_bytes(b"cut")
-    with pytest.raises(BadFile, match="not a whole safetensors file"):
-        fit(tmp_path / "run")
+def test_a_fit_that_dies_is_named_and_the_others_go_on():
+    def spoiled(state, own, shared, i):
+        state, metrics = step(state, own, shared, i)
+        return state, {"loss": jnp.where((own == 1) & (i == 4), jnp.nan, metrics["loss"])}
 
-
-def test_a_kill_before_the_first_snapshot_is_resumed(tmp_path):
-    out = tmp_path / "run"
-    out.mkdir()
-    for name in (f".{loop.SNAPSHOT}.999999999.tmp", directory.LOCK):
-        (out / name).write_text("")
-    fit(out)
-    assert sorted(p.name for p in out.iterdir()) == ["metrics.jsonl", loop.SNAPSHOT]
-
-
-def test_lines_of_metrics_that_were_cut_off_are_dropped(tmp_path, monkeypatch):
-    interrupt_at(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "run", seeds=(0,))
-    monkeypatch.undo()
-    log = tmp_path / "run" / "metrics.jsonl"
-    with open(log, "a") as file:
-        file.write('{"step": 25}\n[1]\n{"loss": 1}\n{"step": {"a": 1}}\n{"step": 3')
-    fit(tmp_path / "run", seeds=(0,))
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()][:2] == [10, 20]
-
-
-def test_a_directory_removed_while_fitting_is_said(tmp_path, monkeypatch):
-    import shutil
-
-    original = loop._log
-
-    def log(*args):
-        shutil.rmtree(tmp_path / "run", ignore_errors=True)
-        return original(*args)
-
-    monkeypatch.setattr(loop, "_log", log)
-    with pytest.raises(BadFile, match="was removed while its run went on"):
-        fit(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_fit_in_use_is_refused_before_work(tmp_path, monkeypatch):
-    """By another process; `tests/run/test_job.py` has the lock itself."""
-    import subprocess
-
-    hold = "import sys, time; from hyperpolicy.run.directory import hold\nwith hold(sys.argv[1]):\n"
-    hold += "    print(flush=True); time.sleep(100)"
-    command = [sys.executable, "-c", hold, tmp_path / "run"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        monkeypatch.setattr(loop, "_train", lambda *a: pytest.fail("worked"))
-        with pytest.raises(directory.Busy, match=f"process {process.pid}"):
-            fit(tmp_path / "run")
-        process.kill()
+    run = loop.FitJob("toy", (0, 1), 10, None, {})
+    with pytest.warns(UserWarning, match="seed 1 at step 4; the other seeds went on"):
+        _, died_at = loop.train(run, spoiled, jnp.ones((2, SIZE)), jnp.arange(2), jnp.float32(0.5))
+    assert list(died_at) == [-1, 4]

@@ -25,6 +25,7 @@ from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentC
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1dConfig
+from hyperpolicy.run import job
 
 KEY = jax.random.key(0)
 SPEC, CHEETAH = PolicySpec(2, 1, (3,)), family("cheetah-vel")
@@ -150,8 +151,8 @@ def encoders_of(data: Pairs, count: int, components: int = 2):
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), fitted)
 
 
-def run_of(seeds, steps: int, out=None) -> loop.Run:
-    return loop.Run("make-an-agent", seeds, steps, out, {"test": "clusters"})
+def run_of(seeds, steps: int, out=None) -> loop.FitJob:
+    return loop.FitJob("make-an-agent", seeds, steps, out, {"test": "clusters"})
 
 
 @pytest.fixture(scope="module")
@@ -232,13 +233,13 @@ def test_seeds_together_equal_seeds_alone(clusters):
 @pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal(clusters, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_STEPS", 10)
-    monkeypatch.setattr(loop, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(job, "SNAPSHOT_S", -1.0)
     encoder = encoders_of(clusters, 1)
 
     def fit(out):
         return make_an_agent.train(CFG, run_of((3,), 30, out), clusters, SPEC, encoder)[0]
 
-    whole, log, calls = fit(tmp_path / "whole"), loop._log, []
+    whole, log, calls = fit(tmp_path / "whole"), job.Job.log, []
 
     def killed(*args):
         log(*args)
@@ -246,14 +247,14 @@ def test_killed_and_resumed_is_bit_equal(clusters, tmp_path, monkeypatch):
         if len(calls) == 2:  # 20 steps are done, 10 are in the snapshot
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_log", killed)
+    monkeypatch.setattr(job.Job, "log", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut")
     resumed = fit(tmp_path / "cut")
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     lines = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
-    losses = [json.loads(line)["loss/mse"] for line in lines]
+    losses = [json.loads(line)["loss/mse"][0] for line in lines]
     assert losses[-1] < 0.8 * losses[0]
 
 

@@ -210,7 +210,7 @@ def replace(*names):
 
 os.replace = replace
 from hyperpolicy.run import job
-job.SNAPSHOT_S = fits.SNAPSHOT_S = -1.0
+job.SNAPSHOT_S = -1.0
 fits.REPORT_STEPS = 4
 CHEETAH, CONTEXTS = family("cheetah-vel"), np.array([[0.5], [1.0], [1.5]])
 few = dict(num_checkpoints=1, num_evaluations=1, episodes=1, num_states=8, num_envs=2)

@@ -104,9 +104,12 @@ class Fit(Command):
     """Split of the grid; only experts at its training contexts are used."""
     seed: Seed = 0
     """Of the fit; regression and residual draw nothing."""
+    track: Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()] = ()
+    """Trackers that get the metrics too; each needs the extra of its name."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy.generate.fitting import fit
+        from hyperpolicy.run.job import Output
         from hyperpolicy.zoo import Zoo
 
         self._refuse_unused()
@@ -115,7 +118,8 @@ class Fit(Command):
         self._refuse_leak(zoo, grid)
         zoo = zoo.only(grid.split(self.split).train)
         refuse(self.out / "config.json")
-        generator = fit(self.config.beside(self.zoo), zoo, self.seed, self.out)
+        output = Output(self.out, self.track)
+        generator = fit(self.config.beside(self.zoo), zoo, self.seed, output)
         console.print(
             f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
@@ -136,7 +140,8 @@ class Fit(Command):
 
     def _refuse_unused(self) -> None:
         if not self.config.draws:
-            unused(self, ["seed"], "on this kind, which draws nothing: every seed gives the same")
+            why = "on this kind, which draws nothing and takes no steps"
+            unused(self, ["seed", "track"], why)
         self.config.check_unused()
 
 

@@ -90,16 +90,16 @@ def fit(
             f"{type(config.encoder).__name__} and behavior {config.behavior}"
         )
     vectors, places = _vectors(zoo), Places.single(seed, out)
-    loop.claim(places.out)
+    loop.claim(places.path)
     lesson = of_zoo(zoo, zoo.final_rows)
     data = pairs(lesson, with_behavior=False)._replace(weights=jnp.asarray(vectors))
     record = {"config": asdict(config)}
-    run = loop.Run("critics", places.seeds, config.steps, places.out, record | digests(data))
+    run = loop.FitJob("critics", places.seeds, config.steps, places.out, record | digests(data))
     codecs = config.encoder.fit(vectors, zoo.spec, places.seeds)
     writer, codec = hyplatent.train(config, run, data, zoo.spec, codecs)[0]
     fitted = _made(zoo, Model(lesson.reader, writer, codec), record | {"seed": seed})
-    save(fitted.inside, places.out)
-    loop.finish(places.out)
+    save(fitted.inside, places.path)
+    loop.finish(places.path)
     return fitted
 
 

@@ -18,11 +18,12 @@ from hyperpolicy.generate.lesson import Lesson, Pairs
 from hyperpolicy.generate.parts import Codec, Model, Writer
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.run.directory import alone
+from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 Written = Mapping[int, tuple[Writer, Codec]]
 """Writer and codec of the fits that lived, by their place in the run's seeds."""
-Trainer = Callable[[Any, loop.Run, Pairs, PolicySpec, Any], Written]
+Trainer = Callable[[Any, loop.FitJob, Pairs, PolicySpec, Any], Written]
 """(config, run, pairs, spec, one codec a seed on axis n) → what was trained."""
 
 
@@ -30,22 +31,28 @@ class Places(NamedTuple):
     """Where a fit's seeds go."""
 
     seeds: tuple[int, ...]
-    out: Path | None
-    """The run's own directory, which makes it go on after a kill."""
+    out: Output | None
+    """The run's own directory, which makes it go on after a kill, and its trackers."""
     each: list[Path | None]
     """The directory of each seed's generator."""
 
-    @classmethod
-    def single(cls, seed: int, out: str | Path | None) -> "Places":
-        """One generator in the run's own directory."""
-        place = None if out is None else Path(out)
-        return cls((seed,), place, [place])
+    @property
+    def path(self) -> Path | None:
+        return None if self.out is None else self.out.path
 
     @classmethod
-    def several(cls, seeds: Sequence[int], out: str | Path | None) -> "Places":
+    def single(cls, seed: int, out: str | Path | Output | None) -> "Places":
+        """One generator in the run's own directory."""
+        output = Output.of(out)
+        return cls((seed,), output, [None if output is None else output.path])
+
+    @classmethod
+    def several(cls, seeds: Sequence[int], out: str | Path | Output | None) -> "Places":
         """Each generator in `out/seed-<seed>`."""
-        place = None if out is None else Path(out)
-        return cls(tuple(seeds), place, [place and place / f"seed-{seed}" for seed in seeds])
+        output = Output.of(out)
+        return cls(
+            tuple(seeds), output, [output.path / f"seed-{s}" if output else None for s in seeds]
+        )
 
 
 # --- Settings -----------------------------------------------------------------------------
@@ -97,15 +104,15 @@ class LearnedConfig(FitConfig):
         """One codec for each seed, on axis n; None where it is trained along."""
 
     @abstractmethod
-    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         """What the page's own trainer makes."""
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         data = lessons.pairs(lesson, self.needs_behavior)
         train = train or type(self).train
         record = {"config": asdict(self), "given": lesson.given.name, **variant(train)}
-        run = loop.Run(self.name, places.seeds, self.steps, places.out, record | digests(data))
-        codecs = self.codecs(lesson.zoo, places.seeds, places.out)
+        run = loop.FitJob(self.name, places.seeds, self.steps, places.out, record | digests(data))
+        codecs = self.codecs(lesson.zoo, places.seeds, places.path)
         return keep(lesson, places, train(self, run, data, lesson.zoo.spec, codecs), record)
 
 
@@ -114,7 +121,7 @@ def fit(
     config: FitConfig,
     source: Zoo | Lesson,
     seed: int = 0,
-    out: str | Path | None = None,
+    out: str | Path | Output | None = None,
     train: Trainer | None = None,
 ) -> Generator:
     """A generator fitted on a zoo's contexts, or on a lesson; with `out` it is saved there, and a
@@ -128,14 +135,15 @@ def fit(
         AlreadyExists: `out` holds something else.
         Busy: another process works in `out`.
     """
-    return _fit(config, source, Places.single(seed, out), train, out)[0]
+    places = Places.single(seed, out)
+    return _fit(config, source, places, train, places.path)[0]
 
 
 def fit_seeds(
     config: FitConfig,
     source: Zoo | Lesson,
     seeds: Sequence[int],
-    out: str | Path | None = None,
+    out: str | Path | Output | None = None,
     train: Trainer | None = None,
 ) -> list[Generator]:
     """One generator for each seed, trained side by side; with `out` each is saved in
@@ -143,13 +151,14 @@ def fit_seeds(
 
     A seed whose numbers stop being finite is left out, with a warning that names it and the step.
     """
-    return _fit(config, source, Places.several(seeds, out), train, out)
+    places = Places.several(seeds, out)
+    return _fit(config, source, places, train, places.path)
 
 
 @alone
 def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train, out) -> list[Generator]:
     lesson = source if isinstance(source, Lesson) else config.lesson(source)
-    loop.claim(places.out)
+    loop.claim(places.path)
     return config.make(lesson, places, train)
 
 
@@ -160,7 +169,7 @@ def keep(lesson: Lesson, places: Places, written: Written, record: dict) -> list
         model, seed = Model(lesson.reader, writer, codec), places.seeds[n]
         made.append(from_zoo(lesson.zoo, model, record | {"seed": seed}))
         save(made[-1], places.each[n])
-    loop.finish(places.out)
+    loop.finish(places.path)
     return made
 
 

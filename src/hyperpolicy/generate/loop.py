@@ -1,13 +1,12 @@
-"""The one training loop of the generators: seeds side by side, metrics, snapshots, resuming.
+"""The one training loop of the generators: seeds side by side.
 
 `init(key)` and `step(state, key, i, own, shared)` are written for ONE fit; `vmap` runs the fits of
 several seeds at once. `own` is each fit's data, `shared` all fits'. All randomness comes from the
-seed and `i`, so a run that was killed and resumed equals one left alone.
+seed and `i`, so a run that was killed and resumed equals one left alone. A record of
+`metrics.jsonl` has a list for each metric, one number a seed.
 """
 
 import hashlib
-import json
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,32 +19,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from hyperpolicy import devices, files, seeds
+from hyperpolicy import devices, seeds
 from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.run import directory
-from hyperpolicy.run.interrupt import deferred_interrupt
-from hyperpolicy.run.job import load_snapshot
+from hyperpolicy.run.job import RUN, Job, Output
 from hyperpolicy.run.progress import Steps
 
 REPORT_STEPS = 100
-"""Steps of one jitted call, and between two lines of metrics."""
-SNAPSHOT, METRICS = "snapshot.safetensors", "metrics.jsonl"
-SNAPSHOT_S = 60.0
-"""Seconds between snapshots."""
+"""Steps of one jitted call, and between two records of metrics."""
 ENCODER = "encoder"
 """A directory in a run's own, where an earlier stage of the run is trained."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run is called, how long it is, where it writes, and what identifies it."""
+class FitJob:
+    """What a run of fits is called, how long it is, where it writes, and what identifies it."""
 
     label: str
     seeds: tuple[int, ...]
     steps: int
-    out: Path | None
-    signature: dict
-    """Everything the result depends on: a snapshot resumes only under the same signature."""
+    out: Path | Output | None
+    identity: dict
+    """Everything the result depends on besides: a snapshot resumes only under the same identity."""
 
     def __post_init__(self):
         """Raises BadSetting for a seed that is no whole number ≥ 0."""
@@ -71,7 +66,7 @@ class Fits(NamedTuple):
         return {int(n): jax.tree.map(lambda leaf, n=n: np.asarray(leaf[n]), tree) for n in alive}
 
 
-def learn(run: Run, init: Callable, step: Callable, own, shared) -> Fits:
+def learn(run: FitJob, init: Callable, step: Callable, own, shared) -> Fits:
     """The fits of all seeds after `run.steps` steps; errors as `train`.
 
     A seed's first state is `init(key)`, and step i is drawn from a key of the seed and i.
@@ -86,46 +81,44 @@ def learn(run: Run, init: Callable, step: Callable, own, shared) -> Fits:
     return Fits(*train(run, one, start, (numbers, own), shared))
 
 
-def train(run: Run, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:
+def train(run: FitJob, step: Callable, state, own, shared) -> tuple[Any, Int[np.ndarray, " n"]]:
     """The state after `run.steps` steps, and the step at which each fit died (−1: it lives).
 
     A fit dies when one of its losses stops being finite; the others go on. Ctrl-C writes a
     snapshot, then raises KeyboardInterrupt.
 
     Raises:
-        BadSetting: every fit died, or the snapshot in `run.out` is of another run.
+        BadSetting: every fit died, or another run is in `run.out`.
+        AlreadyExists: `run.out` holds other files.
         Busy: another process works in `run.out`.
-        BadFile: somebody removed `run.out` meanwhile.
+        BadFile: somebody removed `run.out` meanwhile, or the snapshot is damaged.
     """
-    with directory.hold(run.out):
-        state, died_at = _train(run, step, state, own, shared)
-    return state, _mourn(run, np.asarray(died_at))
+    out = Output.of(run.out)
+    with directory.hold(None if out is None else out.path):
+        state, died_at = _train(run, out, step, (state, jnp.full(len(run.seeds), -1)), own, shared)
+    return state, _report_dead(run, np.asarray(died_at))
 
 
-def _train(run: Run, step: Callable, state, own, shared):
-    fits = (state, jnp.full(len(run.seeds), -1))
-    start, fits = resume(run, fits)
+def _train(run: FitJob, out: Output | None, step: Callable, fits, own, shared):
+    identity = {**run.identity, "seeds": run.seeds, "steps": run.steps}
+    job = Job(identity, run.steps, out, (ENCODER,))
+    if out is not None:
+        _jobs[out.path] = job
+    found = job.resume(lambda done: fits)
+    fits = fits if found is None else found
     advance = jax.jit(partial(_advance, jax.vmap(step, (0, 0, None, None))), donate_argnums=0)
-    saved = time.monotonic()
-    size = sum(leaf.size for leaf in jax.tree.leaves(state)) // len(run.seeds)
-    with (
-        devices.precision(size),
-        Steps(run.label, run.steps, start) as progress,
-        deferred_interrupt() as interrupted,
-    ):
-        while start < run.steps:
-            stop = min(start + REPORT_STEPS, run.steps)
-            fits, means = advance(fits, own, shared, start, stop)
-            start = stop
+    size = sum(leaf.size for leaf in jax.tree.leaves(fits[0])) // len(run.seeds)
+    progress = Steps(run.label, run.steps, job.step)
+    with devices.precision(size), job.running(progress):
+        while job.step < run.steps:
+            stop = min(job.step + REPORT_STEPS, run.steps)
+            fits, means = advance(fits, own, shared, job.step, stop)
             means = {name: np.asarray(value) for name, value in means.items()}
-            _log(run, start, means)
-            progress.update(start, _line(means))
-            stopped = interrupted.is_set()
-            if time.monotonic() - saved >= SNAPSHOT_S or start == run.steps or stopped:
-                snapshot(run, start, fits)
-                saved = time.monotonic()
-            if stopped:
-                raise KeyboardInterrupt
+            job.log({"step": stop} | {name: value.tolist() for name, value in means.items()})
+            progress.update(stop, _line(means))
+            job.advance(stop - job.step, lambda: fits)  # noqa: B023
+            if job.step == run.steps:
+                job.save(fits)  # a later stage may be killed
     return fits
 
 
@@ -146,7 +139,7 @@ def _advance(step: Callable, fits, own, shared, start, stop):
     return fits, jax.tree.map(lambda s: s / (stop - start), sums)
 
 
-def _mourn(run: Run, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _report_dead(run: FitJob, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     dead = [f"seed {s} at step {i}" for s, i in zip(run.seeds, died_at, strict=True) if i >= 0]
     if dead:
         text = f"{run.label}: numbers stopped being finite for {', '.join(dead)}"
@@ -156,36 +149,13 @@ def _mourn(run: Run, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return died_at
 
 
-# --- Snapshots ----------------------------------------------------------------------------
-_used: set[Path] = set()
-"""Snapshots that runs of this process wrote or went on from, and that are not done with."""
+def _line(means: dict[str, np.ndarray]) -> str:
+    return "  ".join(f"{name} {np.median(value):.4g}" for name, value in means.items())
 
 
-def resume(run: Run, fits):
-    """Where to go on: the snapshot in `run.out`, or step 0 in a new directory.
-
-    Raises:
-        BadSetting: the snapshot belongs to another configuration, zoo or list of seeds.
-        AlreadyExists: `run.out` holds other files.
-        BadFile: the snapshot is damaged, or of another version of this package.
-    """
-    if run.out is None:
-        return 0, fits
-    _check_claim(run.out)
-    path = run.out / SNAPSHOT
-    if not path.exists():
-        snapshot(run, 0, fits)
-        return 0, fits
-    meta = files.read_meta(path)
-    if meta.get("signature") != _signature(run):
-        raise BadSetting(
-            f"{run.out} holds a snapshot of another run (its configuration, zoo or seeds differ); "
-            "choose another directory or remove it"
-        )
-    fits, step = load_snapshot(path, fits), meta.get("step", 0)
-    _used.add(path)
-    _trim_log(run.out / METRICS, step)
-    return step, fits
+# --- Stages -------------------------------------------------------------------------------
+_jobs: dict[Path, Job] = {}
+"""The jobs of this process whose results are not safe yet, by their directories."""
 
 
 def claim(out: Path | None) -> None:
@@ -194,32 +164,20 @@ def claim(out: Path | None) -> None:
     Raises:
         AlreadyExists: it holds other files or directories.
     """
-    if out is not None:
-        _used.difference_update({path for path in _used if path.is_relative_to(out)})
-        _check_claim(out)
-
-
-def _check_claim(out: Path) -> None:
-    if directory.is_free(out, but=(ENCODER,)) or (out / SNAPSHOT).exists():
+    if out is None:
         return
-    raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
-
-
-def snapshot(run: Run, step: int, fits) -> None:
-    """Write everything needed to go on from `step`."""
-    if run.out is not None:
-        directory.check(run.out)
-        meta = {"step": step, "signature": _signature(run)}
-        _used.add(files.save_tree(run.out / SNAPSHOT, fits, meta, overwrite=True))
+    for path in [path for path in _jobs if path.is_relative_to(out)]:
+        del _jobs[path]
+    if not directory.is_free(out, but=(ENCODER,)) and not (out / RUN).exists():
+        raise AlreadyExists(f"{out} exists and holds no run to resume; choose another name")
 
 
 def finish(out: Path | None) -> None:
-    """Remove the snapshots of the run in `out` and of its earlier stages below, now that the
-    result is safe; those of other runs stay."""
+    """Remove what the run in `out` and its earlier stages below go on from, now that the result is
+    safe; that of other runs stays."""
     if out is not None:
-        for path in [path for path in _used if path.is_relative_to(out)]:
-            path.unlink(missing_ok=True)
-            _used.discard(path)
+        for path in [path for path in _jobs if path.is_relative_to(out)]:
+            _jobs.pop(path).finish(keep_record=False)
 
 
 def digest(tree) -> str:
@@ -228,45 +186,3 @@ def digest(tree) -> str:
     for array in jax.tree.leaves(tree):
         state.update(np.ascontiguousarray(array).tobytes())
     return state.hexdigest()[:16]
-
-
-def _signature(run: Run) -> dict:
-    record = {**run.signature, "seeds": run.seeds, "steps": run.steps}
-    return json.loads(json.dumps(record))  # as it will be read back
-
-
-# --- Metrics ------------------------------------------------------------------------------
-def _log(run: Run, step: int, means: dict[str, np.ndarray]) -> None:
-    if run.out is None:
-        return
-    lines = []
-    for n, seed in enumerate(run.seeds):
-        values = {name: float(value[n]) for name, value in means.items()}
-        plain = {name: v if np.isfinite(v) else None for name, v in values.items()}
-        lines.append(json.dumps({"step": step, "seed": seed, **plain}))
-    directory.check(run.out)
-    try:
-        with open(run.out / METRICS, "a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-    except OSError as error:
-        raise files.fault(run.out / METRICS, error) from None
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Drop the lines a killed run wrote after its last snapshot."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = "".join(line + "\n" for line in lines if 0 <= _step_of(line) <= step)
-        files.write(path, lambda p: p.write_text(kept, encoding="utf-8"), overwrite=True)
-
-
-def _step_of(line: str) -> int:
-    """The step of a line of metrics; −1 of a line that was cut off."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return -1
-
-
-def _line(means: dict[str, np.ndarray]) -> str:
-    return "  ".join(f"{name} {np.median(value):.4g}" for name, value in means.items())

@@ -226,7 +226,10 @@ def fit(
         return (optax.apply_updates(coder, updates), adam), {"loss/reconstruction": value}
 
     signature = {"config": asdict(config), "zoo": loop.digest(weights)}
-    run, rows = loop.Run("autoencoder", seeds, config.steps, out, signature), jnp.asarray(weights)
+    run, rows = (
+        loop.FitJob("autoencoder", seeds, config.steps, out, signature),
+        jnp.asarray(weights),
+    )
     coder, _ = loop.learn(run, init, step, None, rows).state
     tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(rows)))(coder)
     fitted = [norm.limits(np.asarray(t).reshape(-1, config.dim)) for t in tokens]

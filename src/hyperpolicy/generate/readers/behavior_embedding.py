@@ -181,12 +181,12 @@ def fit(
     scaled = [jnp.asarray(f(part)) for f, part in zip(normalizers, inputs, strict=True)]
     data = Rows(scaled[0], scaled[1], jnp.asarray(rows.task))
     signature = {"config": asdict(config), "loss": loss.__name__, "rows": loop.digest(data)}
-    run = loop.Run("behavior embedding", seeds, config.steps, out, signature)
+    run = loop.FitJob("behavior embedding", seeds, config.steps, out, signature)
     maps = train(config, run, data, loss)
     return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
 
 
-def train(config: BehaviorEmbeddingConfig, run: loop.Run, data: Rows, loss: Callable) -> Maps:
+def train(config: BehaviorEmbeddingConfig, run: loop.FitJob, data: Rows, loss: Callable) -> Maps:
     """The maps of each seed, on axis n, from normalized rows."""
     rate = partial(warm_restarts, config.rate, config.first_cycle)
     tx = optax.adamw(rate, weight_decay=config.weight_decay)

@@ -55,7 +55,7 @@ class DistillConfig(LearnedConfig):
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
         return None
 
-    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
 
 
@@ -133,7 +133,9 @@ def cloning_loss(
     return behavior.action_gap(actor, inputs, actions)
 
 
-def train(config: DistillConfig, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+def train(
+    config: DistillConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
+) -> Written:
     """Conditioned policies, by behavior cloning of the experts' deterministic actions on their own
     observations; the log σ head is not trained.
 

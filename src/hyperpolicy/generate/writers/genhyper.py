@@ -69,7 +69,7 @@ class GenHyperConfig(GanConfig):
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
         return None
 
-    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec)
 
 
@@ -235,7 +235,7 @@ def improve_generator(task: Task, learned: Learned, adam, key: Key):
 
 
 # --- Train --------------------------------------------------------------------------------
-def train(config: GenHyperConfig, run: loop.Run, data: Pairs, spec: PolicySpec) -> Written:
+def train(config: GenHyperConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec) -> Written:
     """The fits that lived."""
     normalizer = jax.tree.map(jnp.asarray, spread(np.asarray(data.weights)))
     d = data.conditions.shape[1]

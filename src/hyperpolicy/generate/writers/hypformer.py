@@ -188,7 +188,7 @@ def update(
 
 def train(
     config: HypFormerConfig,
-    run: loop.Run,
+    run: loop.FitJob,
     data: Pairs,
     codecs,
     base: HypLatent,
@@ -196,7 +196,7 @@ def train(
 ) -> Written:
     """The fits that lived; `codecs` and `base` hold one per seed, on axis n.
 
-    `forward` is `attend_within`, or another that is named in `run.signature`.
+    `forward` is `attend_within`, or another that is named in `run.identity`.
 
     Raises:
         BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
@@ -223,7 +223,7 @@ def train(
     }
 
 
-def _check(run: loop.Run, data: Pairs, base: HypLatent) -> None:
+def _check(run: loop.FitJob, data: Pairs, base: HypLatent) -> None:
     weight, d = base.net.first.weight, data.conditions.shape[1]
     if weight.ndim != 3 or len(weight) != len(run.seeds):
         raise BadShape(
@@ -290,12 +290,12 @@ def fit(
     """
     data = pairs(lesson, with_behavior=False)
     places = Places.several([base.provenance["seed"] for base in bases], out)
-    loop.claim(places.out)
+    loop.claim(places.path)
     inner = [_parts(base, lesson) for base in bases]
     base, codecs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inner)
     record = {"config": asdict(config), "given": lesson.given.name, "forward": forward.__name__}
     known = record | {"zoo": loop.digest(data), "base": loop.digest((base, codecs))}
-    run = loop.Run(HypFormer.kind, places.seeds, config.steps, places.out, known)
+    run = loop.FitJob(HypFormer.kind, places.seeds, config.steps, places.out, known)
     return keep(lesson, places, train(config, run, data, codecs, base, forward), record)
 
 

@@ -61,7 +61,7 @@ class HypLatentConfig(GanConfig):
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
         return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
-    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
 
 
@@ -199,7 +199,7 @@ def regularize(cfg: GanConfig, nets: Networks, adam, batch: Minibatch, key: Key)
 # --- Train --------------------------------------------------------------------------------
 def train(
     config: HypLatentConfig,
-    run: loop.Run,
+    run: loop.FitJob,
     data: Pairs,
     spec: PolicySpec,
     codecs,

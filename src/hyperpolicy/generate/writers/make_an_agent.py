@@ -89,7 +89,7 @@ class MakeAnAgentConfig(LearnedConfig):
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
         return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
-    def train(self, run: loop.Run, data: Pairs, spec: PolicySpec, codecs) -> Written:
+    def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
 
 
@@ -198,7 +198,7 @@ class MakeAnAgent(RowWriter):
 
 # --- Train --------------------------------------------------------------------------------
 def train(
-    config: MakeAnAgentConfig, run: loop.Run, data: Pairs, spec: PolicySpec, codecs
+    config: MakeAnAgentConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
 ) -> Written:
     """The fits that lived; `codecs` holds one per seed, on axis n.
 

@@ -153,7 +153,7 @@ def clone(
     seen = jnp.asarray((states - mean) * scale)
     none = jnp.zeros((len(told), spec.size))
     shown = Pairs(none, jnp.arange(len(told)), told, seen, jnp.asarray(actions))
-    run = loop.Run("base", (0,), preset.clone.steps, None, {})
+    run = loop.FitJob("base", (0,), preset.clone.steps, None, {})
     model, _ = preset.clone.train(run, shown, spec, None)[0]
 
     @jax.jit
