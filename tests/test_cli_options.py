@@ -172,7 +172,7 @@ def test_no_command_is_left_out():
     """The lines above reach every command and configuration that has a number."""
     seen = {type(one) for line in LINES for one, _ in configs(cli.parse(line.split()))}
     for name in cli.COMMANDS:
-        for kind in options(cli.load(name)) - seen:
+        for kind in options(cli.load(name).shaped([])) - seen:
             found = [wrong_numbers(one) for one in bounds.kinds(kind).values()]
             assert not any(found), f"{kind.__name__} stands in no line"
 
@@ -268,7 +268,7 @@ REFUSED = [
     ("recipe figure-6 --steps 100 --out o", "begins with 5000 random ones"),
     ("recipe figure-6 --tuned-steps 100 --out o", "tuned_steps (--tuned-steps): steps=100"),
     ("recipe figure-6 --critics-steps 100 --out o", "(--critics-steps): steps=100"),
-    ("recipe figure-6 --ppo-steps 100 --out o", "(--ppo-steps): steps=100: PPO looks"),
+    ("recipe figure-6 --ppo-steps 100 --out o", "(--ppo-steps): steps=100: ppo looks"),
     ("recipe figure-6 --new-zoos file --out o", "new_zoos='file'"),
     ("demo --zoo nowhere --out o", "no zoo at nowhere"),
     # places

@@ -37,9 +37,9 @@ class Command(Bounded, ABC):
 
 def option(options: Sequence[str], name: str, default: str) -> str:
     """The value of `--name` among the options of a command line."""
-    for word, after in zip(options, [*options[1:], ""], strict=True):
+    for i, word in enumerate(options):
         if word == f"--{name}":
-            return after
+            return options[i + 1] if i + 1 < len(options) else default
         if word.startswith(f"--{name}="):
             return word.partition("=")[2]
     return default

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
@@ -10,9 +11,11 @@ from msgspec import Meta
 from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
+from hyperpolicy import rl
 from hyperpolicy.bounds import OneOf, Place, Seed, unused
 from hyperpolicy.cli.command import Command, option, refuse
 from hyperpolicy.errors import BadZoo
+from hyperpolicy.fleet import PLANS
 from hyperpolicy.generate import kinds
 from hyperpolicy.generate.fitting import FitConfig
 from hyperpolicy.rl import LEARNERS
@@ -46,13 +49,7 @@ class Train(Command):
 
     @classmethod
     def shaped(cls, options: Sequence[str]) -> type[Command]:
-        """The command with the settings of the learner that is asked for, and of its schedule."""
-        from hyperpolicy import fleet, rl
-
-        kind = rl.config(option(options, "learner", cls.learner))
-        schedule = fleet.PLANS[kind().learner.learns_from][1]
-        settings = [(k, t, field(default=t())) for k, t in (("cfg", kind), ("schedule", schedule))]
-        return make_dataclass(cls.__name__, settings, bases=(cls,), frozen=True)
+        return _train_by(option(options, "learner", cls.learner))
 
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
@@ -63,7 +60,7 @@ class Train(Command):
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
         origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
-        kind, _ = fleet.PLANS[self.cfg.learner.learns_from]
+        kind, _ = PLANS[self.cfg.learner.learns_from]
         plan = kind(self.cfg, self.schedule).holding_out(split.test)
         output = Output(self.out, self.track, origin)
         zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
@@ -77,6 +74,15 @@ class Train(Command):
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )
         console.print(f"all numbers: {self.out / METRICS}")
+
+
+@cache
+def _train_by(learner: str) -> type[Command]:
+    """The command with the settings of a learner, and of its schedule."""
+    kind = rl.config(learner)
+    schedule = PLANS[kind().learner.learns_from][1]
+    settings = [(k, t, field(default=t())) for k, t in (("cfg", kind), ("schedule", schedule))]
+    return make_dataclass("Train", settings, bases=(Train,), frozen=True)
 
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -41,14 +42,7 @@ class Tune(Command):
 
     @classmethod
     def shaped(cls, options: Sequence[str]) -> type[Command]:
-        """The command with the settings of the learner that is asked for."""
-        name = option(options, "learner", cls.learner)
-        cfg = GENTLE.get(name) or rl.config(name)()
-        settings = [("cfg", type(cfg), field(default=cfg))]
-        config = make_dataclass("TuneConfig", settings, bases=(TuneConfig,), frozen=True)
-        return make_dataclass(
-            cls.__name__, [("config", config, field(default=config()))], bases=(cls,), frozen=True
-        )
+        return _tune_by(option(options, "learner", cls.learner))
 
     def run(self, console: Console) -> None:
         from hyperpolicy.evaluate.tables import number
@@ -121,3 +115,13 @@ class Tune(Command):
             except NoRendering as error:
                 return str(error)
         return ""
+
+
+@cache
+def _tune_by(learner: str) -> type[Command]:
+    """The command with the settings of a learner."""
+    cfg = GENTLE.get(learner) or rl.config(learner)()
+    one = [("cfg", type(cfg), field(default=cfg))]
+    config = make_dataclass("TuneConfig", one, bases=(TuneConfig,), frozen=True)
+    held = [("config", config, field(default=config()))]
+    return make_dataclass("Tune", held, bases=(Tune,), frozen=True)

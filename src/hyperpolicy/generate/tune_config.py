@@ -58,7 +58,9 @@ class TuneConfig(Bounded):
         """
         name = self.cfg.learner.name
         normal = GENTLE.get(name, type(self.cfg)())
-        inherited = {"hidden": "in tuning", "activations": "in tuning"}
+        inherited = dict.fromkeys(
+            ["hidden", "activations"], "in tuning, which takes the generator's"
+        )
         given = f"with --critics {self.critics}"
         if not self.has_critics:
             unused(self, ["critics", "fill_steps"], f"with --learner {name}")
@@ -67,14 +69,13 @@ class TuneConfig(Bounded):
         if self.critics != "warm-up":
             inherited |= {"warmup_updates": given}
         if self.critics not in FRESH:
-            inherited |= {"initial_alpha": given, "usual_reward": given}
+            inherited |= dict.fromkeys(
+                ["initial_alpha", "usual_reward"], f"{given}, which bring their own"
+            )
         for field_name, why in inherited.items():
             if getattr(self.cfg, field_name, None) != getattr(normal, field_name, None):
-                value = getattr(self.cfg, field_name)
-                raise BadSetting(
-                    f"{field_name}={value} has no effect {why}, which takes "
-                    f"the generator's or the zoo's; leave out --{field_name.replace('_', '-')}"
-                )
+                value, option = getattr(self.cfg, field_name), field_name.replace("_", "-")
+                raise BadSetting(f"{field_name}={value} has no effect {why}; leave out --{option}")
 
     def plan(self, spec: PolicySpec, horizon_steps: int) -> Plan:
         """How policies of `spec` are tuned.
