@@ -83,6 +83,9 @@ LINES = [
             "hyplatent autoencoder-config",
             "hyplatent pca-config",
             "genhyper",
+            "make-an-agent",
+            "make-an-agent pca-config film-mlp-config",
+            "make-an-agent pca-config unet1d-config",
             "distill",
             "residual",
         )
@@ -110,18 +113,19 @@ LINES = [
 
 
 SUBCOMMANDS = (
-    *("regression", "hyplatent", "genhyper", "distill", "residual"),
-    *("autoencoder-config", "pca-config"),
+    *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual"),
+    *("autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
 )
 
 
 def configs(command, depth: int = 0) -> list[tuple[object, int]]:
     """A command and the configurations inside it, each behind how many subcommands' words."""
-    found = [(command, depth)]
+    found, words = [(command, depth)], 0
     for name, kind in bounds.kinds(type(command)).items():
         one, chosen = getattr(command, name), get_origin(kind) in (Union, types.UnionType)
         if is_dataclass(one) and "Suppress" not in repr(kind):
-            found += configs(one, depth + chosen)
+            words += chosen
+            found += configs(one, depth + words * chosen)
     return found
 
 
