@@ -16,9 +16,9 @@ from hyperpolicy import bounds, cli
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.writers import lookup
-from hyperpolicy.recipes import presets, zoos
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
+from hyperpolicy.recipes.zero_shot import presets, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
 
 REPOSITORY = Path(__file__).parents[1]

@@ -5,8 +5,8 @@ import pytest
 from hyperpolicy import cli
 from hyperpolicy.envs import family
 from hyperpolicy.errors import UnknownFamily
-from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
+from hyperpolicy.recipes.zero_shot import zoos
 
 
 @pytest.mark.parametrize(

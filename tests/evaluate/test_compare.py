@@ -13,8 +13,8 @@ from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import (
     Comparison,
-    Method,
     Published,
+    Row,
     Score,
     compare,
     published,
@@ -100,10 +100,9 @@ def test_rows_of_other_tasks_do_not_mix():
 
 
 def test_standard_rows_come_in_order_and_say_what_they_were_given():
-    still = Method([rollout.zero(FAMILY)], env_steps=3)
-    rows = standard_rows(
-        FAMILY, CONTEXTS, {"mine": still}, nearest=still, decoded=still, oracle=still, episodes=2
-    )
+    still = Row([rollout.zero(FAMILY)], env_steps=3)
+    asked = dict.fromkeys((ORACLE, "mine", NEAREST, DECODED), still)
+    rows = standard_rows(FAMILY, CONTEXTS, asked, episodes=2)
     assert list(rows) == [ZERO, RANDOM, NEAREST, "mine", DECODED, ORACLE]
     assert [row.given for row in rows.values()] == [
         "nothing",

@@ -45,10 +45,10 @@ def test_a_file_that_writes_policies_is_a_row(short, tmp_path):
     path = written(tmp_path / "mine.py", WRITER)
     rows = foreign.methods([path], short, CONTEXTS, draws=3)
     method = rows["mine"]
-    found = score(method.makers, short, CONTEXTS, 2, method.draws, given=method.given)
+    found = score(method, short, CONTEXTS, 2)
     assert found.returns.shape == (1, 3, 2, 2)
     assert found.given == "true context"
-    again = score(method.makers, short, CONTEXTS, 2, method.draws)
+    again = score(method, short, CONTEXTS, 2)
     np.testing.assert_array_equal(found.returns, again.returns)
 
 
@@ -56,7 +56,7 @@ def test_a_file_that_acts_is_a_row(short, tmp_path):
     rows = foreign.methods([written(tmp_path / "a.py", ACTOR)], short, CONTEXTS)
     method = rows["half torque"]
     assert (method.given, method.env_steps, method.draws) == ("the speed", 12, 1)
-    found = score(method.makers, short, CONTEXTS, 2)
+    found = score(method, short, CONTEXTS, 2)
     assert np.isfinite(found.returns).all()
     assert found.returns[0, 0, 0, 0] < 0
 
@@ -108,7 +108,7 @@ def test_wrong_answers_are_one_line(as_user, short, tmp_path, body, says):
     path = written(tmp_path / "mine.py", f"def {body}\n")
     (method,) = foreign.methods([path], short, CONTEXTS).values()
     with pytest.raises(BadMethod) as error:
-        score(method.makers, short, CONTEXTS, 2)
+        score(method, short, CONTEXTS, 2)
     assert says in str(error.value) and "\n" not in str(error.value)
     assert str(tmp_path) in str(error.value)
 
@@ -118,7 +118,7 @@ def test_too_few_policies_and_policies_that_do_not_fit_are_told(as_user, short, 
     path = written(tmp_path / "mine.py", fewer)
     (method,) = foreign.methods([path], short, CONTEXTS).values()
     with pytest.raises(BadMethod, match="1 policies for 2 contexts"):
-        score(method.makers, short, CONTEXTS, 2)
+        score(method, short, CONTEXTS, 2)
 
 
 def test_the_example_of_the_docs_runs(short, tmp_path):
@@ -128,5 +128,5 @@ def test_the_example_of_the_docs_runs(short, tmp_path):
     path = written(tmp_path / "mine.py", example.group(1))
     rows = foreign.methods([path], short, CONTEXTS)
     for method in rows.values():
-        found = score(method.makers, short, CONTEXTS, 2, given=method.given)
+        found = score(method, short, CONTEXTS, 2)
         assert np.isfinite(found.returns).all()

@@ -11,7 +11,7 @@ from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import family
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
-from hyperpolicy.evaluate import Score, score
+from hyperpolicy.evaluate import Row, Score, score
 from hyperpolicy.evaluate.protocol import usual_episodes
 from hyperpolicy.evaluate.scoring import score_demonstrated
 from hyperpolicy.nets.policy import PolicySpec
@@ -45,7 +45,7 @@ def made_up(returns, seed: int = 0) -> Score:
 
 def test_every_return_stands_where_it_belongs():
     generators = [Noisy(0), Noisy(1), Noisy(2)]
-    found = score(generators, FAMILY, CONTEXTS, episodes=3, draws=2, env_steps=7)
+    found = score(Row(generators, env_steps=7, draws=2), FAMILY, CONTEXTS, episodes=3)
     assert found.returns.shape == (3, 2, 2, 3)
     assert found.tasks == ("0.5 m/s", "2 m/s")
     assert (found.num_seeds, found.env_steps, found.given) == (3, 7, "true context")
@@ -55,7 +55,7 @@ def test_every_return_stands_where_it_belongs():
 
 def test_policies_and_bare_actions_have_one_draw():
     policies = Noisy(0).generate(CONTEXTS)
-    found = score(policies, FAMILY, CONTEXTS, episodes=2, draws=5)
+    found = score(Row([policies], draws=5), FAMILY, CONTEXTS, episodes=2)
     np.testing.assert_array_equal(
         found.returns[0, 0], rollout.returns(policies, FAMILY, CONTEXTS, episodes=2)
     )
@@ -84,12 +84,13 @@ def test_statistics_come_from_the_returns():
     ],
 )
 def test_what_came_out_of_one_training_is_said(pipelines, over):
-    found = score([Noisy(0), Noisy(1), Noisy(2)], FAMILY, CONTEXTS, 2, pipelines=pipelines)
+    makers = [Noisy(0), Noisy(1), Noisy(2)]
+    found = score(Row(makers, pipelines=pipelines), FAMILY, CONTEXTS, 2)
     assert found.over == over
     assert np.isnan(found.new_pipeline).all() == ("pipelines" not in over)
     assert Score.from_json(json.loads(json.dumps(found.to_json()))).over == over
     with pytest.raises(BadSetting, match="2 pipelines for 1 makers"):
-        score(Noisy(0), FAMILY, CONTEXTS, 2, pipelines=(0, 1))
+        score(Row([Noisy(0)], pipelines=(0, 1)), FAMILY, CONTEXTS, 2)
 
 
 def test_a_score_carries_its_protocol(tmp_path):
@@ -108,7 +109,7 @@ def test_families_have_their_usual_number_of_starts():
     assert score(Noisy(0), FAMILY, CONTEXTS).returns.shape[3] == 10
 
 
-@pytest.mark.parametrize("bad", [{"episodes": 0}, {"episodes": 10**6}, {"draws": 0}, {"seed": -1}])
+@pytest.mark.parametrize("bad", [{"episodes": 0}, {"episodes": 10**6}, {"seed": -1}])
 def test_numbers_that_cannot_be_are_told(bad):
     with pytest.raises(BadSetting):
         score(Noisy(0), FAMILY, CONTEXTS, **bad)
@@ -161,7 +162,7 @@ def test_best_draws_are_chosen_on_other_episodes():
 
 
 def test_json_and_files_keep_everything(tmp_path):
-    found = score([Noisy(0)], FAMILY, CONTEXTS, episodes=2, draws=2, seed=3, env_steps=5)
+    found = score(Row([Noisy(0)], 5, draws=2), FAMILY, CONTEXTS, episodes=2, seed=3)
     returns = found.returns.copy()
     returns[0, 0, 0, 0] = np.nan
     broken = Score.from_json(found.to_json() | {"returns": returns.tolist()})
@@ -190,7 +191,7 @@ def test_nothing_to_score_is_an_error():
     with pytest.raises(BadSetting, match="at least one"):
         score([], FAMILY, CONTEXTS)
     with pytest.raises(BadSetting, match="draws=0; give 1 to 1,000"):
-        score(Noisy(0), FAMILY, CONTEXTS, draws=0)
+        score(Row([Noisy(0)], draws=0), FAMILY, CONTEXTS)
 
 
 # --- Success ------------------------------------------------------------------------------
@@ -250,7 +251,9 @@ def test_draws_of_a_task_are_its_demonstrations():
     opening = np.zeros((7, 1020), np.float32)
     opening[:, 0] = np.arange(7) / 10
     demos = Demonstrations(arm, contexts, opening, np.zeros((7, 117)))
-    found = score_demonstrated([Maker(1.0), Maker(-1.0)], short, tasks, demos, 3, 2)
+    shown = [demos.of(task) for task in tasks]
+    row = Row([Maker(1.0), Maker(-1.0)], draws=3)
+    found = score_demonstrated(row, short, shown, 2)
     assert found.returns.shape == found.success.shape == (2, 3, 2, 2)
     assert found.tasks == ("window-open", "door-open") and found.given.startswith("one dem")
     assert found.protocol.starts.startswith("drawn anew") and found.num_pipelines == 1
@@ -259,4 +262,4 @@ def test_draws_of_a_task_are_its_demonstrations():
     want = rollout.results_from(alone, short, tasks[1:], own[4:5]).returns[0]
     np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
     with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
-        score_demonstrated([Maker(1.0)], short, tasks, demos, 4)
+        score_demonstrated(replace(row, draws=4), short, shown)

@@ -9,6 +9,7 @@ from hyperpolicy import rollout
 from hyperpolicy.envs import family, rendering
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, MissingExtra, NoRendering
 from hyperpolicy.evaluate import video
+from hyperpolicy.evaluate.video import Film
 
 CHEETAH = family("cheetah-vel")
 CONTEXTS = np.array([[0.5], [2.0]])
@@ -49,7 +50,8 @@ def test_a_probe_that_crashes_is_one_line():
 
 def test_frames_show_policies_that_move_and_their_captions(opengl):
     random = rollout.uniform(CHEETAH)
-    shots = list(video.frames(random, CHEETAH, CONTEXTS, ["one", "two"], 9, 4, (96, 128)))
+    film = Film(steps=9, every=4, height=96, width=128)
+    shots = list(video.frames(random, CHEETAH, CONTEXTS, ["one", "two"], film))
     assert len(shots) == 3
     assert all(shot.shape == (96, 256, 3) for shot in shots)
     assert (shots[0] != shots[2]).any()
@@ -58,13 +60,12 @@ def test_frames_show_policies_that_move_and_their_captions(opengl):
 
 
 def test_a_video_is_written_once_in_real_time(opengl, tmp_path):
-    path = video.record(
-        rollout.zero(CHEETAH), CHEETAH, CONTEXTS, tmp_path / "v.mp4", steps=12, height=95, width=127
-    )
+    film = Film(steps=12, height=95, width=127)
+    path = video.record(rollout.zero(CHEETAH), CHEETAH, CONTEXTS, tmp_path / "v.mp4", film=film)
     frames, seconds = count_frames_and_secs(str(path))
     assert (frames, seconds) == (12, pytest.approx(12 * 0.05, abs=0.05)), "20 frames a second"
     with pytest.raises(AlreadyExists):
-        video.record(rollout.zero(CHEETAH), CHEETAH, CONTEXTS, path, steps=4)
+        video.record(rollout.zero(CHEETAH), CHEETAH, CONTEXTS, path)
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
 
 
@@ -82,7 +83,8 @@ def test_an_ants_compass_points_to_its_target_and_where_it_goes():
 
 def test_an_ants_video_has_a_compass(opengl):
     ant, contexts = family("ant-dir"), np.array([[1.0]])
-    shots = list(video.frames(rollout.zero(ant), ant, contexts, ["one"], 1, 1, (96, 128)))
+    film = Film(steps=1, every=1, height=96, width=128)
+    shots = list(video.frames(rollout.zero(ant), ant, contexts, ["one"], film))
     assert (shots[0][60:, 90:] == video.TARGET).all(axis=-1).any()
 
 
@@ -124,10 +126,10 @@ def test_bad_settings_are_explained(tmp_path):
     with pytest.raises(BadFile, match=r"ends in \.mp4"):
         video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.gif")
     with pytest.raises(BadSetting, match="16 × 16 pixels"):
-        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", width=8)
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", film=Film(width=8))
     with pytest.raises(BadSetting, match="480 × 640 at most"):
-        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", width=1920)
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", film=Film(width=1920))
     with pytest.raises(BadSetting, match="every 1 or more"):
-        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", every=0)
+        video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", film=Film(every=0))
     with pytest.raises(BadSetting, match="one title a policy"):
         video.record(actor, CHEETAH, CONTEXTS, tmp_path / "v.mp4", titles=["only one"])

@@ -18,11 +18,11 @@ from hyperpolicy.generate.tune_config import TuneConfig
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.regression import RegressionConfig
-from hyperpolicy.recipes import demo, presets, zoos
+from hyperpolicy.recipes import demo
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
 from hyperpolicy.recipes.method import Cell
-from hyperpolicy.recipes.zero_shot import methods, sources, table
+from hyperpolicy.recipes.zero_shot import methods, presets, sources, table, zoos
 from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo

@@ -3,7 +3,7 @@
 import numpy as np
 
 import hyperpolicy as hp
-from hyperpolicy.evaluate.compare import Method
+from hyperpolicy.evaluate import Row
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
     INTERPOLATED,
@@ -37,14 +37,14 @@ def tiny(name: str) -> Zoo:
     )
 
 
-def rows(zoo: Zoo) -> dict[str, Method]:
+def rows(zoo: Zoo) -> dict[str, Row]:
     config = regression.RegressionConfig(degree=1)
     return {
-        NEAREST: Method([lookup.nearest(zoo)], 7, pipelines=(0,)),
-        INTERPOLATED: Method([lookup.linear(zoo)], 7),
-        REGRESSION: Method([fit(config, zoo)], 7),
-        CONDITIONED: Method([lookup.nearest(zoo)], 7),
-        "ours": Method([lookup.linear(zoo)], 7, draws=8),
+        NEAREST: Row([lookup.nearest(zoo)], 7, pipelines=(0,)),
+        INTERPOLATED: Row([lookup.linear(zoo)], 7),
+        REGRESSION: Row([fit(config, zoo)], 7),
+        CONDITIONED: Row([lookup.nearest(zoo)], 7),
+        "ours": Row([lookup.linear(zoo)], 7, draws=8),
     }
 
 

@@ -50,10 +50,11 @@ class Play(Command):
         with Announced(f"playing one episode of {fam.horizon_steps} steps"):
             found = trace(actor, fam, contexts, seed=self.seed)
         if self.video is not None:
-            from hyperpolicy.evaluate.video import record
+            from hyperpolicy.evaluate.video import Film, record
 
             titles = [self.policy] * len(contexts)
-            record(actor, fam, contexts, self.video, titles, every=self.every, seed=self.seed)
+            film = Film(every=self.every, seed=self.seed)
+            record(actor, fam, contexts, self.video, titles, film)
         if self.policy == "expert":
             console.print(self._nearest(fam, contexts))
         console.print(_outcomes(fam, contexts, found))

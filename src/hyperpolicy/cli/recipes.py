@@ -15,12 +15,12 @@ from hyperpolicy.cli import amt_hyp
 from hyperpolicy.cli.command import Command
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.recipes import demo, presets, zoos
+from hyperpolicy.recipes import demo
 from hyperpolicy.recipes.genhyper import figure_6, table_1
 from hyperpolicy.recipes.genhyper.figure_6_config import Figure6Config
 from hyperpolicy.recipes.genhyper.table_1 import Table1Config
 from hyperpolicy.recipes.stage import write_page
-from hyperpolicy.recipes.zero_shot import table
+from hyperpolicy.recipes.zero_shot import presets, table, zoos
 from hyperpolicy.recipes.zero_shot.config import TableConfig
 from hyperpolicy.run.directory import hold
 

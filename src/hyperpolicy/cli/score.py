@@ -67,13 +67,11 @@ class Score(Command):
         fam, split, named = self._tasks()
         episodes = usual_episodes(fam) if self.episodes is None else self.episodes
         check_counts(episodes, self.draws, self.seed)
-        methods, readers = self._methods(fam, split)
+        rows, readers = self._rows(fam, split)
         shown = self._demonstrations(fam, split, readers)
         trivial, missing = ({}, "") if named else self._zoo_rows(fam, split)
-        methods |= _turned(trivial, methods)
-        scores = standard_rows(
-            fam, split.test, methods, **trivial, episodes=episodes, seed=self.seed, progress=_say
-        )
+        rows |= trivial | _turned(trivial, rows)
+        scores = standard_rows(fam, split.test, rows, episodes, self.seed, _say)
         for name, maker in readers.items():
             _say(name)
             scores[name] = self._read(maker, fam, split, shown, episodes)
@@ -116,14 +114,14 @@ class Score(Command):
         return fam, grid.split(self.split or ("full" if "full" in splits else splits[0])), False
 
     # --- Rows ---------------------------------------------------------------------------------
-    def _methods(self, fam, split):
+    def _rows(self, fam, split):
         """Rows to score on contexts, and generators that read demonstrations.
 
         Raises:
             BadSetting: --draws or --demo that nothing uses, or a name twice.
             BadMethod: as `foreign.methods`.
         """
-        from hyperpolicy.evaluate import Method, foreign
+        from hyperpolicy.evaluate import Row, foreign
         from hyperpolicy.evaluate.rows import STANDARD
 
         asked = () if self.method and self.policy == ("generator",) else self.policy
@@ -133,14 +131,14 @@ class Score(Command):
                 continue
             if name == "scripted":
                 script = scripts_of(fam, split.test)
-                rows[name] = Method([script], given=BY_HAND, pipelines=())
+                rows[name] = Row([script], given=BY_HAND, pipelines=())
                 continue
             maker = self._maker(fam, split, name)
             if reads_demonstrations(maker):
                 readers[name] = maker
                 continue
             given = None if hasattr(maker, "generate") else "policies written beforehand"
-            rows[name] = Method([maker], draws=self.draws, given=given)
+            rows[name] = Row([maker], draws=self.draws, given=given)
         own = foreign.methods(self.method, fam, split.test, self.draws)
         foreign.check_names(list(own), [*rows, *readers, *STANDARD])
         rows |= own
@@ -177,14 +175,14 @@ class Score(Command):
     def _read(self, maker, fam, split, shown, episodes: int):
         """The score of a generator that reads demonstrations; that it knows the tasks is said."""
         from hyperpolicy.evaluate.protocol import DEMONSTRATION
-        from hyperpolicy.evaluate.scoring import score_demonstrated
+        from hyperpolicy.evaluate.scoring import Row, score_demonstrated
 
         gaps = fam.context.distance(split.test, maker.trained_contexts).min(axis=1)
         known = f"{DEMONSTRATION}, trained on {int((gaps < 1e-6).sum())} of the tasks"
         given = known if (gaps < 1e-6).any() else DEMONSTRATION
-        return score_demonstrated(
-            [maker], fam, split.test, shown, self.draws, episodes, self.seed, given
-        )
+        row = Row([maker], draws=self.draws, given=given)
+        demos = [shown.of(context) for context in split.test]
+        return score_demonstrated(row, fam, demos, episodes, self.seed)
 
     def _maker(self, fam, split, name: str):
         """The maker of a row; one that trained on a test context is refused.
@@ -211,7 +209,14 @@ class Score(Command):
 
     def _zoo_rows(self, fam, split) -> tuple[dict, str]:
         """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
-        from hyperpolicy.evaluate import Method
+        from hyperpolicy.evaluate import Row
+        from hyperpolicy.evaluate.rows import (
+            CONDITIONED,
+            INTERPOLATED,
+            NEAREST,
+            ORACLE,
+            REGRESSION,
+        )
         from hyperpolicy.fleet import Base
         from hyperpolicy.generate.fitting import fit
         from hyperpolicy.generate.writers import conditioned, lookup
@@ -226,17 +231,17 @@ class Score(Command):
                 raise
             return {}, f"without rows of experts: {error}"
         steps = len(train.contexts) * train.training.env_steps
-        rows = {"oracle": Method([oracles.finals])}
+        rows = {ORACLE: Row([oracles.finals])}
         if (path / "base.safetensors").exists():
             base = Base.load(path / "base.safetensors")
             spent = base.training.env_steps
-            rows["conditioned"] = Method([conditioned.from_base(base)], spent)
+            rows[CONDITIONED] = Row([conditioned.from_base(base)], spent)
             steps += spent
-        rows["nearest"] = Method([lookup.nearest(train)], steps or None)
+        rows[NEAREST] = Row([lookup.nearest(train)], steps or None)
         if fam.context.size == 1:
-            rows["interpolated"] = Method([lookup.linear(train)], steps or None)
+            rows[INTERPOLATED] = Row([lookup.linear(train)], steps or None)
         fitted = fit(RegressionConfig(), train)
-        return rows | {"regression": Method([fitted], steps or None)}, ""
+        return rows | {REGRESSION: Row([fitted], steps or None)}, ""
 
 
 def _say(name: str) -> None:
@@ -244,32 +249,18 @@ def _say(name: str) -> None:
     Terminal(news=True).print(f"playing: {name}")
 
 
-def _turned(trivial: dict, methods: dict) -> dict:
+def _turned(trivial: dict, rows: dict) -> dict:
     """The zoo's rows turned, where a generator is told the robot's symmetries."""
-    from hyperpolicy.evaluate.rows import (
-        CONDITIONED,
-        INTERPOLATED,
-        NEAREST,
-        REGRESSION,
-        TOLD_SYMMETRIES,
-        TURNED,
-    )
+    from hyperpolicy.evaluate.rows import OF_EXPERTS, TOLD_SYMMETRIES, TURNED
     from hyperpolicy.generate.weights import symmetric
 
-    told = [getattr(m, "column", None) for method in methods.values() for m in method.makers]
-    if TOLD_SYMMETRIES not in told:
+    columns = [getattr(m, "column", None) for row in rows.values() for m in row.makers]
+    if TOLD_SYMMETRIES not in columns:
         return {}
-    names = {
-        "nearest": NEAREST,
-        "interpolated": INTERPOLATED,
-        "conditioned": CONDITIONED,
-        "regression": REGRESSION,
-    }
     return {
         f"{name}, {TURNED}": replace(
-            trivial[key],
-            makers=[symmetric.symmetric(maker) for maker in trivial[key].makers],
+            trivial[name], makers=[symmetric.symmetric(m) for m in trivial[name].makers]
         )
-        for key, name in names.items()
-        if key in trivial
+        for name in OF_EXPERTS
+        if name in trivial
     }

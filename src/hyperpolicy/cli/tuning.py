@@ -104,14 +104,14 @@ class Tune(Command):
 
     def _film(self, fam, contexts, tuned) -> str:
         from hyperpolicy.errors import NoRendering
-        from hyperpolicy.evaluate.video import record
+        from hyperpolicy.evaluate.video import Film, record
 
         for name, policies in (("before", tuned.start), ("after", tuned.zoo.finals)):
             path = self.out / f"{name}.mp4"
             if path.exists():  # of the same run: a directory holds only one
                 continue
             try:
-                record(policies[0], fam, contexts[:1], path, titles=(name,), steps=120)
+                record(policies[0], fam, contexts[:1], path, (name,), Film(steps=120))
             except NoRendering as error:
                 return str(error)
         return ""

@@ -1,16 +1,16 @@
 """Honest numbers: scores, comparisons, plots and videos. It does not know who made a policy."""
 
-from hyperpolicy.evaluate.compare import Comparison, Method, compare, standard_rows
+from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.protocol import Protocol
 from hyperpolicy.evaluate.published import Published, published
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import score
+from hyperpolicy.evaluate.scoring import Row, score
 
 __all__ = [
     "Comparison",
-    "Method",
     "Protocol",
     "Published",
+    "Row",
     "Score",
     "compare",
     "published",

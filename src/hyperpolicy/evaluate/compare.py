@@ -1,7 +1,7 @@
 """Comparisons: scores side by side, and the rows every table of ours must have."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +12,22 @@ from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import results, tables
-from hyperpolicy.evaluate.protocol import CONTEXT, UNTRAINED, grid_by_name
+from hyperpolicy.evaluate.protocol import UNTRAINED, grid_by_name
 from hyperpolicy.evaluate.published import Published
 from hyperpolicy.evaluate.records import read_json
 from hyperpolicy.evaluate.rows import (
     CEILINGS,
-    CONDITIONED,
-    DECODED,
     GIVEN,
-    INTERPOLATED,
-    NEAREST,
     OF_EXPERTS,
     ORACLE,
     RANDOM,
-    REGRESSION,
+    STANDARD,
     ZERO,
     is_trivial,
     stem,
 )
 from hyperpolicy.evaluate.score import Score, listed
-from hyperpolicy.evaluate.scoring import Maker, score
+from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
 
 MOST_TASKS = 8
@@ -41,23 +37,6 @@ ONE_PIPELINE = (
     "One pipeline: the interval is over what is named (fits, draws or starts) and says nothing of "
     "training luck."
 )
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row to score: its makers, one for each run, and what it costs."""
-
-    makers: Sequence[Maker]
-    env_steps: int | None = None
-    """Environment steps spent to train it once, experts included."""
-    draws: int = 1
-    """Noise draws; 1 for whatever ignores its noise."""
-    given: str | None = None
-    """What it gets of the test task; by default what its row of the table gets."""
-    pipelines: Sequence[int] | None = None
-    """The pipeline each maker came out of, as in `score`."""
-    action: str = "deterministic"
-    """What a bare actor's actions are."""
 
 
 @dataclass(frozen=True)
@@ -226,60 +205,31 @@ def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comp
 def standard_rows(
     family: Family,
     contexts: Float[np.ndarray, "k c"],
-    generators: dict[str, Method],
-    nearest: Method | None = None,
-    interpolated: Method | None = None,
-    conditioned: Method | None = None,
-    regression: Method | None = None,
-    decoded: Method | None = None,
-    oracle: Method | None = None,
+    rows: Mapping[str, Row],
     episodes: int | None = None,
     seed: int = 0,
     progress: Callable[[str], object] | None = None,
 ) -> dict[str, Score]:
-    """The rows of an honest table on the test `contexts`, trivial ones first and oracle last.
+    """The rows of an honest table on the test `contexts`, by name, trivial ones first and the
+    test tasks' own experts last.
 
-    Zero action and random are made here; a row that is not given is missing from the table.
-    `progress` is told each row's name before it plays.
+    Zero action and random are made here; those of `evaluate.rows.STANDARD` that are not given are
+    missing from the table. `progress` is called with each row's name before it plays.
 
     Raises:
         BadContext, BadShape, BadSetting: as `score`.
     """
-    methods = {
-        ZERO: Method([rollout.zero(family)], 0, pipelines=UNTRAINED),
-        RANDOM: Method([rollout.uniform(family, seed)], 0, pipelines=UNTRAINED, action="sampled"),
-        NEAREST: nearest,
-        INTERPOLATED: interpolated,
-        CONDITIONED: conditioned,
-        REGRESSION: regression,
-        **generators,
-        DECODED: decoded,
-        ORACLE: oracle,
+    untrained = {
+        ZERO: Row([rollout.zero(family)], 0, pipelines=UNTRAINED),
+        RANDOM: Row([rollout.uniform(family, seed)], 0, pipelines=UNTRAINED, action="sampled"),
     }
+    rows = untrained | dict(rows)
+    own = [name for name in rows if name not in STANDARD]
     found = {}
-    for name, m in methods.items():
-        if m is not None:
+    for name in (*STANDARD[: -len(CEILINGS)], *own, *CEILINGS):
+        if name in rows:
             if progress is not None:
                 progress(name)
-            found[name] = score_row(name, m, family, contexts, episodes, seed)
+            row = replace(rows[name], given=rows[name].given or GIVEN.get(name))
+            found[name] = score(row, family, contexts, episodes, seed)
     return found
-
-
-def score_row(
-    name: str, m: Method, family: Family, contexts, episodes: int | None, seed: int
-) -> Score:
-    """The score of one row; errors as `score`."""
-    own: str = getattr(m.makers[0], "column", CONTEXT)
-    given = m.given or GIVEN.get(name, own)
-    return score(
-        m.makers,
-        family,
-        contexts,
-        episodes,
-        m.draws,
-        seed,
-        given,
-        m.env_steps,
-        m.pipelines,
-        m.action,
-    )

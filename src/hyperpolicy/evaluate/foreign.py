@@ -21,8 +21,8 @@ import numpy as np
 
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, HyperpolicyError
-from hyperpolicy.evaluate.compare import Method
 from hyperpolicy.evaluate.protocol import CONTEXT
+from hyperpolicy.evaluate.scoring import Row
 from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor, Memoryless
 
@@ -109,14 +109,9 @@ def methods(paths: Sequence[str | Path], family: Family, contexts, draws: int = 
                     "function, GIVEN or ACTION; give them names of their own"
                 )
         makers = [_Writer(own) if own.writes else _actor(own, family, contexts) for own in files]
-        rows[name] = Method(
-            makers,
-            first.env_steps,
-            draws if first.writes else 1,
-            first.given,
-            range(len(files)),
-            first.action,
-        )
+        draws_of = draws if first.writes else 1
+        pipelines = range(len(files))
+        rows[name] = Row(makers, first.env_steps, draws_of, first.given, pipelines, first.action)
     return rows
 
 
@@ -144,8 +139,8 @@ def _actor(own: Own, family: Family, contexts) -> Actor:
 
     def act(obs, t):
         n, e, o = obs.shape
-        told = np.repeat(np.asarray(contexts, float), e, axis=0)
-        answer = own.call(obs.reshape(n * e, o).copy(), told)
+        tasks = np.repeat(np.asarray(contexts, float), e, axis=0)
+        answer = own.call(obs.reshape(n * e, o).copy(), tasks)
         try:
             action = np.asarray(answer, np.float32)
         except (TypeError, ValueError):

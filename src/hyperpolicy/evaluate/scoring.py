@@ -1,6 +1,7 @@
 """Scoring: whoever makes policies, or acts, plays test tasks; the result is a `Score`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,38 +21,62 @@ MOST_EPISODES, MOST_DRAWS = 10_000, 1_000
 
 
 @runtime_checkable
-class Generator(Protocol):
+class SupportsGenerate(Protocol):
     """Whoever writes policies for contexts [k, c] or demonstrations; `seed` draws its noise."""
 
     def generate(self, given, seed: int = 0) -> Policies: ...
 
 
-Maker = Generator | Policies | Actor
+Maker = SupportsGenerate | Policies | Actor
 """What can be scored: a generator, one policy a context, or bare actions."""
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row of a table to score: its makers, one for each run, and what it costs."""
+
+    makers: Sequence[Maker]
+    env_steps: int | None = None
+    """Environment steps spent to train it once, experts included."""
+    draws: int = 1
+    """Policies that a generator writes for each task: draws of its noise, or demonstrations."""
+    given: str | None = None
+    """What it gets of the test task; by default what rows of its name, or its makers, get."""
+    pipelines: Sequence[int] | None = None
+    """A number for each maker: those with one number are fits on one zoo, those with different
+    numbers come out of trainings of their own, base and experts included. Without it all are fits
+    of one pipeline; `()` says that nothing was trained."""
+    action: str = "deterministic"
+    """What a bare actor's actions are."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """A pipeline for each maker.
+
+        Raises:
+            BadSetting: no makers, or not one number a maker.
+        """
+        runs = len(self.makers)
+        if not runs:
+            raise BadSetting("nothing to score; give at least one maker")
+        numbers = (0,) * runs if self.pipelines is None else tuple(int(p) for p in self.pipelines)
+        if len(numbers) not in (0, runs):
+            raise BadSetting(f"{len(numbers)} pipelines for {runs} makers; give one number a maker")
+        return numbers
+
+
 def score(
-    makers: Maker | Sequence[Maker],
+    row: Row | Maker | Sequence[Maker],
     family: Family,
     contexts: Float[np.ndarray, "k c"],
     episodes: int | None = None,
-    draws: int = 1,
     seed: int = 0,
-    given: str = CONTEXT,
-    env_steps: int | None = None,
-    pipelines: Sequence[int] | None = None,
-    action: str = "deterministic",
 ) -> Score:
-    """The score of one maker, or of several runs of one method, on `contexts`.
+    """The score of a row, of one maker, or of several runs of one method, on `contexts`.
 
-    A generator writes `draws` policies a context, draw i with noise seed i; other makers have one
-    draw. `seed` picks the episodes, the same ones for every policy (see `rollout`); there are 100
-    on Ant-Dir, 20 on Meta-World and 10 elsewhere unless `episodes` is given.
-
-    `pipelines` has a number for each maker: those with one number are fits on one zoo, those with
-    different numbers come out of trainings of their own, base and experts included. Without it all
-    are fits of one pipeline; `()` says that nothing was trained. `action` is what the makers' own
-    actions are, if they are bare ones.
+    A generator writes the row's number of draws a context, draw i with noise seed i; other makers
+    have one draw. `seed` picks the episodes, the same ones for every policy (see `rollout`); there
+    are 100 on Ant-Dir, 20 on Meta-World and 10 elsewhere unless `episodes` is given.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
@@ -59,61 +84,53 @@ def score(
         BadSetting: numbers of episodes, draws, makers or pipelines that cannot be.
     """
     contexts = family.context.check(contexts)
-    runs = makers if isinstance(makers, Sequence) else [makers]
+    if not isinstance(row, Row):
+        row = Row(row if isinstance(row, Sequence) else [row])
     episodes = usual_episodes(family) if episodes is None else episodes
-    check_counts(episodes, draws, seed)
-    numbers = _numbers(pipelines, len(runs))
-    found = [_results(maker, family, contexts, episodes, draws, seed) for maker in runs]
-    reached, success = (np.stack(part) for part in zip(*found, strict=True))
-    card = protocol.of(family, contexts, action=action)
-    return _named(family, contexts, reached, success, card, (given, env_steps, seed, numbers))
+    check_counts(episodes, row.draws, seed)
+    about: dict = {"env_steps": row.env_steps, "pipelines": row.numbers, "seed": seed}
+    about["given"] = row.given or getattr(row.makers[0], "column", CONTEXT)
+    found = [_results(maker, family, contexts, episodes, row.draws, seed) for maker in row.makers]
+    card = protocol.of(family, contexts, action=row.action)
+    return _score(family, contexts, found, card, about)
 
 
 def score_demonstrated(
-    makers: Sequence[Generator],
+    row: Row,
     family: Family,
-    contexts: Float[np.ndarray, "k c"],
-    demonstrations: Demonstrations,
-    policies: int = 100,
+    shown: Sequence[Demonstrations],
     episodes: int | None = None,
     seed: int = 0,
-    given: str = DEMONSTRATION,
-    env_steps: int | None = None,
     until_success: bool = False,
-    pipelines: Sequence[int] | None = None,
 ) -> Score:
-    """The score of makers that read demonstrations, several runs of one method: the draws of a task
-    are the policies written for its first `policies` demonstrations.
+    """The score of makers that read demonstrations, several runs of one method; `shown` are those
+    of each task, and the draws of a task are the policies written for its first `row.draws` ones.
 
     Each policy plays starts of its own, the same ones for every maker and method. With
-    `until_success` an episode is over at its first success and returns are NaN. `pipelines` as in
-    `score`.
+    `until_success` an episode is over at its first success and returns are NaN.
 
     Raises:
         BadSetting: a task has fewer demonstrations, or as `score`.
         BadContext, BadShape: as `score`.
     """
-    contexts = family.context.check(contexts)
     episodes = usual_episodes(family) if episodes is None else episodes
-    shown = [demonstrations.of(context) for context in contexts]
-    fewest = min(map(len, shown))
-    if not makers or not 1 <= policies <= fewest:
-        raise BadSetting(
-            f"{policies} policies a task by {len(makers)} makers; there are {fewest} "
-            "demonstrations of a task, and one maker is the least"
-        )
-    check_counts(episodes, policies, seed)
-    numbers = _numbers(pipelines, len(makers))
-    tasks = np.repeat(contexts, policies, axis=0)
-    parts = []
-    for maker in makers:
-        made = [maker.generate(demos[:policies], seed=0) for demos in shown]
+    about: dict = {"env_steps": row.env_steps, "pipelines": row.numbers, "seed": seed}
+    about["given"] = row.given or DEMONSTRATION
+    draws, fewest = row.draws, min(map(len, shown))
+    check_counts(episodes, draws, seed)
+    if draws > fewest:
+        raise BadSetting(f"{draws} policies a task; there are {fewest} demonstrations of a task")
+    contexts = family.context.check(np.concatenate([demos.contexts[:1] for demos in shown]))
+    tasks = np.repeat(contexts, draws, axis=0)
+    found = []
+    for maker in row.makers:
+        assert isinstance(maker, SupportsGenerate)
+        made = [maker.generate(demos[:draws], seed=0) for demos in shown]
         who = Policies(np.concatenate([p.weights for p in made]), made[0].spec)
         pair = _own_starts(who, family, tasks, episodes, seed, until_success)
-        parts.append([x.reshape(len(contexts), policies, -1).swapaxes(0, 1) for x in pair])
-    reached, success = (np.stack(part) for part in zip(*parts, strict=True))
+        found.append([x.reshape(len(contexts), draws, -1).swapaxes(0, 1) for x in pair])
     card = protocol.of(family, contexts, until_success, OWN_STARTS)
-    return _named(family, contexts, reached, success, card, (given, env_steps, seed, numbers))
+    return _score(family, contexts, found, card, about)
 
 
 def check_counts(episodes: int, draws: int, seed: int) -> None:
@@ -124,21 +141,11 @@ def check_counts(episodes: int, draws: int, seed: int) -> None:
             raise BadSetting(f"{name}={count}; give 1 to {most:,}")
 
 
-def _numbers(pipelines: Sequence[int] | None, runs: int) -> tuple[int, ...]:
-    """A pipeline for each run; raises BadSetting where they do not fit."""
-    if not runs:
-        raise BadSetting("nothing to score; give at least one maker")
-    numbers = (0,) * runs if pipelines is None else tuple(int(p) for p in pipelines)
-    if len(numbers) not in (0, runs):
-        raise BadSetting(f"{len(numbers)} pipelines for {runs} makers; give one number a maker")
-    return numbers
-
-
 def _results(
     maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
 ) -> tuple[Float[np.ndarray, "d k e"], Float[np.ndarray, "d k e"]]:
     """Returns and successes."""
-    if not isinstance(maker, Generator):
+    if not isinstance(maker, SupportsGenerate):
         found = results(maker, family, contexts, episodes, seed)
         return found.returns[None], found.success[None].astype(float)
     drawn = [maker.generate(contexts, seed=draw) for draw in range(draws)]
@@ -166,20 +173,9 @@ def _own_starts(
     return found.returns, found.success.astype(float)
 
 
-def _named(family: Family, contexts, reached, success, card, about: tuple) -> Score:
+def _score(family: Family, contexts, found, card: protocol.Protocol, about: dict) -> Score:
     """A score whose tasks bear the family's names; success where the family knows it."""
     tasks = tuple(family.task_name(context) for context in contexts)
-    given, env_steps, seed, numbers = about
+    reached, success = (np.stack(part) for part in zip(*found, strict=True))
     knows = success if card.success != "none" else None
-    return Score(
-        family.name,
-        contexts,
-        tasks,
-        reached,
-        given,
-        env_steps,
-        seed,
-        success=knows,
-        pipelines=numbers,
-        protocol=card,
-    )
+    return Score(family.name, contexts, tasks, reached, success=knows, protocol=card, **about)

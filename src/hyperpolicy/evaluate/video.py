@@ -4,6 +4,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,22 +34,37 @@ MARGIN = 8
 """Pixels between a panel's edge and its text."""
 
 
+@dataclass(frozen=True)
+class Film:
+    """How much of an episode a video shows, and how large."""
+
+    steps: int | None = None
+    """Steps of the episode; all unless given."""
+    every: int | None = None
+    """One frame for so many steps; 20 frames a second unless given."""
+    height: int = 240
+    width: int = 320
+    """Pixels of a panel."""
+    seed: int = 0
+    """Of the episode."""
+
+    def span(self, family: Family) -> tuple[int, int]:
+        """Steps that are shown, and steps from one frame to the next, in a family's episode."""
+        usual = max(1, round(1 / (FRAMES_A_SECOND * family.dt_s)))
+        steps = family.horizon_steps if self.steps is None else self.steps
+        return min(steps, family.horizon_steps), usual if self.every is None else self.every
+
+
 def record(
     policies: Policies | rollout.Actor,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     path: str | Path,
     titles: Sequence[str] = (),
-    steps: int | None = None,
-    every: int | None = None,
-    height: int = 240,
-    width: int = 320,
-    seed: int = 0,
+    film: Film | None = None,
 ) -> Path:
-    """Write an mp4 of n policies side by side in real time; its path.
-
-    `steps` of one episode are shown (all by default), one frame every `every` steps, or 20 frames a
-    second; a software renderer takes about 0.1 s a frame and panel. `titles` name the panels.
+    """The path of an mp4 of n policies side by side in real time; a software renderer takes about
+    0.1 s a frame and panel. `titles` name the panels.
 
     Raises:
         NoRendering: no OpenGL back end works.
@@ -59,17 +75,17 @@ def record(
         MissingExtra: what writes videos is not installed.
     """
     path, titles = Path(path), list(titles) or [""] * len(contexts)
-    every = max(1, round(1 / (FRAMES_A_SECOND * family.dt_s))) if every is None else every
+    film = film or Film()
+    steps, every = film.span(family)
     check(path, every)
     contexts = family.context.check(contexts)
-    steps = family.horizon_steps if steps is None else min(steps, family.horizon_steps)
     if len(titles) != len(contexts):
         raise BadSetting(f"{len(titles)} titles, {len(contexts)} policies; give one title a policy")
-    if min(steps, height // 16, width // 16) < 1:
+    if min(steps, film.height // 16, film.width // 16) < 1:
         raise BadSetting("a video needs at least one step, and 16 × 16 pixels or more")
     shots = []
     with Steps(f"recording {path.name}", steps) as progress:
-        for shot in frames(policies, family, contexts, titles, steps, every, (height, width), seed):
+        for shot in frames(policies, family, contexts, titles, film):
             shots.append(shot)
             progress.update(min(len(shots) * every, steps))
     rate = 1.0 / (family.dt_s * every)
@@ -94,13 +110,12 @@ def frames(
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     titles: Sequence[str],
-    steps: int,
-    every: int,
-    size: tuple[int, int],
-    seed: int = 0,
+    film: Film,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Pictures of all policies side by side, one every `every` steps; an ended episode's stays."""
-    starts = np.repeat(seeds.episodes(seed, 1), len(contexts))
+    """Pictures of all policies side by side, a frame after another of the film; an ended episode's
+    stays."""
+    (steps, every), size = film.span(family), (film.height, film.width)
+    starts = np.repeat(seeds.episodes(film.seed, 1), len(contexts))
     worlds = family.worlds(contexts, starts, num_threads=1)
     panels = [np.zeros((*size, 3), np.uint8)] * len(contexts)
     outcomes: deque[np.ndarray] = deque(maxlen=WINDOW_STEPS)

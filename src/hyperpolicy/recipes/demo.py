@@ -12,12 +12,12 @@ from hyperpolicy import files, rollout
 from hyperpolicy.bounds import Bounded, Count, Place
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
-from hyperpolicy.evaluate.compare import Method, compare, standard_rows
+from hyperpolicy.evaluate.compare import compare, standard_rows
 from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
 from hyperpolicy.evaluate.published import published
-from hyperpolicy.evaluate.rows import CONDITIONED, NEAREST, ORACLE
-from hyperpolicy.evaluate.scoring import Maker, score
-from hyperpolicy.evaluate.video import record
+from hyperpolicy.evaluate.rows import CONDITIONED, INTERPOLATED, NEAREST, ORACLE
+from hyperpolicy.evaluate.scoring import Maker, Row, score
+from hyperpolicy.evaluate.video import Film, record
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.writers import conditioned, lookup
@@ -97,17 +97,16 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
 def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generator, split):
     """Trivial rows, both generators, the held-out speeds' own experts, published rows."""
     fam = family("cheetah-vel")
-    methods = {SHIPPED: Method([shipped]), FITTED: Method([fitted], draws=8)}
-    rows = standard_rows(
-        fam,
-        split.test,
-        methods,
-        nearest=Method([lookup.nearest(source.train)]),
-        interpolated=Method([lookup.linear(source.train)]),
-        conditioned=Method([conditioned.from_base(source.base)]) if source.base else None,
-        oracle=Method([Zoo.load(config.zoo).only(split.test).finals]),
-        episodes=config.episodes,
-    )
+    asked = {
+        SHIPPED: Row([shipped]),
+        FITTED: Row([fitted], draws=8),
+        NEAREST: Row([lookup.nearest(source.train)]),
+        INTERPOLATED: Row([lookup.linear(source.train)]),
+        ORACLE: Row([Zoo.load(config.zoo).only(split.test).finals]),
+    }
+    if source.base:
+        asked[CONDITIONED] = Row([conditioned.from_base(source.base)])
+    rows = standard_rows(fam, split.test, asked, config.episodes)
     best = [p for p in published("cheetah-vel") if (p.method, p.value) in BEST_PUBLISHED]
     return compare(rows, best)
 
@@ -139,7 +138,7 @@ def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out:
 def _video(shipped: Generator, out: Path, console: Console) -> None:
     targets = np.array([[0.31], [1.66], [2.84]])
     try:
-        policies = shipped.generate(targets)
-        record(policies, family("cheetah-vel"), targets, out / "cheetahs.mp4", steps=120)
+        policies, film = shipped.generate(targets), Film(steps=120)
+        record(policies, family("cheetah-vel"), targets, out / "cheetahs.mp4", film=film)
     except NoRendering as error:
         console.print(f"    no video: {error}")

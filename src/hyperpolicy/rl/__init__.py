@@ -3,6 +3,7 @@
 LEARNERS = {
     "sac": "sac:SacConfig",
     "td-sac": "td_sac:TdSacConfig",
+    "td3": "td3:Td3Config",
     "ppo": "ppo:PpoConfig",
 }
 """The one table of learners: name → page and configuration."""

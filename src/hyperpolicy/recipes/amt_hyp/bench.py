@@ -12,7 +12,7 @@ twice; so is each fit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import score, score_demonstrated
+from hyperpolicy.evaluate.scoring import Row, score, score_demonstrated
 from hyperpolicy.generate import loop, parts
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
@@ -220,20 +220,12 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
 
 def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
     """Makers, one a training seed, in `episodes` configurations."""
-    family = MetaWorld()
+    family, row = MetaWorld(), Row(makers, draws=b.preset.policies, given=given)
     if not hasattr(makers[0], "generate"):
-        return score(makers[0], family, contexts, 10 * episodes, seed=seed, given=given)
-    return score_demonstrated(
-        makers,
-        family,
-        contexts,
-        b.data.test,
-        b.preset.policies,
-        episodes,
-        seed,
-        given,
-        until_success=True,
-    )
+        row = replace(row, makers=makers[:1], draws=1)
+        return score(row, family, contexts, 10 * episodes, seed)
+    shown = [b.data.test.of(context) for context in contexts]
+    return score_demonstrated(row, family, shown, episodes, seed, until_success=True)
 
 
 def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, contexts_of
+from hyperpolicy.recipes.zero_shot import zoos
 
 CHECKPOINTS, STATES = 2, 64
 """Of each expert, beside its final row."""

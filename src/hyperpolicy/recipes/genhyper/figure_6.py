@@ -23,7 +23,6 @@ from hyperpolicy.fleet import OffPolicy
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
-from hyperpolicy.recipes import zoos
 from hyperpolicy.recipes.genhyper.figure_6_config import (
     TASKS,
     Figure6Config,
@@ -34,7 +33,7 @@ from hyperpolicy.recipes.genhyper.figure_6_config import (
     split_of,
 )
 from hyperpolicy.recipes.stage import recorded
-from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.zero_shot import sources, zoos
 from hyperpolicy.recipes.zero_shot.methods import fit_once
 from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.rl.sac import SacConfig

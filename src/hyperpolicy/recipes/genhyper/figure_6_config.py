@@ -13,8 +13,8 @@ from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.fleet import Schedule
 from hyperpolicy.generate.tune_config import GENTLE, CriticStart, TuneConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.recipes import zoos
-from hyperpolicy.recipes.presets import SpecializedPreset
+from hyperpolicy.recipes.zero_shot import zoos
+from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 
 TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
 PUBLISHED = replace(GENTLE["td-sac"], initial_alpha=1.0)

@@ -21,13 +21,12 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes import presets, zoos
 from hyperpolicy.recipes.method import Cell
-from hyperpolicy.recipes.presets import SpecializedPreset
-from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.zero_shot import presets, sources, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
 from hyperpolicy.recipes.zero_shot.config import LEARNED, RADIANS, Learned, TableConfig
 from hyperpolicy.recipes.zero_shot.methods import fit_learned, slug
+from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""

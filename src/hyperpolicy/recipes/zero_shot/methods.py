@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from hyperpolicy.envs import family
-from hyperpolicy.evaluate.compare import Method as Row
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
     DISTILLED,
@@ -23,7 +22,7 @@ from hyperpolicy.evaluate.rows import (
     REGRESSION,
     TURNED,
 )
-from hyperpolicy.evaluate.scoring import Maker
+from hyperpolicy.evaluate.scoring import Maker, Row
 from hyperpolicy.generate import fitting
 from hyperpolicy.generate.codecs import pca
 from hyperpolicy.generate.codecs.pca import PcaConfig

@@ -5,18 +5,24 @@ A cell is a kind of zoo and a split; each is saved when it is done and never com
 
 import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
-from hyperpolicy.evaluate.compare import Method as Row
 from hyperpolicy.evaluate.published import Published, published
-from hyperpolicy.evaluate.rows import CONDITIONED, DISTILLED, INTERPOLATED, NEAREST, REGRESSION
+from hyperpolicy.evaluate.rows import (
+    CONDITIONED,
+    DECODED,
+    DISTILLED,
+    INTERPOLATED,
+    NEAREST,
+    ORACLE,
+    REGRESSION,
+)
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import score
+from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.stage import Stage, recorded
@@ -82,18 +88,11 @@ def _cell(config: TableConfig, cell: Cell) -> Comparison:
         REGRESSION: row(REGRESSED, lent),
     }
     oracles = experts_at(config.zoos, cell.kind, cell.splits[0])[: len(sources)]
-    rows = standard_rows(
-        family(cell.family),
-        cell.contexts,
-        methods | turned(trivial | methods),
-        nearest=trivial[NEAREST],
-        interpolated=trivial[INTERPOLATED],
-        conditioned=trivial[CONDITIONED],
-        regression=trivial[REGRESSION],
-        decoded=decoded_row(cell, sources, oracles),
-        oracle=Row(oracles, pipelines=range(len(oracles))),
-        episodes=config.episodes,
-    )
+    ceilings = {ORACLE: Row(oracles, pipelines=range(len(oracles)))}
+    if found := decoded_row(cell, sources, oracles):
+        ceilings[DECODED] = found
+    asked = trivial | methods | turned(trivial | methods) | ceilings
+    rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
     return compare(rows, _published(config, cell.split))
 
 
@@ -110,11 +109,15 @@ def between(config: TableConfig) -> dict[str, Score]:
         makers = CHANGED.fit(Lent(config, sources, config.out))
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
-        play = partial(score, family=fam, episodes=config.episodes, pipelines=range(len(sources)))
+        several = range(len(sources))
+
+        def play(who, contexts) -> Score:
+            return score(Row(who, pipelines=several), fam, contexts, config.episodes)
+
         found = {
-            "experts, on the grid": play(experts, contexts=grid.contexts),
-            f"{RESIDUAL}, on the grid": play(makers, contexts=grid.contexts),
-            f"{RESIDUAL}, between its points": play(makers, contexts=halves),
+            "experts, on the grid": play(experts, grid.contexts),
+            f"{RESIDUAL}, on the grid": play(makers, grid.contexts),
+            f"{RESIDUAL}, between its points": play(makers, halves),
         }
         return {name: one.to_json() for name, one in found.items()}
 

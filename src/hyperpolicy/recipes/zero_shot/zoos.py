@@ -17,7 +17,7 @@ from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.evaluate.plots import Curve, plot_learning, read_curve
 from hyperpolicy.fleet import Base, fold, train, train_bases
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.presets import (
+from hyperpolicy.recipes.zero_shot.presets import (
     PRESETS,
     SHORTER,
     IndependentPreset,
@@ -209,16 +209,8 @@ def cut(zoo: Zoo, num_checkpoints: int, num_states: int = 128) -> Zoo:
         own = own[np.argsort(zoo.updates[own])]
         count = min(num_checkpoints, len(own))
         keep[own[np.linspace(0, len(own) - 1, count).round().astype(int)]] = True
-    rows = np.flatnonzero(keep)
-    return replace(
-        zoo,
-        weights=zoo.weights[rows],
-        expert=zoo.expert[rows],
-        updates=zoo.updates[rows],
-        final=zoo.final[rows],
-        returns=zoo.returns[rows],
-        states=None if zoo.states is None else zoo.states[:, :num_states],
-    )
+    few = zoo.take(np.flatnonzero(keep))
+    return replace(few, states=None if few.states is None else few.states[:, :num_states])
 
 
 def _origin(split: Split) -> dict:
