@@ -25,7 +25,7 @@ from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
 from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import conditioned, lookup
-from hyperpolicy.interchange import WIDTHS, Published, make_zoo
+from hyperpolicy.interchange import WIDTHS, Tensors, make_zoo
 
 SPEC = hp.PolicySpec(20, 6, (4, 4))
 CONTEXTS = hp.family("cheetah-vel").grid("macaw").contexts
@@ -180,11 +180,11 @@ def test_a_damaged_zoo_is_told(zoo, tmp_path, capsys):
 
 
 # --- Interchange --------------------------------------------------------------------------
-def published(seed: int) -> Published:
+def published(seed: int) -> Tensors:
     rng = np.random.default_rng(seed)
     # numbers that a zoo's half precision holds exactly
     rows = (rng.integers(-9, 9, (2, width)).astype(np.float32) for width in WIDTHS.values())
-    return Published(*rows)
+    return Tensors(*rows)
 
 
 IMPORT = "zoo import --make-an-agent 0.pt 1.pt --task window-open door-open --out zoo".split()
@@ -192,7 +192,7 @@ IMPORT = "zoo import --make-an-agent 0.pt 1.pt --task window-open door-open --ou
 
 def test_import_makes_a_zoo_and_its_demonstrations(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Published, "load", lambda path: published(int(path.stem)))
+    monkeypatch.setattr(Tensors, "load", lambda path: published(int(path.stem)))
     assert run(*IMPORT) == 0
     assert "4 policies of window-open, door-open: zoo\n" in capsys.readouterr().out
     zoo = hp.Zoo.load("zoo")
@@ -213,7 +213,7 @@ def test_a_failed_import_leaves_nothing(monkeypatch, tmp_path, capsys):
         raise hp.errors.DiskFull("no space left")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Published, "load", lambda path: published(0))
+    monkeypatch.setattr(Tensors, "load", lambda path: published(0))
     monkeypatch.setattr(hp.Zoo, "save", full)
     assert run(*IMPORT) == 2
     assert not list(tmp_path.iterdir())
@@ -236,7 +236,7 @@ def test_export_of_an_import_is_the_file(monkeypatch, tmp_path, capsys):
     export = "zoo export zoo --make-an-agent both.pt".split()
     assert run(*export) == 0
     assert "does not say which is whose" in capsys.readouterr().out
-    both = Published.load("both.pt")
+    both = Tensors.load("both.pt")
     for name in WIDTHS:
         wanted = np.concatenate([getattr(published(i), name) for i in (0, 1)])
         np.testing.assert_array_equal(getattr(both, name), wanted)

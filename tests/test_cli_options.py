@@ -344,7 +344,7 @@ def test_what_cannot_work_is_refused_before_work(line, says, made, place, capsys
 
 def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monkeypatch):
     """For a generator that reads demonstrations: an absent task is answered with those there."""
-    from hyperpolicy.cli.sources import told
+    from hyperpolicy.cli.sources import given_to
     from hyperpolicy.errors import BadContext
 
     fam = hp.family("metaworld")
@@ -357,7 +357,7 @@ def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monk
     kept = type("Kept", (), {"contexts": shown, "__len__": lambda self: 2})()
     monkeypatch.setattr(Demonstrations, "load", lambda path: kept)
     with pytest.raises(BadContext, match="no demonstration of drawer-open; it has some of: door-"):
-        told(Reads(), fam.contexts(["drawer-open"]), tmp_path / "x")
+        given_to(Reads(), fam.contexts(["drawer-open"]), tmp_path / "x")
 
 
 @pytest.mark.parametrize("option", ["--hidden 8", "--activations elu"])

@@ -22,19 +22,19 @@ from hyperpolicy.errors import (
     MissingExtra,
     UnknownTask,
 )
-from hyperpolicy.interchange import SPEC, WIDTHS, Published, make_published, make_zoo, places
+from hyperpolicy.interchange import SPEC, WIDTHS, Tensors, make_tensors, make_zoo, places
 
 FAMILY = hp.family("metaworld")
 
 
-def some(rows: int = 2, seed: int = 0) -> Published:
+def some(rows: int = 2, seed: int = 0) -> Tensors:
     rng = np.random.default_rng(seed)
-    return Published(
+    return Tensors(
         *(rng.normal(size=(rows, width)).astype(np.float32) for width in WIDTHS.values())
     )
 
 
-def same(a: Published, b: Published) -> None:
+def same(a: Tensors, b: Tensors) -> None:
     for name in WIDTHS:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
@@ -95,7 +95,7 @@ def test_policies_act_as_published():
 
 def test_there_and_back_is_the_identity():
     table = some()
-    same(make_published(*make_zoo({"window-open": table})), table)
+    same(make_tensors(*make_zoo({"window-open": table})), table)
 
 
 def test_one_expert_a_task_and_one_demonstration_a_row():
@@ -119,8 +119,8 @@ def test_through_files_of_ours_within_half_precision(tmp_path):
     shown.save(interchange.beside(tmp_path / "zoo"))
     assert hp.Zoo.verify(tmp_path / "zoo") == []
     again = Demonstrations.load(tmp_path / "zoo.demonstrations.safetensors")
-    back = make_published(hp.Zoo.load(tmp_path / "zoo"), again)
-    same(back, Published(*(half(getattr(table, name)) for name in WIDTHS)))
+    back = make_tensors(hp.Zoo.load(tmp_path / "zoo"), again)
+    same(back, Tensors(*(half(getattr(table, name)) for name in WIDTHS)))
 
 
 # --- What does not fit --------------------------------------------------------------------
@@ -165,19 +165,19 @@ def test_only_the_published_policy_of_metaworld():
         with pytest.raises(
             BadZoo, match="train experts with --hidden 128 128 --activations elu relu"
         ):
-            make_published(other, shown)
+            make_tensors(other, shown)
 
 
 def test_one_demonstration_a_row_of_its_task():
     zoo, shown = make_zoo({"window-open": some(), "door-open": some()})
     for wrong in (shown[:3], shown[[2, 3, 0, 1]], replace(shown, family=hp.family("metaworld-v1"))):
         with pytest.raises(BadShape, match="give one a row, of its task and in order"):
-            make_published(zoo, wrong)
+            make_tensors(zoo, wrong)
 
 
 def test_without_torch_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for use in (Published.load, some().save):
+    for use in (Tensors.load, some().save):
         with pytest.raises(MissingExtra, match=r"pip install 'hyperpolicy\[torch\]'"):
             use(tmp_path / "x.pt")
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +199,7 @@ def test_files_as_torch_writes_and_reads_them(torch, tmp_path):
     held = torch.load(written, weights_only=True)
     assert {name: list(held[name].shape) for name in held} == {k: [2, w] for k, w in WIDTHS.items()}
     assert all(tensor.dtype == torch.float32 for tensor in held.values())
-    same(Published.load(written), table)
+    same(Tensors.load(written), table)
     with pytest.raises(AlreadyExists):
         table.save(written)
 
@@ -211,7 +211,7 @@ def test_an_actor_of_torch_acts_as_its_import(torch, tmp_path):
     first, second, mean, log_std = linear(39, 128), linear(128, 128), linear(128, 4), linear(128, 4)
     flat = [p.detach().ravel() for one in (first, second, mean, log_std) for p in one.parameters()]
     torch.save(tensors(torch, 1) | {"param": torch.cat(flat)[None]}, tmp_path / "a.pt")
-    zoo, _ = make_zoo({"window-open": Published.load(tmp_path / "a.pt")})
+    zoo, _ = make_zoo({"window-open": Tensors.load(tmp_path / "a.pt")})
     obs = np.random.default_rng(1).normal(0, 3, (1, 39)).astype(np.float32)
     with torch.no_grad():
         x = torch.relu(second(torch.nn.functional.elu(first(torch.tensor(obs)))))
@@ -224,7 +224,7 @@ def test_other_precisions_and_parameters_become_float32(torch, tmp_path):
     held["param"] = torch.nn.Parameter(held["param"].double())
     held["task"] = held["task"].bfloat16()
     torch.save(held, tmp_path / "a.pt")
-    table = Published.load(tmp_path / "a.pt")
+    table = Tensors.load(tmp_path / "a.pt")
     np.testing.assert_array_equal(table.param, some().param)
     assert table.task.dtype == np.float32
 
@@ -240,11 +240,11 @@ def test_only_tensors_are_read(torch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(tensors(torch) | {"param": Runs()}, "a.pt")
     with pytest.raises(BadFile, match=r"a\.pt holds \w+\.mkdir besides tensors") as fault:
-        Published.load("a.pt")
+        Tensors.load("a.pt")
     assert "\n" not in str(fault.value) and os.listdir() == ["a.pt"]
     torch.save({name: getattr(some(), name) for name in WIDTHS}, "b.pt")
     with pytest.raises(BadFile, match=r"holds numpy\S+ besides tensors"):
-        Published.load("b.pt")
+        Tensors.load("b.pt")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_other_dicts_are_told(torch, held, says, tmp_path, as_user):
     path = tmp_path / "a.pt"
     torch.save(held(torch, tensors(torch)), path)
     with pytest.raises(BadFile) as fault:
-        Published.load(path)
+        Tensors.load(path)
     assert says in str(fault.value) and str(path) in str(fault.value)
 
 
@@ -282,11 +282,11 @@ def test_damaged_and_foreign_files_are_told_in_one_line(torch, tmp_path):
     for data in [whole.getvalue()[:size] for size in (0, 10, 500, -20)] + foreign:
         path.write_bytes(data)
         with pytest.raises(BadFile, match=r"not a whole torch file|no file of tensors") as fault:
-            Published.load(path)
+            Tensors.load(path)
         assert "\n" not in str(fault.value)
     for missing in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(BadFile, match="cannot read"):
-            Published.load(missing)
+            Tensors.load(missing)
 
 
 def test_a_full_disk_leaves_nothing(torch, tmp_path, monkeypatch):

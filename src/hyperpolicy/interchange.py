@@ -49,7 +49,7 @@ SAMPLING = (
 
 # --- Files --------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Published:
+class Tensors:
     """The three tensors of a file, as arrays."""
 
     param: Float[np.ndarray, "r p"]
@@ -100,7 +100,7 @@ class Published:
         return files.write(path, write)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Published":
+    def load(cls, path: str | Path) -> "Tensors":
         """The tensors of the file at `path`, as float32; nothing but tensors is ever read.
 
         Raises:
@@ -168,7 +168,7 @@ def places(spec: PolicySpec) -> Int[np.ndarray, " p"]:
     return np.concatenate(found)
 
 
-def make_zoo(published: Mapping[str, Published]) -> tuple[Zoo, Demonstrations]:
+def make_zoo(published: Mapping[str, Tensors]) -> tuple[Zoo, Demonstrations]:
     """A zoo with one expert a named task, and demonstration i of row i.
 
     Rows stand file by file; an expert's last one is final. D1 holds for sampled actions.
@@ -203,7 +203,7 @@ def make_zoo(published: Mapping[str, Published]) -> tuple[Zoo, Demonstrations]:
     return zoo, Demonstrations(FAMILY, zoo.row_contexts, traj, task)
 
 
-def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
+def make_tensors(zoo: Zoo, demonstrations: Demonstrations) -> Tensors:
     """All rows of a zoo in Make-An-Agent's layout, each with its demonstration; D1 holds for
     sampled actions.
 
@@ -226,7 +226,7 @@ def make_published(zoo: Zoo, demonstrations: Demonstrations) -> Published:
         )
     param = np.empty_like(zoo.weights)
     param[:, places(SPEC)] = zoo.weights
-    return Published(param, demonstrations.opening, demonstrations.ending)
+    return Tensors(param, demonstrations.opening, demonstrations.ending)
 
 
 def beside(zoo: Path) -> Path:

@@ -9,7 +9,8 @@ import pytest
 from hyperpolicy import rollout
 from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.evaluate import Score, palette, plots
+from hyperpolicy.evaluate import Score, palette, plots, tuning
+from hyperpolicy.evaluate.tuning import Curves
 
 FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[2.0], [0.5], [1.0]])
@@ -129,3 +130,40 @@ def test_a_name_that_is_no_picture_is_refused(tmp_path):
     with pytest.raises(BadFile, match=r"\.png, \.svg or \.pdf"):
         plots.plot_returns({"experts": made_up(1)}, FAMILY, tmp_path / "returns.txt")
     assert not list(tmp_path.iterdir())
+
+
+# --- Fine-tuning --------------------------------------------------------------------------
+STEPS = np.array([0.0, 1000.0, 2000.0, 3000.0])
+RUNS = Curves(STEPS, np.array([[5.0, 3.0, 6.0, 9.0], [5.0, 6.0, 4.0, 7.0]]))
+
+
+def test_curves_are_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"env_steps": 0, "return": [1, 2, 3]}, {"env_steps": 50, "return": [4, 5, 6]}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = tuning.read(path, [2, 0])
+    np.testing.assert_array_equal(found.steps, [0, 50])
+    np.testing.assert_array_equal(found.returns, [[3, 6], [1, 4]])
+    with pytest.raises(BadFile, match="cannot read"):
+        tuning.read(tmp_path / "nothing")
+
+
+def test_steps_to_a_threshold():
+    np.testing.assert_array_equal(tuning.steps_to(RUNS, 5.5), [2000, 1000])
+    np.testing.assert_array_equal(tuning.steps_to(RUNS, 5.0), [0, 0])
+    np.testing.assert_array_equal(tuning.steps_to(RUNS, 8.0), [3000, np.inf])
+
+
+def test_dips():
+    np.testing.assert_array_equal(tuning.dip(RUNS, 1000), [2, 0])
+    np.testing.assert_array_equal(tuning.dip(RUNS, 3000), [2, 1])
+
+
+def test_curves_of_tasks_are_drawn(tmp_path):
+    panels = {"task 6": {"scratch": RUNS, "generated": RUNS}, "task 41": {"generated": RUNS}}
+    levels = {"task 6": {"expert": 8.0}}
+    path = tuning.plot(panels, tmp_path / "a.png", "Fine-tuning", levels, until=2000)
+    assert path.stat().st_size > 10_000
+    with pytest.raises(AlreadyExists):
+        tuning.plot(panels, path)
+    assert tuning.plot({"one": panels["task 6"]}, tmp_path / "b.png").stat().st_size > 5_000

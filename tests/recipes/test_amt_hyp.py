@@ -25,14 +25,14 @@ from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.recipes import stage
-from hyperpolicy.recipes.amt_hyp import bench, figures, methods, presets, shipping, tables
-from hyperpolicy.recipes.amt_hyp.data import Data
-from hyperpolicy.recipes.amt_hyp.data_presets import SMOKE
+from hyperpolicy.recipes.amt_hyp import bench, figures, methods, presets, tables
+from hyperpolicy.recipes.amt_hyp.data import MetaWorldData
+from hyperpolicy.recipes.amt_hyp.presets import SMOKE_DATA
 from hyperpolicy.zoo import Training, Zoo
 
 SPEC = PolicySpec(39, 4, (4, 4), ("elu", "relu"))
 TINY = presets.Preset(
-    data=SMOKE,
+    data=SMOKE_DATA,
     embedding=BehaviorEmbeddingConfig(
         dim=4, opening_hidden=(8,), ending_hidden=4, batch=8, steps=10
     ),
@@ -102,7 +102,8 @@ def b(tmp_path_factory):
             hp.family("metaworld"), contexts, rng.normal(size=(d, f)), rng.normal(size=(d, g))
         )
 
-    data = Data(zoo, shown(zoo.row_contexts), np.arange(24), shown(np.repeat(tasks, 3, axis=0)))
+    test = shown(np.repeat(tasks, 3, axis=0))
+    data = MetaWorldData(zoo, shown(zoo.row_contexts), np.arange(24), test)
     out = tmp_path_factory.mktemp("amt-hyp")
     share = [0.0] * 8 + [1.0] * 16
     record = {"success": share, "return": share, "updates": zoo.updates.tolist()}
@@ -203,7 +204,7 @@ def test_audits_are_kept(b, monkeypatch):
 
 def test_a_slice_ships_with_demonstrations(b, tmp_path):
     many = replace(b, data=replace(b.data, zoo=_longer(b.data.zoo)))
-    [path] = shipping.ship(many, tmp_path)
+    [path] = bench.ship(many, tmp_path)
     assert path == tmp_path / "metaworld/amt-hyp" and not Zoo.verify(path)
     zoo = Zoo.load(path)
     assert zoo.states.shape == (8, 64, 39) and zoo.final.sum() == 8
@@ -212,7 +213,7 @@ def test_a_slice_ships_with_demonstrations(b, tmp_path):
     assert not (~zoo.final[zoo.expert == 1]).any()  # nothing of it passed the gate
     demos = Demonstrations.load(path / "demonstrations.safetensors")
     assert len(demos) == 16 * 3 and len(np.unique(demos.contexts, axis=0)) == 16
-    assert shipping.ship(many, tmp_path) == []
+    assert bench.ship(many, tmp_path) == []
 
 
 def _longer(zoo):
@@ -232,7 +233,7 @@ def _longer(zoo):
 
 
 def test_a_compact_generator_ships(b, tmp_path):
-    [path] = shipping.ship_generator(b, tmp_path / "metaworld")
+    [path] = bench.ship_generator(b, tmp_path / "metaworld")
     small, whole = generators.load(path), generators.load(b.out / "fits/hyplatent-shipped/seed-0")
     arrays, _ = files.load_arrays(path / "weights.safetensors")
     assert {x.dtype for x in arrays.values() if x.ndim > 1} == {np.dtype(np.float16)}
@@ -241,7 +242,7 @@ def test_a_compact_generator_ships(b, tmp_path):
     assert (made != wanted).any() and small.provenance["seed"] == 0
     measured = b.shipped().generate(b.data.test, seed=3).weights
     np.testing.assert_array_equal(measured, made)  # the row is of what ships
-    assert shipping.ship_generator(b, path) == []
+    assert bench.ship_generator(b, path) == []
 
 
 def test_the_embedding_is_fitted_once(b, monkeypatch):

@@ -15,7 +15,7 @@ from hyperpolicy.errors import BadZoo
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.amt_hyp import data as recipe
-from hyperpolicy.recipes.amt_hyp.data_presets import SMOKE
+from hyperpolicy.recipes.amt_hyp.presets import SMOKE_DATA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Hard(Easy):
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
     family = hp.envs.register(Easy())  # as its zoos are read again
-    yield recipe.provide(SMOKE, out, family), out
+    yield recipe.provide(SMOKE_DATA, out, family), out
     crews.dismiss()
     del registry.FAMILIES[family.name]
     gymnasium.registry.pop(registration.id_of(family.name))
@@ -50,12 +50,12 @@ def test_every_stage_leaves_what_the_next_one_needs(made):
     assert len(data.zoo) == 8 * 3 and data.zoo.spec.activations == ("elu", "relu")
     assert len(data.train) == len(data.rows) == 24
     np.testing.assert_array_equal(data.train.contexts, data.zoo.row_contexts[data.rows])
-    assert len(data.test) == 16 * SMOKE.test
+    assert len(data.test) == 16 * SMOKE_DATA.test
     for context in seen:
         own = data.test.of(context)
-        assert len(own) == SMOKE.test
+        assert len(own) == SMOKE_DATA.test
         goals = own.ending[:, 36:39]  # the goal in the first state of the ending
-        assert len(np.unique(goals, axis=0)) == SMOKE.test, "each in another configuration"
+        assert len(np.unique(goals, axis=0)) == SMOKE_DATA.test, "each in another configuration"
 
 
 def test_nothing_is_computed_twice(made, monkeypatch):
@@ -65,7 +65,7 @@ def test_nothing_is_computed_twice(made, monkeypatch):
     assert list(spent) == ["base", "experts", "gate", *demos] and min(spent.values()) > 0
     for name in ("results", "trace", "collect"):
         monkeypatch.setattr(recipe.rollout, name, lambda *a, **k: pytest.fail("computed again"))
-    again = recipe.provide(SMOKE, out, Easy())
+    again = recipe.provide(SMOKE_DATA, out, Easy())
     np.testing.assert_array_equal(again.zoo.weights, data.zoo.weights)
     np.testing.assert_array_equal(again.test.opening, data.test.opening)
     assert stage.read(out / "minutes.json") == spent
@@ -85,7 +85,7 @@ def test_only_checkpoints_that_succeed_everywhere_are_kept(made):
 def test_a_task_nobody_solves_is_named(made):
     data, _ = made
     with pytest.raises(BadZoo, match="0 of 15 episodes on window-open succeeded"):
-        recipe.of_experts(SMOKE, Hard(), data.zoo)
+        recipe.of_experts(SMOKE_DATA, Hard(), data.zoo)
 
 
 def test_experts_start_from_one_policy_and_learn_from_scripts(made):
@@ -102,4 +102,4 @@ def test_experts_start_from_one_policy_and_learn_from_scripts(made):
     assert 0 < moved.mean() < 0.1
     assert (out / "experts/zoo").exists()
     loaded = Demonstrations.load(out / "demonstrations-unseen.safetensors")
-    assert len(loaded) == 8 * SMOKE.test
+    assert len(loaded) == 8 * SMOKE_DATA.test

@@ -23,7 +23,7 @@ from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
 from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.zero_shot import methods, presets, sources, table, zoos
-from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
+from hyperpolicy.recipes.zero_shot.methods import Candidate, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
@@ -62,20 +62,21 @@ def test_a_base_sees_training_speeds_only(shipped):
 def test_missing_zoos_are_trained_and_others_left_alone(shipped, tmp_path, monkeypatch):
     trained = []
 
-    def specialized(out, grid, jobs, preset):
-        trained.append((jobs, preset))
+    def specialized(out, grid, pipelines, preset):
+        trained.append((pipelines, preset))
 
     monkeypatch.setattr(zoos, "specialized", specialized)
     grid = family("cheetah-vel").grid("macaw")
     zoos.provide((shipped, tmp_path), tmp_path, grid, ["full", "eighth", "random-10-0"])
     shorter, usual = presets.SHORTER["cheetah-vel"], presets.PRESETS["cheetah-vel"]
-    assert trained == [((zoos.Job("eighth"),), shorter), ((zoos.Job("random-10-0"),), shorter)]
+    missing = ("eighth", "random-10-0")
+    assert trained == [((zoos.Pipeline(name),), shorter) for name in missing]
     zoos.provide((tmp_path,), tmp_path, grid, ["full"])
-    assert trained[2] == ((zoos.Job("full"),), usual)
+    assert trained[2] == ((zoos.Pipeline("full"),), usual)
 
 
-def test_jobs_have_seeds_and_grids_have_places_of_their_own():
-    numbers = {zoos.Job(split, seed).number for split in zoos.SPLITS for seed in range(3)}
+def test_pipelines_have_seeds_and_grids_have_places_of_their_own():
+    numbers = {zoos.Pipeline(split, seed).number for split in zoos.SPLITS for seed in range(3)}
     assert len(numbers) == 3 * len(zoos.SPLITS)
     ant = family("ant-dir")
     places = [zoos.place(ant.grid(name)) for name in ("macaw", "authors")]
@@ -86,8 +87,8 @@ def test_jobs_have_seeds_and_grids_have_places_of_their_own():
 def test_an_ant_zoo_of_a_small_split(tmp_path):
     """Another family, directions on a circle: bases see their split's directions only."""
     grid = family("ant-dir").grid("macaw")
-    job = zoos.Job("sixteenth", 1)
-    made = zoos.specialized(tmp_path / "specialized", grid, (job,), presets.SMOKE)[job]
+    pipeline = zoos.Pipeline("sixteenth", 1)
+    made = zoos.specialized(tmp_path / "specialized", grid, (pipeline,), presets.SMOKE)[pipeline]
     split = grid.split("sixteenth")
     np.testing.assert_allclose(made.contexts, split.train)
     assert made.provenance["test_contexts"] == split.test.tolist()
@@ -148,7 +149,7 @@ def tiny_table(shipped, out, kind: str, split: str) -> TableConfig:
         seeds=(0, 1),
         episodes=1,
         draws=1,
-        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Candidate(HypLatentConfig(steps=100, batch=4))},
         distill=DistillConfig(steps=100, batch=4),
     )
 
@@ -302,7 +303,7 @@ def test_table_1_audits_its_generators(shipped, tmp_path):
     config = genhyper_table_1.Table1Config(
         zoos=tmp_path / "zoos",
         out=tmp_path / "out",
-        learned={"HypLatent": Learned(HypLatentConfig(steps=100, batch=4))},
+        learned={"HypLatent": Candidate(HypLatentConfig(steps=100, batch=4))},
     )
     (tmp_path / "zoos").mkdir()
     (tmp_path / "zoos/cheetah-vel").symlink_to(shipped)

@@ -16,10 +16,10 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 import hyperpolicy
-from hyperpolicy import interrupts, terminal
-from hyperpolicy.cli import faults, imports
+from hyperpolicy import devices, interrupts, terminal
+from hyperpolicy.cli import imports
 from hyperpolicy.cli.command import Command, table
-from hyperpolicy.errors import HyperpolicyError, unknown
+from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory, unknown
 from hyperpolicy.run.progress import Announced
 from hyperpolicy.terminal import OutputLost, Terminal, complain
 
@@ -49,6 +49,7 @@ hyperpolicy --version
 --import FILE                 with any command: run a Python file first, e.g. one that makes a
                               family of yours known by hp.envs.register(family)
 """
+MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "can't start new thread", "Cannot allocate memory")
 
 
 class UnknownCommand(HyperpolicyError):
@@ -137,11 +138,27 @@ def _fail(error: Exception) -> int:
             return 141  # as of a program that the signal ends
         complain(f"DiskFull: cannot write to standard output: {error.strerror}")
         return 2
-    known = faults.explained(error)
+    known = explained(error)
     if known is None:
         raise error
     complain(f"{type(known).__name__}: {known}")
     return 2
+
+
+def explained(error: BaseException) -> HyperpolicyError | None:
+    """The error to tell the user of; None for a fault of the code, which its traceback explains."""
+    if isinstance(error, HyperpolicyError):
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or any(word in text for word in MEMORY):
+        what = text.splitlines()[0] if text else "not enough memory"
+        return OutOfMemory(f"{what}; ask for fewer worlds, a smaller replay, batch or network")
+    if "jax" in sys.modules and (lacking := devices.lacking()) is not None:
+        return NoDevice(lacking)
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f": {error.filename}"
+        return BadFile(f"{error.strerror or error}{name}")
+    return None
 
 
 def _overview() -> None:

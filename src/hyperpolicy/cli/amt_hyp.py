@@ -10,8 +10,8 @@ from rich.console import Console
 from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.recipes.amt_hyp import figures, shipping, tables
-from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, bench
+from hyperpolicy.recipes.amt_hyp import figures, tables
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, bench, ship, ship_generator
 from hyperpolicy.recipes.amt_hyp.methods import METHODS, method
 from hyperpolicy.recipes.amt_hyp.presets import PRESETS
 from hyperpolicy.recipes.stage import write_page
@@ -83,9 +83,9 @@ class AmtHyp(Table):
     """Also write HypLatent, compact, as this directory."""
 
     def make(self, b: Bench, console: Console) -> None:
-        made = [] if self.ship is None else shipping.ship(b, self.ship)
+        made = [] if self.ship is None else ship(b, self.ship)
         if self.ship_generator is not None:
-            made += shipping.ship_generator(b, self.ship_generator)
+            made += ship_generator(b, self.ship_generator)
         found = self.cells(b, console)
         picture = figures.draw_success(found, self.out / "success.png")
         self.write(console, "amt-hyp.md", tables.page(b, found))

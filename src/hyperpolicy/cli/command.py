@@ -4,15 +4,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Column
 from rich.text import Text
+from tyro.constructors import PrimitiveConstructorSpec
 
-from hyperpolicy.bounds import Bounded
-from hyperpolicy.errors import AlreadyExists
+from hyperpolicy.bounds import WRITABLE, Bounded, Rule
+from hyperpolicy.errors import AlreadyExists, BadFile
 from hyperpolicy.terminal import Sheet
 
 
@@ -58,3 +59,27 @@ def refuse(path: Path | None) -> None:
     """Raise AlreadyExists before any work is done for a `path` that could not be written."""
     if path is not None and os.path.lexists(path):
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")
+
+
+# --- Files --------------------------------------------------------------------------------
+def _file(given: list[str]) -> Path:
+    """The path; a `Path` would forget the slash at its end."""
+    if given[0].endswith(("/", os.sep)):
+        raise BadFile(f"{given[0]} names a directory; give the name of a file")
+    return Path(given[0])
+
+
+_AS_TYPED = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="PATH",
+    instance_from_str=_file,
+    is_instance=lambda value: isinstance(value, Path),
+    str_from_instance=lambda path: [str(path)],
+)
+NewFile = Annotated[
+    Path,
+    _AS_TYPED,
+    Rule("the name of a file, not of a directory", lambda path: not os.path.isdir(path)),
+    WRITABLE,
+]
+"""A file that is written; `refuse` says whether it exists."""

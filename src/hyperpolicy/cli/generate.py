@@ -7,9 +7,8 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.bounds import Seed
-from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.paths import NewFile
-from hyperpolicy.cli.sources import contexts_of, reads_demonstrations, told
+from hyperpolicy.cli.command import Command, NewFile, refuse
+from hyperpolicy.cli.sources import contexts_of, given_to, reads_demonstrations
 from hyperpolicy.errors import BadContext
 
 
@@ -40,10 +39,10 @@ class Generate(Command):
                 raise BadContext(
                     "this generator reads demonstrations, no contexts: leave --context out"
                 )
-            given = told(generator, None, self.demo)
+            given = given_to(generator, None, self.demo)
             names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))
         else:
-            given = told(generator, contexts_of(fam, self.context), self.demo)
+            given = given_to(generator, contexts_of(fam, self.context), self.demo)
             names = ", ".join(fam.task_name(context) for context in given)
         policies = generator.generate(given, seed=self.seed)
         policies.save(self.out)

@@ -7,9 +7,8 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.bounds import Count, Seed, unused
-from hyperpolicy.cli.command import Command, table
-from hyperpolicy.cli.paths import NewFile
-from hyperpolicy.cli.sources import maker_of, scripts_of, tasks_of, told, zoo_path
+from hyperpolicy.cli.command import Command, NewFile, table
+from hyperpolicy.cli.sources import given_to, maker_of, scripts_of, tasks_of, zoo_path
 from hyperpolicy.run.progress import Announced
 
 
@@ -44,7 +43,7 @@ class Play(Command):
             actor = scripts_of(fam, contexts)
         else:
             actor = maker_of(fam, self.policy, self.zoo)
-        given = told(actor, contexts, self.demo)
+        given = given_to(actor, contexts, self.demo)
         if hasattr(actor, "generate"):
             actor = actor.generate(given, seed=self.seed)
         with Announced(f"playing one episode of {fam.horizon_steps} steps"):

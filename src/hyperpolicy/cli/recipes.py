@@ -21,7 +21,7 @@ from hyperpolicy.recipes.genhyper.figure_6_config import Figure6Config
 from hyperpolicy.recipes.genhyper.table_1 import Table1Config
 from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.recipes.zero_shot import presets, table, zoos
-from hyperpolicy.recipes.zero_shot.config import TableConfig
+from hyperpolicy.recipes.zero_shot.methods import TableConfig
 from hyperpolicy.run.directory import hold
 
 
@@ -70,8 +70,8 @@ class Zoos(Command):
             if kind in ("independent", "shared-replay"):
                 zoos.independent(out / kind, grid, alone[kind])
             else:
-                jobs = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
-                zoos.specialized(out / "specialized", grid, jobs)
+                several = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}
+                zoos.specialized(out / "specialized", grid, several.get(kind, zoos.FULL))
             console.print(f"{kind}: done")
         for path in zoos.draw_curves(out, out, zoos.place(grid)):
             console.print(f"learning curves: {path}")
@@ -86,9 +86,8 @@ class Zoos(Command):
                 f"{self.family} has no {self.kind} zoo: PPO has no replay; of those without a "
                 f"base there is: {', '.join(alone)}"
             )
-        jobs = zoos.ALL_SPLITS if self.kind in ("splits", "all") else zoos.FULL
-        for job in jobs:
-            grid.split(job.split)
+        for pipeline in zoos.ALL_SPLITS if self.kind in ("splits", "all") else zoos.FULL:
+            grid.split(pipeline.split)
 
 
 @dataclass(frozen=True)

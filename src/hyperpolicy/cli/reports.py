@@ -11,8 +11,7 @@ from rich.text import Text
 from tyro.conf import Positional, subcommand
 
 from hyperpolicy.bounds import NewPlace
-from hyperpolicy.cli.command import Command, refuse, table
-from hyperpolicy.cli.paths import NewFile
+from hyperpolicy.cli.command import Command, NewFile, refuse, table
 from hyperpolicy.errors import BadSetting, BadZoo
 
 
@@ -189,7 +188,7 @@ class ZooImport(Command):
                 "the task of each file, in their order"
             )
         interchange.FAMILY.contexts(self.task)  # unknown names before gigabytes
-        held = map(interchange.Published.load, self.make_an_agent)
+        held = map(interchange.Tensors.load, self.make_an_agent)
         zoo, shown = interchange.make_zoo(dict(zip(self.task, held, strict=True)))
         names = {"files": [path.name for path in self.make_an_agent]}
         shown.save(shown_at)
@@ -225,7 +224,7 @@ class ZooExport(Command):
         refuse(self.make_an_agent)
         zoo = Zoo.load(self.path)
         shown = Demonstrations.load(self.demonstrations or interchange.beside(self.path))
-        made = interchange.make_published(zoo, shown)
+        made = interchange.make_tensors(zoo, shown)
         made.save(self.make_an_agent)
         tasks = [interchange.FAMILY.task_name(context) for context in zoo.contexts]
         console.print(f"{len(made)} policies of {', '.join(tasks)}: {self.make_an_agent}")

@@ -7,8 +7,7 @@ from rich.console import Console
 from tyro.conf import Positional, UseAppendAction
 
 from hyperpolicy.bounds import Count, Names, Seed
-from hyperpolicy.cli.command import Command, refuse
-from hyperpolicy.cli.paths import NewFile
+from hyperpolicy.cli.command import Command, NewFile, refuse
 from hyperpolicy.cli.sources import (
     maker_of,
     open_zoo,

@@ -38,7 +38,7 @@ def reads_demonstrations(maker) -> bool:
     return getattr(maker, "takes", None) is Demonstrations
 
 
-def told(generator, contexts, demo: Path | None):
+def given_to(generator, contexts, demo: Path | None):
     """What a generator is given: contexts, or demonstrations out of a file, the first of each task
     that is asked for, all of them if none is.
 

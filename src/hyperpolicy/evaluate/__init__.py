@@ -2,7 +2,7 @@
 
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.protocol import Protocol
-from hyperpolicy.evaluate.published import Published, published
+from hyperpolicy.evaluate.rows import Published, published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
 

@@ -13,7 +13,6 @@ from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.protocol import UNTRAINED, grid_by_name
-from hyperpolicy.evaluate.published import Published
 from hyperpolicy.evaluate.records import read_json
 from hyperpolicy.evaluate.rows import (
     CEILINGS,
@@ -23,6 +22,7 @@ from hyperpolicy.evaluate.rows import (
     RANDOM,
     STANDARD,
     ZERO,
+    Published,
     is_trivial,
     stem,
 )

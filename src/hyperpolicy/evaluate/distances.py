@@ -33,7 +33,7 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Segments:
+class MixtureDistances:
     """How far n policies are from the nearest mixture (1 − λ)·θ_a + λ·θ_b of two experts."""
 
     weights: tuple[float, ...]
@@ -46,7 +46,7 @@ class Segments:
     """Its λ."""
 
 
-class Rows:
+class TrainingRows:
     """A zoo's rows, by their weights and by their actions on the states."""
 
     def __init__(self, zoo: Zoo, states: Float[np.ndarray, "s o"]):
@@ -72,7 +72,7 @@ class Rows:
 
     def segments(
         self, weights: Float[np.ndarray, "n p"], without: Sequence[int] | None = None
-    ) -> Segments:
+    ) -> MixtureDistances:
         """Distances of n policies to mixtures of two experts; policy i's leave out `without[i]`."""
         found = [
             nearest_mixture(one, self.experts, None if without is None else without[i])
@@ -80,7 +80,7 @@ class Rows:
         ]
         mixtures = np.array([(1 - s) * self.experts[a] + s * self.experts[b] for a, b, s in found])
         gaps = self._act(weights) - self._act(mixtures)
-        return Segments(
+        return MixtureDistances(
             tuple(np.linalg.norm(weights - mixtures, axis=1).tolist()),
             tuple(np.sqrt((gaps**2).mean(axis=1)).tolist()),
             tuple((a, b) for a, b, _ in found),

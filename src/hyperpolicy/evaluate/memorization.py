@@ -21,7 +21,12 @@ from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate.distances import Distances, Rows, Segments, same_size_noise
+from hyperpolicy.evaluate.distances import (
+    Distances,
+    MixtureDistances,
+    TrainingRows,
+    same_size_noise,
+)
 from hyperpolicy.evaluate.tables import NONE, markdown, number
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
@@ -56,7 +61,7 @@ class Audit:
     relative columns."""
     num_states: int
     """Observations the actions were compared on."""
-    segments: dict[str, Segments] = field(default_factory=dict)
+    segments: dict[str, MixtureDistances] = field(default_factory=dict)
     """Distances of the same policies to mixtures of two training experts; training experts are
     compared with mixtures of the others. Empty in audits saved before these were measured."""
 
@@ -82,7 +87,7 @@ class Audit:
             found[name] = Kinds(int(copies.sum()), int(mixtures.sum()), rest)
         return found
 
-    def _near(self, distances: Distances | Segments) -> dict[str, np.ndarray] | None:
+    def _near(self, distances: Distances | MixtureDistances) -> dict[str, np.ndarray] | None:
         """Which policies are nearer than an expert typically is to its own nearest checkpoint."""
         if CHECKPOINT not in self.groups:
             return None
@@ -110,7 +115,7 @@ class Audit:
         parts = [text for pair in zip(tables, notes, strict=True) for text in pair]
         return "\n\n".join([*parts, *self._sentences()])
 
-    def _lines(self, groups: Mapping[str, Distances | Segments], header: list[str]) -> str:
+    def _lines(self, groups: Mapping[str, Distances | MixtureDistances], header: list[str]) -> str:
         rows = []
         for name, found in groups.items():
             cells = [name, str(len(found.weights))]
@@ -158,7 +163,7 @@ class Audit:
                 for name, found in record["groups"].items()
             }
             segments = {
-                name: Segments(
+                name: MixtureDistances(
                     **{k: tuple(found[k]) for k in ("weights", "actions", "share")},
                     pair=tuple((a, b) for a, b in found["pair"]),
                 )
@@ -191,7 +196,7 @@ def audit(
         BadZoo: fewer than two training experts: there is no distance between experts.
     """
     _check(generated, training, states, held_out)
-    rows = Rows(training, states)
+    rows = TrainingRows(training, states)
     found = rows.distances(generated.weights)
     nearest = np.array(found.nearest)
     noise = same_size_noise(generated.weights - training.weights[nearest], seed)

@@ -7,20 +7,19 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from hyperpolicy.errors import BadFile
-from hyperpolicy.evaluate.published import Published
 from hyperpolicy.evaluate.records import Text, line, read_json
-from hyperpolicy.evaluate.rows import NEAREST
+from hyperpolicy.evaluate.rows import NEAREST, Published
 from hyperpolicy.evaluate.score import Score
 
 
-class Results(NamedTuple):
-    """The rows of a file."""
+class ResultFile(NamedTuple):
+    """The rows of a file of results."""
 
     rows: dict[str, Score]
     published: tuple[Published, ...] = ()
 
 
-def read(path: str | Path) -> Results:
+def read(path: str | Path) -> ResultFile:
     """The rows of a file of results: a saved Score, a saved Comparison, several named scores, or a
     cell of AMT-Hyp's tables.
 
@@ -35,24 +34,24 @@ def read(path: str | Path) -> Results:
         raise BadFile(f"{path}: {error}") from None
 
 
-def _read(record: Any, name: str) -> Results:
+def _read(record: Any, name: str) -> ResultFile:
     if isinstance(record, dict) and "rows" in record:
         return read_comparison(record)
     if isinstance(record, dict) and "contexts" in record:
-        return Results({name: Score.from_json(record)})
+        return ResultFile({name: Score.from_json(record)})
     if isinstance(record, dict) and "strict" in record:
-        return Results({name: Score.from_json(record["strict"])})
+        return ResultFile({name: Score.from_json(record["strict"])})
     scores = record.get("scores", record) if isinstance(record, dict) else None
     if not isinstance(scores, dict) or not scores or not all(map(_like_a_score, scores.values())):
         raise BadFile("no scores in it; give what `hyperpolicy score --out` or Score.save wrote")
-    return Results({key: Score.from_json(one) for key, one in scores.items()})
+    return ResultFile({key: Score.from_json(one) for key, one in scores.items()})
 
 
 def _like_a_score(value: Any) -> bool:
     return isinstance(value, dict) and "contexts" in value
 
 
-def read_comparison(record: Any) -> Results:
+def read_comparison(record: Any) -> ResultFile:
     """The rows of a saved comparison, and what others published.
 
     Raises:
@@ -63,7 +62,7 @@ def read_comparison(record: Any) -> Results:
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadFile(f"this is no comparison: {line(error)}") from None
     found = {name: Score.from_json(row.score) for name, row in rows.rows.items()}
-    return Results(_with_pipelines(found), tuple(rows.published))
+    return ResultFile(_with_pipelines(found), tuple(rows.published))
 
 
 class _Row(msgspec.Struct):

@@ -14,8 +14,7 @@ from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results
 from hyperpolicy.evaluate.compare import Comparison, compare, scaled
 from hyperpolicy.evaluate.protocol import NOT_RECORDED, Protocol, grid_by_name
-from hyperpolicy.evaluate.published import Published
-from hyperpolicy.evaluate.rows import GIVEN
+from hyperpolicy.evaluate.rows import GIVEN, Published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import interval_text, number
 

@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of a table: how it is fitted, what it is told of a test task, and where it has a
+    """A row of a table: how it is fitted, what it is given of a test task, and where it has a
     meaning."""
 
     name: str
@@ -64,7 +64,7 @@ class Method:
     """Its makers, one a training seed or pipeline, from what the recipe's methods share; fits that
     are there already are read."""
     given: str | None = None
-    """What it is told; by default what rows of its name are told."""
+    """What it is given; by default what rows of its name are given."""
     cells: tuple[str, ...] = ()
     """Where it has a meaning, by name; everywhere if none is named."""
     draws: int = 1

@@ -38,10 +38,11 @@ from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingCon
 from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig
-from hyperpolicy.recipes.amt_hyp.data import Data, provide
+from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
 from hyperpolicy.recipes.amt_hyp.presets import Preset
 from hyperpolicy.recipes.method import Cell, Method
 from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.zero_shot import zoos
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
@@ -53,6 +54,10 @@ CELLS = {
 }
 """The eight tasks that experts were trained for, and eight others."""
 HALVES = tuple(CELLS)
+SHIPPED_CHECKPOINTS, SHIPPED_STATES = 2, 64
+"""Of each expert in a slice that ships, beside its final row."""
+SHIPPED_DEMONSTRATIONS = 5
+"""Of each of the sixteen tasks, for testing."""
 BY_HAND = "a program written for the task"
 
 
@@ -61,7 +66,7 @@ class Bench:
     """What all methods share."""
 
     preset: Preset
-    data: Data
+    data: MetaWorldData
     out: Path
 
     @property
@@ -252,3 +257,23 @@ def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
 def plain(name: str) -> str:
     """A row's name as that of a file."""
     return "".join(c if c.isalnum() else "-" for c in name)
+
+
+# --- Shipping -----------------------------------------------------------------------------
+def ship(b: Bench, into: Path) -> list[Path]:
+    """The slice `into/metaworld/amt-hyp`, with `demonstrations.safetensors` among its files; empty
+    where it exists already."""
+    path = into / "metaworld/amt-hyp"
+    if path.exists():
+        return []
+    zoo = zoos.cut(b.data.zoo, SHIPPED_CHECKPOINTS, SHIPPED_STATES)
+    zoo = replace(zoo, critics=None, provenance=zoos.UNRECORDED | zoo.provenance)
+    tasks = np.concatenate([contexts_of(half) for half in HALVES])
+    shown = b.data.first(tasks, SHIPPED_DEMONSTRATIONS)
+    zoo.save(path, lambda new: shown.save(new / "demonstrations.safetensors"))
+    return [path]
+
+
+def ship_generator(b: Bench, path: Path) -> list[Path]:
+    """The small HypLatent as the compact directory `path`; empty where it exists already."""
+    return [] if path.exists() else [b.shipped().save(path, compact=True)]

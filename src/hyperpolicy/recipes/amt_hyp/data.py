@@ -1,8 +1,8 @@
 """AMT-Hyp's data on Meta-World: experts of eight tasks, checkpoints, demonstrations of sixteen.
 
-    base            one policy for the eight tasks, told which, cloned from the package's scripted
-                    policies: on states they reach with noisy actions, then on its own (DAgger,
-                    Ross et al. 2011, arXiv:1011.0686)
+    base            one policy for the eight tasks, conditioned on the task, cloned from the
+                    package's scripted policies: on states they reach with noisy actions, then on
+                    its own (DAgger, Ross et al. 2011, arXiv:1011.0686)
     experts         PPO from the base folded at each task; the network of Make-An-Agent (39-128-128,
                     ELU and ReLU). SAC, the published choice, spoils such a start
     zoo             the checkpoints that succeed, and each expert's final row
@@ -33,7 +33,7 @@ from hyperpolicy.generate import loop
 from hyperpolicy.generate.lesson import Pairs
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp.data_presets import DataPreset
+from hyperpolicy.recipes.amt_hyp.presets import DataPreset
 from hyperpolicy.recipes.stage import Stage, recorded
 from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
@@ -49,7 +49,7 @@ MOST_TRIES = 5
 
 
 @dataclass(frozen=True)
-class Data:
+class MetaWorldData:
     """What all generators on Meta-World are made and judged with."""
 
     zoo: Zoo
@@ -59,14 +59,14 @@ class Data:
     test: Demonstrations
     """Of all sixteen tasks."""
 
-    def few(self, contexts: Float[np.ndarray, "k c"], count: int) -> Demonstrations:
+    def first(self, contexts: Float[np.ndarray, "k c"], count: int) -> Demonstrations:
         """The first `count` test demonstrations of each task."""
         return joined([self.test.of(context)[:count] for context in contexts])
 
 
 def provide(
     preset: DataPreset, out: Path, family: MetaWorld | None = None, minutes: Path | None = None
-) -> Data:
+) -> MetaWorldData:
     """All of it, from `out` where it is there already; the file `minutes`, by default
     `out/minutes.json`, says how long each stage took."""
     family, minutes = family or MetaWorld(), minutes or out / "minutes.json"
@@ -95,7 +95,7 @@ def provide(
         name, result = f"demonstrations, {half} tasks", f"demonstrations-{half}.safetensors"
         return Demonstrations.load(at(name, result, lambda path: makers[half]().save(path)))
 
-    return Data(
+    return MetaWorldData(
         zoo,
         Demonstrations.load(index.with_suffix(".safetensors")),
         np.array(files.load_json(index)["rows"], int),
@@ -141,18 +141,18 @@ def clone(
     contexts: Float[np.ndarray, "n c"],
     states: Float[np.ndarray, "n s o"],
 ) -> Policies:
-    """One policy, told the task, that does what the tasks' scripts do in these states; folded at
-    each task. It learns from normalized observations: a goal moves by centimeters."""
+    """One policy, conditioned on the task, that does what the tasks' scripts do in these states;
+    folded at each task. It learns from normalized observations: a goal moves by centimeters."""
     cfg = preset.expert.cfg
     spec = cfg.learner.policy(cfg, family.obs_size, family.action_size)
     scripts = [Script(family.task_name(context)) for context in contexts]
     actions = np.array([[s(row) for row in rows] for s, rows in zip(scripts, states, strict=True)])
     mean = states.mean(axis=(0, 1))
     scale = 1.0 / np.sqrt(states.var(axis=(0, 1)) + SMALLEST_VARIANCE)
-    told = jnp.asarray(family.context.encode(contexts), jnp.float32)
+    encoded = jnp.asarray(family.context.encode(contexts), jnp.float32)
     seen = jnp.asarray((states - mean) * scale)
-    none = jnp.zeros((len(told), spec.size))
-    shown = Pairs(none, jnp.arange(len(told)), told, seen, jnp.asarray(actions))
+    none = jnp.zeros((len(encoded), spec.size))
+    shown = Pairs(none, jnp.arange(len(encoded)), encoded, seen, jnp.asarray(actions))
     run = loop.FitJob("base", (0,), preset.clone.steps, None, {})
     model, _ = preset.clone.train(run, shown, spec, None)[0]
 
@@ -162,7 +162,7 @@ def clone(
         actor = fold_actor(model.spec.unflatten(jnp.asarray(model.weights)), row)
         return spec.flatten(fold_normalizer(actor, jnp.asarray(mean), jnp.asarray(scale)))
 
-    return Policies(np.asarray(fold(told)), spec)
+    return Policies(np.asarray(fold(encoded)), spec)
 
 
 def shown_steps(preset: DataPreset) -> int:

@@ -1,8 +1,10 @@
-"""How large AMT-Hyp's generators are and how they are judged: for two cores, and as published."""
+"""How much of Meta-World's data there is, how large AMT-Hyp's generators are and how they are
+judged: for two cores, as published, and for tests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from hyperpolicy.bounds import Bounded, Count, Seeds
+from hyperpolicy.bounds import Bounded, Count, Seeds, Weight
+from hyperpolicy.fleet import OnPolicy, RoundSchedule
 from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.codecs.pca import PcaConfig
 from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
@@ -11,8 +13,86 @@ from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
 from hyperpolicy.nets.unet1d import Unet1dConfig
-from hyperpolicy.recipes.amt_hyp import data_presets
-from hyperpolicy.recipes.amt_hyp.data_presets import DataPreset
+from hyperpolicy.rl.ppo import PpoConfig
+
+
+@dataclass(frozen=True)
+class DataPreset(Bounded):
+    """How long experts train, what is kept of them, and how much is shown."""
+
+    clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
+    """One fit of the base."""
+    fits: Count = 4
+    """Fits of the base; each after the first also sees states that the one before reached."""
+    expert: OnPolicy = field(
+        default_factory=lambda: OnPolicy(
+            PpoConfig(
+                hidden=(128, 128),
+                activations=("elu", "relu"),
+                value_hidden=(128, 128),
+                warmup_rounds=6,
+            ),
+            RoundSchedule(
+                num_rounds=80,
+                num_envs=8,
+                round_steps=125,
+                average_from=0.25,
+                num_checkpoints=60,
+                num_evaluations=8,
+            ),
+        )
+    )
+    """How experts train."""
+    prior_steps: Count = 1_000
+    """Of each world in which a scripted policy shows the base what to do."""
+    noise: Weight = 0.3
+    """Standard deviation of the noise on scripted policies' actions."""
+    gate_episodes: Count = 4
+    """A checkpoint is kept if it succeeds in all of these."""
+    shown: Count = 2
+    """Episodes from which a row's demonstrations are cut, for training."""
+    test: Count = 100
+    """Demonstrations a task, for testing."""
+
+
+SMALL_DATA = DataPreset()
+PAPER_DATA = DataPreset(
+    expert=replace(
+        SMALL_DATA.expert,
+        schedule=replace(
+            SMALL_DATA.expert.schedule, num_rounds=700, average_from=0.285, num_checkpoints=500
+        ),
+    )
+)
+"""500 checkpoints a task, as the papers have."""
+SMOKE_DATA = DataPreset(
+    clone=DistillConfig(steps=5, batch=8),
+    fits=2,
+    expert=OnPolicy(
+        PpoConfig(
+            hidden=(8, 8),
+            activations=("elu", "relu"),
+            value_hidden=(8, 8),
+            minibatches=2,
+            epochs=1,
+        ),
+        RoundSchedule(
+            num_rounds=2,
+            num_envs=2,
+            round_steps=4,
+            num_checkpoints=2,
+            num_evaluations=1,
+            episodes=1,
+            num_states=8,
+            average_from=0.0,
+        ),
+    ),
+    prior_steps=20,
+    gate_episodes=1,
+    shown=1,
+    test=3,
+)
+"""Seconds, where episodes are short; for tests."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +142,7 @@ SMALL = Preset()
 _AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
 _HYPFORMER = HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000)
 PAPER = Preset(
-    data=data_presets.PAPER,
+    data=PAPER_DATA,
     embedding=BehaviorEmbeddingConfig(batch=16, steps=81_910),
     hyplatent=HypLatentConfig(
         encoder=_AUTOENCODER,

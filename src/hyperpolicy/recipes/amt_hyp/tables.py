@@ -13,7 +13,7 @@ from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.memorization import Audit
-from hyperpolicy.evaluate.published import published
+from hyperpolicy.evaluate.rows import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.readers.behavior_embedding import Rows, retrieval
@@ -187,7 +187,7 @@ def audits(b: Bench, names: Sequence[str] = AUDITED) -> dict[str, Audit]:
 def _audit(b: Bench, name: str) -> Audit:
     maker, zoo = METHODS[name].fit(b)[0], b.data.zoo
     with stage.timed(b.minutes, "audits"):
-        policies = maker.generate(b.data.few(contexts_of("seen"), AUDITED_POLICIES))
+        policies = maker.generate(b.data.first(contexts_of("seen"), AUDITED_POLICIES))
         return memorization.audit(policies, zoo, memorization.probe_states(zoo))
 
 

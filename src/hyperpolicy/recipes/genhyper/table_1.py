@@ -24,8 +24,14 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.zero_shot import presets, sources, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
-from hyperpolicy.recipes.zero_shot.config import LEARNED, RADIANS, Learned, TableConfig
-from hyperpolicy.recipes.zero_shot.methods import fit_learned, slug
+from hyperpolicy.recipes.zero_shot.methods import (
+    LEARNED,
+    RADIANS,
+    Candidate,
+    TableConfig,
+    fit_learned,
+    slug,
+)
 from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
@@ -55,7 +61,7 @@ class Table1Config(Bounded):
     rows: Names | None = None
     """Which generators to fit, by the names of their rows, e.g. HypLatent GenHyper; all by
     default."""
-    learned: Suppress[dict[str, Learned]] = field(default_factory=lambda: dict(LEARNED))
+    learned: Suppress[dict[str, Candidate]] = field(default_factory=lambda: dict(LEARNED))
     """Generators to fit; Ant-Dir adds one that sees directions as plain numbers."""
     preset: Suppress[SpecializedPreset | None] = None
     """How zoos are trained; the families' own presets by default."""
@@ -173,7 +179,7 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     train = lent[0].train
     held_out = sources.experts_at(table.zoos, cell.kind, split)[0]
 
-    def make(name: str, learned: Learned) -> Audit:
+    def make(name: str, learned: Candidate) -> Audit:
         fits = table.out / "fits" / cell.file / slug(name)
         generators = fit_learned(learned, lent, table.seeds, fits)
         if len(lent) > 1:

@@ -1,4 +1,4 @@
-"""Rows of the zero-shot tables: the trivial ones and the generators, and how each is fitted.
+"""Settings of the zero-shot tables, and their rows: trivial ones, generators, how each is fitted.
 
 Where a cell has several zoos (replicas of the whole pipeline under other seeds, or the draws of a
 random split), every method is fitted once on each; where it has one, methods that draw random
@@ -6,13 +6,15 @@ numbers are fitted with several seeds.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from tyro.conf import Suppress
 
+from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
@@ -29,14 +31,66 @@ from hyperpolicy.generate.codecs.pca import PcaConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.weights import symmetric
 from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.genhyper import GenHyperConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.method import Cell, Method
 from hyperpolicy.recipes.stage import Stage
-from hyperpolicy.recipes.zero_shot.config import Learned, TableConfig
 from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.zoo import Zoo
 
+# --- Settings -----------------------------------------------------------------------------
+KINDS = ("specialized", "independent")
+SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
+
+
+@dataclass(frozen=True)
+class Candidate(Bounded):
+    """A generator to fit, and how it sees the contexts."""
+
+    config: HypLatentConfig | GenHyperConfig
+    family: str | None = None
+    """Another view of the family, such as `ant-dir-radians`."""
+
+
+HYPLATENT = {
+    "HypLatent": Candidate(HypLatentConfig(steps=5_000)),
+    "HypLatent, behavior loss": Candidate(HypLatentConfig(steps=5_000, behavior=1e3)),
+}
+"""λ_behavior was chosen on the `full` split with five of its training speeds held out."""
+LEARNED = HYPLATENT | {"GenHyper": Candidate(GenHyperConfig())}
+RADIANS = {
+    "HypLatent, direction in radians": Candidate(LEARNED["HypLatent"].config, "ant-dir-radians")
+}
+
+
+@dataclass(frozen=True)
+class TableConfig(Bounded):
+    family: Suppress[str] = "cheetah-vel"
+    grid: Suppress[str] = "macaw"
+    zoos: tuple[Path, ...] = (Path("zoos/cheetah-vel"),)
+    """Directories of the family's zoos, which `recipe zoos` makes and the repository ships; the
+    first that has those of a kind and split serves."""
+    out: Place = Path("runs/cheetah-vel-table")
+    """Where fits and cells go; the same command goes on from what is there."""
+    kinds: Names = KINDS
+    """Zoos to use."""
+    splits: Names = SPLITS
+    """Splits to use."""
+    seeds: Suppress[Seeds] = (0, 1, 2)
+    """Fits of a method on one zoo."""
+    episodes: Suppress[Count | None] = None
+    """Episodes of each policy on each test task; 100 on Ant-Dir and 10 on Cheetah-Vel if not given
+    (`evaluate.protocol.EPISODES`)."""
+    draws: Suppress[Count] = 8
+    """Noise draws of a HypLatent on each test task."""
+    learned: Suppress[dict[str, Candidate]] = field(default_factory=lambda: dict(HYPLATENT))
+    distill: Suppress[DistillConfig] = field(default_factory=DistillConfig)
+
+
+# --- Rows ---------------------------------------------------------------------------------
 RESIDUAL = "base + interpolated change"
 
 
@@ -88,7 +142,7 @@ DISTILL = Method(DISTILLED, distill)
 def learned(config: TableConfig) -> list[Method]:
     """The generators that a table fits."""
 
-    def fit(name: str, one: Learned, lent: Lent) -> list[Generator]:
+    def fit(name: str, one: Candidate, lent: Lent) -> list[Generator]:
         return fit_learned(one, lent.sources, config.seeds, lent.out / slug(name))
 
     return [
@@ -123,7 +177,7 @@ def slug(name: str) -> str:
 
 # --- Fits ---------------------------------------------------------------------------------
 def fit_learned(
-    learned: Learned, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
+    learned: Candidate, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
 ) -> list[Generator]:
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
     zoos = [

@@ -11,7 +11,6 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
-from hyperpolicy.evaluate.published import Published, published
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
     DECODED,
@@ -20,13 +19,14 @@ from hyperpolicy.evaluate.rows import (
     NEAREST,
     ORACLE,
     REGRESSION,
+    Published,
+    published,
 )
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import interval_text, number
 from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.stage import Stage, recorded
-from hyperpolicy.recipes.zero_shot.config import TableConfig
 from hyperpolicy.recipes.zero_shot.methods import (
     BASE,
     CHANGED,
@@ -36,6 +36,7 @@ from hyperpolicy.recipes.zero_shot.methods import (
     REGRESSED,
     RESIDUAL,
     Lent,
+    TableConfig,
     decoded_row,
     learned,
     row,

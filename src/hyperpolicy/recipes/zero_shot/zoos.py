@@ -28,7 +28,9 @@ from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
 
-class Job(NamedTuple):
+class Pipeline(NamedTuple):
+    """A training of base and experts: for which split, under which seed."""
+
     split: str
     seed: int = 0
 
@@ -37,7 +39,7 @@ class Job(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The seed of the job's base, another for every split."""
+        """The seed of the pipeline's base, another for every split."""
         return 10_000 * self.seed + zlib.crc32(self.split.encode()) % 10_000
 
 
@@ -46,38 +48,38 @@ def place(grid: Grid) -> str:
     return grid.family if grid.name == "macaw" else f"{grid.family}-{grid.name}"
 
 
-FULL = (Job("full"),)
+FULL = (Pipeline("full"),)
 SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
-ALL_SPLITS = tuple(Job(split) for split in SPLITS)
+ALL_SPLITS = tuple(Pipeline(split) for split in SPLITS)
 
-REPLICAS = (Job("full", 1), Job("full", 2))
+REPLICAS = (Pipeline("full", 1), Pipeline("full", 2))
 
 UNRECORDED = {"commit": "not recorded"}
 """Of a run that did not note its commit: its slice must not get the commit that cut it."""
 
 
 def bases(
-    out: Path, grid: Grid, jobs: tuple[Job, ...], preset: SpecializedPreset
-) -> dict[Job, Base]:
-    """A base for each job, each trained on its split's training contexts alone; all at once."""
-    paths = {job: job.path(out).with_name(f"{job.split}-base.safetensors") for job in jobs}
-    missing = [job for job in jobs if not paths[job].exists()]
+    out: Path, grid: Grid, pipelines: tuple[Pipeline, ...], preset: SpecializedPreset
+) -> dict[Pipeline, Base]:
+    """The base of each pipeline, trained on its split's training contexts alone; all at once."""
+    paths = {p: p.path(out).with_name(f"{p.split}-base.safetensors") for p in pipelines}
+    missing = [p for p in pipelines if not paths[p].exists()]
     if missing:
-        run = out / ("bases-" + "-".join(f"{job.split}{job.seed}" for job in missing))
-        pools, seeds = [grid.split(job.split).train for job in missing], [j.number for j in missing]
+        run = out / ("bases-" + "-".join(f"{p.split}{p.seed}" for p in missing))
+        pools, seeds = [grid.split(p.split).train for p in missing], [p.number for p in missing]
         found = train_bases(preset.base, family(grid.family), pools, seeds, run)
-        for job, base in zip(missing, found, strict=True):
-            base.save(paths[job])
-    return {job: Base.load(path) for job, path in paths.items()}
+        for pipeline, base in zip(missing, found, strict=True):
+            base.save(paths[pipeline])
+    return {pipeline: Base.load(path) for pipeline, path in paths.items()}
 
 
 def specialized(
     out: Path,
     grid: Grid,
-    jobs: tuple[Job, ...] = FULL,
+    pipelines: tuple[Pipeline, ...] = FULL,
     preset: SpecializedPreset | None = None,
-) -> dict[Job, Zoo]:
-    """A zoo of fine-tuned experts for each job, in `out/seed-<seed>/<split>/zoo`.
+) -> dict[Pipeline, Zoo]:
+    """A zoo of fine-tuned experts for each pipeline, in `out/seed-<seed>/<split>/zoo`.
 
     `full` also holds the test contexts' experts, for oracle rows only. The family's preset by
     default.
@@ -87,13 +89,13 @@ def specialized(
     """
     fam, preset = family(grid.family), preset or preset_of(PRESETS, grid.family)
     zoos = {}
-    for job, base in bases(out, grid, jobs, preset).items():
-        split = grid.split(job.split)
-        contexts = grid.contexts if job.split == "full" else split.train
+    for pipeline, base in bases(out, grid, pipelines, preset).items():
+        split = grid.split(pipeline.split)
+        contexts = grid.contexts if pipeline.split == "full" else split.train
         plan = preset.expert.holding_out(split.test)  # refused where the replay is shared with them
         origin = _origin(split) | {"base": base.provenance}
-        output = Output(job.path(out), provenance=origin)
-        zoos[job] = train(plan, fam, contexts, fold(base, contexts), job.seed, output)
+        output = Output(pipeline.path(out), provenance=origin)
+        zoos[pipeline] = train(plan, fam, contexts, fold(base, contexts), pipeline.seed, output)
     return zoos
 
 
@@ -111,7 +113,7 @@ def provide(
     for name in missing:
         usual = PRESETS if name == "full" else SHORTER
         chosen = preset or preset_of(usual, grid.family)
-        specialized(runs / "specialized", grid, (Job(name),), chosen)
+        specialized(runs / "specialized", grid, (Pipeline(name),), chosen)
     ship(runs, out / "zoos" / place(grid))
 
 
@@ -156,8 +158,8 @@ def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
 
 def base_names(run: str) -> list[str]:
     """The bases of a run, by the name that `bases` gave its directory."""
-    jobs = re.findall(r"(random-\d+-\d|[a-z]+)(\d*)", run.removeprefix("bases-"))
-    return [f"base of {split}, seed {seed or 0}" for split, seed in jobs]
+    named = re.findall(r"(random-\d+-\d|[a-z]+)(\d*)", run.removeprefix("bases-"))
+    return [f"base of {split}, seed {seed or 0}" for split, seed in named]
 
 
 def ship(runs: Path, into: Path, num_checkpoints: int = 3) -> list[Path]:
@@ -209,8 +211,8 @@ def cut(zoo: Zoo, num_checkpoints: int, num_states: int = 128) -> Zoo:
         own = own[np.argsort(zoo.updates[own])]
         count = min(num_checkpoints, len(own))
         keep[own[np.linspace(0, len(own) - 1, count).round().astype(int)]] = True
-    few = zoo.take(np.flatnonzero(keep))
-    return replace(few, states=None if few.states is None else few.states[:, :num_states])
+    kept = zoo.take(np.flatnonzero(keep))
+    return replace(kept, states=None if kept.states is None else kept.states[:, :num_states])
 
 
 def _origin(split: Split) -> dict:
