@@ -36,6 +36,33 @@ def as_user(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A directory with a zoo of untrained experts at all MACAW speeds, and a generator of it."""
+    import numpy as np
+
+    import hyperpolicy as hp
+    from hyperpolicy.generate.writers import lookup
+
+    there, spec = tmp_path_factory.mktemp("made"), hp.PolicySpec(20, 6, (4, 4))
+    contexts = hp.family("cheetah-vel").grid("macaw").contexts
+    n = len(contexts)
+    zoo = hp.Zoo(
+        spec,
+        hp.family("cheetah-vel"),
+        np.random.default_rng(0).normal(0, 0.3, (n, spec.size)).astype(np.float32),
+        expert=np.arange(n),
+        updates=np.full(n, 10),
+        final=np.ones(n, bool),
+        returns=np.full(n, -100.0, np.float32),
+        contexts=contexts,
+        provenance={"seed": 0},
+    )
+    zoo.save(there / "zoo")
+    lookup.nearest(zoo).save(there / "generator")
+    return there
+
+
 @pytest.fixture(autouse=True)
 def without_first_words(monkeypatch):
     """On a busy machine anything may take seconds; tests read what commands print."""

@@ -27,31 +27,15 @@ from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import conditioned, lookup
 from hyperpolicy.interchange import WIDTHS, Tensors, make_zoo
 
-SPEC = hp.PolicySpec(20, 6, (4, 4))
-CONTEXTS = hp.family("cheetah-vel").grid("macaw").contexts
+
+@pytest.fixture
+def zoo(made):
+    return made / "zoo"
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory):
-    """A zoo of untrained experts at all MACAW speeds."""
-    weights = np.random.default_rng(0).normal(0, 0.3, (40, SPEC.size)).astype(np.float32)
-    made = hp.Zoo(
-        SPEC,
-        hp.family("cheetah-vel"),
-        weights,
-        expert=np.arange(40),
-        updates=np.full(40, 10),
-        final=np.ones(40, bool),
-        returns=np.full(40, -100.0, np.float32),
-        contexts=CONTEXTS,
-        provenance={"seed": 0},
-    )
-    return made.save(tmp_path_factory.mktemp("cli") / "zoo")
-
-
-@pytest.fixture(scope="module")
-def generator(zoo, tmp_path_factory):
-    return lookup.nearest(hp.Zoo.load(zoo)).save(tmp_path_factory.mktemp("cli") / "generator")
+@pytest.fixture
+def generator(made):
+    return made / "generator"
 
 
 def run(*arguments) -> int:

@@ -7,7 +7,6 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Union, get_args, get_origin
 
-import numpy as np
 import pytest
 from msgspec import Meta
 
@@ -15,36 +14,12 @@ import hyperpolicy as hp
 from hyperpolicy import bounds, cli
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.writers import lookup
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
 from hyperpolicy.recipes.zero_shot import presets, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
 
 REPOSITORY = Path(__file__).parents[1]
-SPEC = hp.PolicySpec(20, 6, (4, 4))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A zoo of untrained experts at all MACAW speeds, and a generator out of it."""
-    there = tmp_path_factory.mktemp("made")
-    contexts = hp.family("cheetah-vel").grid("macaw").contexts
-    n = len(contexts)
-    zoo = hp.Zoo(
-        SPEC,
-        hp.family("cheetah-vel"),
-        np.random.default_rng(0).normal(0, 0.3, (n, SPEC.size)).astype(np.float32),
-        expert=np.arange(n),
-        updates=np.full(n, 10),
-        final=np.ones(n, bool),
-        returns=np.full(n, -100.0, np.float32),
-        contexts=contexts,
-        provenance={"seed": 0},
-    )
-    zoo.save(there / "zoo")
-    lookup.nearest(zoo).save(there / "generator")
-    return there
 
 
 @pytest.fixture(autouse=True)
@@ -83,11 +58,10 @@ LINES = [
             "hyplatent autoencoder-config",
             "hyplatent pca-config",
             "genhyper",
-            "make-an-agent",
-            "make-an-agent pca-config film-mlp-config",
-            "make-an-agent pca-config unet1d-config",
             "distill",
             "residual",
+            "make-an-agent pca-config film-mlp-config",
+            "make-an-agent autoencoder-config unet1d-config",
         )
     ),
     "tune g --context 1 --out o",
@@ -113,19 +87,19 @@ LINES = [
 
 
 SUBCOMMANDS = (
-    *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual"),
-    *("autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
+    *("regression", "hyplatent", "genhyper", "distill", "residual"),
+    *("make-an-agent", "autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
 )
 
 
 def configs(command, depth: int = 0) -> list[tuple[object, int]]:
     """A command and the configurations inside it, each behind how many subcommands' words."""
-    found, words = [(command, depth)], 0
+    found, first = [(command, depth)], depth
     for name, kind in bounds.kinds(type(command)).items():
         one, chosen = getattr(command, name), get_origin(kind) in (Union, types.UnionType)
         if is_dataclass(one) and "Suppress" not in repr(kind):
-            words += chosen
-            found += configs(one, depth + words * chosen)
+            depth += chosen
+            found += configs(one, depth if chosen else first)
     return found
 
 

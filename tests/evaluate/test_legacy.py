@@ -33,10 +33,9 @@ def test_top_k_is_the_share_of_successes_cut_at_one():
     assert found.top(5) == pytest.approx(np.mean(split))
 
 
-def test_lengths_and_the_scripts_wrong_order():
+def test_lengths_are_sorted_the_shortest_first():
     found = legacy.read(results(np.ones((3, 2)), [[10, 30], [20, 60], [40, 40]]))
     assert found.length.tolist() == [20.0, 30.0, 50.0]
-    assert found.top_length_as_coded(1) == 50.0
 
 
 def test_both_configurations_are_played_whatever_the_number_of_policies(monkeypatch):

@@ -52,16 +52,7 @@ def load(path: Path) -> None:
         raise
     except BaseException as error:
         del sys.modules[name]
-        raise BadFile(f"{OPTION} {path}{_line(path, error)}: {_said(error)}") from error
+        from hyperpolicy.evaluate.foreign import line_in
 
-
-def _line(path: Path, error: BaseException) -> str:
-    """Where in the file it was raised."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f", line {error.lineno}"
-    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f", line {own[-1].lineno}" if own else ""
-
-
-def _said(error: BaseException) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
+        said = traceback.format_exception_only(error)[-1].strip()
+        raise BadFile(f"{OPTION} {path}{line_in(path, error)}: {said}") from error

@@ -19,7 +19,6 @@ from hyperpolicy.cli.sources import (
 from hyperpolicy.errors import BadContext, BadSetting, BadZoo
 from hyperpolicy.terminal import Terminal
 
-BY_HAND = "a program written for the task"
 STANDING = ("zero", "random")
 """Sources that have a row in every table anyhow."""
 
@@ -121,7 +120,7 @@ class Score(Command):
             BadMethod: as `foreign.methods`.
         """
         from hyperpolicy.evaluate import Row, foreign
-        from hyperpolicy.evaluate.rows import STANDARD
+        from hyperpolicy.evaluate.rows import BY_HAND, STANDARD
 
         asked = () if self.method and self.policy == ("generator",) else self.policy
         rows, readers = {}, {}

@@ -164,14 +164,14 @@ def _guarded(path: Path, function: Callable, *arguments):
     except HyperpolicyError as error:
         raise type(error)(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:
-        line = _line_in(path, error)
+        line = line_in(path, error)
         said = " ".join(str(error).split())[:300]
         raise BadMethod(f"{path}{line}: {type(error).__name__}: {said}") from error
 
 
-def _line_in(path: Path, error: BaseException) -> str:
+def line_in(path: Path, error: BaseException) -> str:
     """', line 12' where the traceback passed through the file."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
     place, found = error.__traceback__, ""
     while place is not None:

@@ -38,10 +38,6 @@ class Legacy(NamedTuple):
         """Success of "the top k policies"."""
         return float(self.success[:k].mean())
 
-    def top_length_as_coded(self, k: int) -> float:
-        """The scripts' "top-k success time": sorted the other way, the k slowest."""
-        return float(self.length[::-1][:k].mean())
-
 
 def evaluate(policies: Policies, task: str, until_success: bool = False) -> Legacy:
     """The protocol for p policies written for one task; with `until_success` an episode is over at

@@ -73,19 +73,8 @@ def parts(record: Any) -> dict[str, Any]:
     numbers = None if r.pipelines is None else tuple(r.pipelines)
     if r.pipelines is None and r.given == NOTHING:
         numbers = UNTRAINED
-    return {
-        "family": r.family,
-        "contexts": contexts,
-        "tasks": tuple(r.tasks),
-        "returns": returns,
-        "given": r.given,
-        "env_steps": r.env_steps,
-        "seed": r.seed,
-        "success": success,
-        "pipelines": numbers,
-        "protocol": r.protocol,
-        "rates": r.rates,
-    }
+    arrays = {"contexts": contexts, "returns": returns, "success": success}
+    return msgspec.structs.asdict(r) | arrays | {"tasks": tuple(r.tasks), "pipelines": numbers}
 
 
 def _check(r: ScoreRecord, contexts, returns, success) -> None:

@@ -28,6 +28,7 @@ OF_EXPERTS = (NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, DISTILLED)
 CEILINGS = (DECODED, ORACLE)
 STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)
 """Rows that `standard_rows` names."""
+BY_HAND = "a program written for the task"
 TOLD_SYMMETRIES = f"{CONTEXT}, the robot's symmetries"
 """What turned rows are given."""
 

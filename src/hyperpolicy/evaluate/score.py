@@ -97,11 +97,6 @@ class Score:
         return stats.task_means(self.returns)
 
     @property
-    def num_broken(self) -> int:
-        """Episodes whose simulation broke; one is enough to make the mean NaN."""
-        return int(np.isnan(self.returns).sum())
-
-    @property
     def successes(self) -> "Score":
         """The same score with successes for returns: its mean is a success rate.
 

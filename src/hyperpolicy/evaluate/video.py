@@ -147,20 +147,8 @@ def _encode(path: Path, shots: UInt8[np.ndarray, "t h w 3"], rate: float) -> Non
 
     _, h, w, _ = shots.shape
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", f"{rate:g}", "-i", "-"]
-    mp4 = [
-        "-c:v",
-        "libx264",
-        "-pix_fmt",
-        "yuv420p",
-        "-vf",
-        CROP,
-        "-crf",
-        "21",
-        "-f",
-        "mp4",
-        "-y",
-        str(path),
-    ]
+    h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", CROP, "-crf", "21"]
+    mp4 = [*h264, "-f", "mp4", "-y", str(path)]
     command = [get_ffmpeg_exe(), "-v", "error", *raw, *mp4]
     done = subprocess.run(command, input=shots.tobytes(), capture_output=True)
     if done.returncode:

@@ -58,7 +58,6 @@ SHIPPED_CHECKPOINTS, SHIPPED_STATES = 2, 64
 """Of each expert in a slice that ships, beside its final row."""
 SHIPPED_DEMONSTRATIONS = 5
 """Of each of the sixteen tasks, for testing."""
-BY_HAND = "a program written for the task"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
+from hyperpolicy.evaluate.rows import BY_HAND
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec, CodecConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp.bench import BY_HAND, HALVES, Bench, contexts_of
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, contexts_of
 from hyperpolicy.recipes.amt_hyp.released import attend_over_batch, write_over_batch
 from hyperpolicy.recipes.method import Method
 from hyperpolicy.zoo import Zoo
@@ -112,7 +113,7 @@ def scripts(half: str, b: Bench) -> list[rollout.Actor]:
     return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
 
 
-DECODED = "the task's experts"
+OWN_EXPERTS = "the task's experts"
 METHODS = {
     method.name: method
     for method in (
@@ -145,13 +146,13 @@ METHODS = {
         Method(
             "decoded expert",
             lambda b: decoded(b.preset.hyplatent.encoder, b),
-            DECODED,
+            OWN_EXPERTS,
             ("seen",),
         ),
         Method(
             "decoded expert, autoencoder",
             lambda b: decoded(b.preset.autoencoder, b),
-            DECODED,
+            OWN_EXPERTS,
             ("seen",),
         ),
         *(

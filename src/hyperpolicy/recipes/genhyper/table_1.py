@@ -36,7 +36,6 @@ from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
-SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def cells(config: Table1Config) -> Iterator[Cell]:
     for grid_name in config.grids:
         for name in config.families:
             random = tuple(f"random-{count}" for count in COUNTS[name])
-            splits = config.splits or (SPLITS[0], *random, *SPLITS[1:])
+            splits = config.splits or (zoos.SPLITS[0], *random, *zoos.SPLITS[1:])
             for kind in config.kinds:
                 for split in splits:
                     if _has(name, kind, split):

@@ -39,11 +39,11 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.method import Cell, Method
 from hyperpolicy.recipes.stage import Stage
 from hyperpolicy.recipes.zero_shot.sources import Source
+from hyperpolicy.recipes.zero_shot.zoos import SPLITS
 from hyperpolicy.zoo import Zoo
 
 # --- Settings -----------------------------------------------------------------------------
 KINDS = ("specialized", "independent")
-SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 
 
 @dataclass(frozen=True)
