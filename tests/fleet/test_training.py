@@ -318,7 +318,7 @@ def test_half_of_each_batch_is_prior():
     ring = jnp.zeros((10, layout(CHEETAH).size))
     batch = crew._batch(member, ring, pool, crew._clock(9), 0)
     assert sorted(batch.obs[:, 0].tolist()) == [0.0] * 4 + [1.0] * 3
-    with pytest.raises(BadShape, match=r"prior has shape \(1, 5, 41\); 3 experts"):
+    with pytest.raises(BadShape, match=r"prior has shape \(1, 5, 49\); 3 experts"):
         train(with_prior)
 
 

@@ -37,6 +37,8 @@ class Effort(NamedTuple):
 
     updates: int = 4_000
     batch: int = 256
+    seed: int = 0
+    """Of what is drawn."""
 
 
 EXPERTS = Effort()
@@ -60,7 +62,6 @@ def fit_critics(
     start: Start,
     experience: Float[np.ndarray, "n k d"],
     effort: Effort = EXPERTS,
-    seed: int = 0,
 ) -> Start:
     """`start` with critics that judge its policies at `contexts`; the policies are not touched.
 
@@ -86,7 +87,7 @@ def fit_critics(
             f"{len(start.policies)} policies; {family.name} has rows of {layout(family).size} "
             "numbers, one set a policy"
         )
-    keys = jax.random.split(seeds.key(seed), n)
+    keys = jax.random.split(seeds.key(effort.seed), n)
     data = Data(family, OWN_TASK, contexts[:, None], experience)
     return _fit(cfg, effort, start, data, keys)
 
@@ -106,7 +107,7 @@ def judge_experts(
         effort = effort._replace(updates=2 * effort.updates)
     steps, worlds = 2 * family.horizon_steps, EPISODES // 2
     rows = experience(start.policies, family, contexts, steps, worlds, seed)
-    return fit_critics(cfg, family, contexts, start, rows, effort, seed)
+    return fit_critics(cfg, family, contexts, start, rows, effort._replace(seed=seed))
 
 
 def base_steps(family: Family, num_contexts: int) -> int:

@@ -155,6 +155,16 @@ class Clock(NamedTuple):
     random: Bool[Array, ""] | np.bool_  # act at random
 
 
+class News(NamedTuple):
+    """What the worlds have to tell before a turn's updates."""
+
+    rows: Float[Array | np.ndarray, "n e d"]
+    """The newest transitions."""
+    obs: Float[Array | np.ndarray, "n e o"]
+    contexts: Float[Array, "n e c"]
+    clock: Clock
+
+
 class OffPolicyRunner(Runner):
     """n learners, their worlds, and their replay."""
 
@@ -193,9 +203,8 @@ class OffPolicyRunner(Runner):
         rows = transitions(obs, flat, step, self.worlds.contexts, self.e)
         go = self.advance if done >= self.schedule.fill_steps else self.collect
         wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
-        state = self.fleet, self.ring
-        rest = self.pool, rows, wide, self.contexts, self._clock(done)
-        self.fleet, self.ring, chosen = go(*state, *rest)
+        news = News(rows, wide, self.contexts, self._clock(done))
+        self.fleet, self.ring, chosen = go(self.fleet, self.ring, self.pool, news)
         self.action = np.asarray(chosen)
         self.count(step)
 
@@ -239,18 +248,18 @@ class OffPolicyRunner(Runner):
                 return replay.push(ring, rows.reshape(-1, rows.shape[-1]), clock.position)
             return jax.vmap(replay.push, (0, 0, None))(ring, rows, clock.position)
 
-        def advance(fleet, ring, pool, rows, obs, contexts, clock):
-            ring = push(ring, rows, clock)
-            fleet = self._learn(fleet, ring, pool, clock)
-            return fleet, ring, act(fleet, obs, contexts, clock)
+        def advance(fleet, ring, pool, news: News):
+            ring = push(ring, news.rows, news.clock)
+            fleet = self._learn(fleet, ring, pool, news.clock)
+            return fleet, ring, act(fleet, *news[1:])
 
-        def collect(fleet, ring, pool, rows, obs, contexts, clock):
-            return fleet, push(ring, rows, clock), act(fleet, obs, contexts, clock)
+        def collect(fleet, ring, pool, news: News):
+            return fleet, push(ring, news.rows, news.clock), act(fleet, *news[1:])
 
         ring = SAME if shared else EXPERTS
         shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
         acting = shard(act, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
-        ins = (EXPERTS, ring, EXPERTS, ring, EXPERTS, EXPERTS, SAME)
+        ins = (EXPERTS, ring, EXPERTS, News(ring, EXPERTS, EXPERTS, SAME))
         both = {"in_specs": ins, "out_specs": (EXPERTS, ring, EXPERTS)}
         return (
             jax.jit(acting),

@@ -11,8 +11,25 @@ from hyperpolicy.bounds import Bounded, Count, PartialShare
 from hyperpolicy.errors import BadSetting
 
 
-@dataclass(frozen=True)
-class Schedule(Bounded):
+@dataclass(frozen=True, kw_only=True)
+class Kept(Bounded):
+    """What a fleet keeps of its training."""
+
+    average_from: PartialShare = 0.5
+    """Share of the updates after which the actor's weights are averaged; the average is the
+    result."""
+    num_checkpoints: Count = 10
+    """Actors kept along the way, evenly spaced over the averaged part."""
+    num_evaluations: Count = 20
+    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
+    episodes: Count = 5
+    """Episodes of each evaluation."""
+    num_states: Count = 256
+    """Observations kept of each expert."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Kept):
     """For learners that draw batches from a replay."""
 
     num_updates: Count = 100_000
@@ -31,17 +48,6 @@ class Schedule(Bounded):
     fill_steps: Count = 250
     """Steps of the worlds before the first update: random actions for fresh networks, the own
     stochastic policy for given ones."""
-    average_from: PartialShare = 0.5
-    """Share of the updates after which the actor's weights are averaged; the average is the
-    result."""
-    num_checkpoints: Count = 10
-    """Actors kept along the way, evenly spaced over the averaged part."""
-    num_evaluations: Count = 20
-    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
-    episodes: Count = 5
-    """Episodes of each evaluation."""
-    num_states: Count = 256
-    """Observations kept of each expert's replay."""
 
     learns_from = "replay"
 
@@ -108,8 +114,8 @@ class Schedule(Bounded):
         return [self.fill_steps + m // self.updates_per_step for m in updates]
 
 
-@dataclass(frozen=True)
-class RoundSchedule(Bounded):
+@dataclass(frozen=True, kw_only=True)
+class RoundSchedule(Kept):
     """For learners that learn once from what their worlds just did."""
 
     num_rounds: Count = 600
@@ -121,14 +127,8 @@ class RoundSchedule(Bounded):
     average_from: PartialShare = 0.9
     """Share of the rounds after which the actor's weights are averaged; the average is the
     result."""
-    num_checkpoints: Count = 10
-    """Actors kept along the way, evenly spaced over the averaged part."""
-    num_evaluations: Count = 20
-    """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
     episodes: Count = 2
     """Episodes of each evaluation."""
-    num_states: Count = 256
-    """Observations kept of each expert."""
 
     learns_from = "rounds"
     replay = "own"

@@ -1,6 +1,7 @@
 """Where learners begin: fresh networks, or given ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -57,10 +58,10 @@ class Start(NamedTuple):
         """
         own = self.policies.spec
         if spec.head == "deterministic" and own.head == "gaussian":
-            plain = jax.vmap(lambda w: spec.flatten(as_deterministic(own.unflatten(w))))
-            own = PolicySpec(own.obs, own.action, own.hidden, own.activations, spec.head)
-            weights = plain(jnp.asarray(self.policies.weights))
-            self = self._replace(policies=Policies(np.asarray(weights), own))
+            gaussian, own = own, replace(own, head="deterministic")
+            plain = jax.vmap(lambda w: own.flatten(as_deterministic(gaussian.unflatten(w))))
+            weights = np.asarray(plain(jnp.asarray(self.policies.weights)))
+            self = self._replace(policies=Policies(weights, own))
         if own != spec or len(self.policies) != n:
             raise BadZoo(
                 f"start holds {len(self.policies)} policies of {own}; {n} of {spec} are needed"

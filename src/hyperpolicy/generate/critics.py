@@ -19,8 +19,7 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.codecs.pca import PcaConfig
-from hyperpolicy.generate.fitting import Places, digests, save
+from hyperpolicy.generate.fitting import Places, save
 from hyperpolicy.generate.generator import Generator, critic_spec, from_zoo
 from hyperpolicy.generate.lesson import check_zoo, of_zoo, pairs
 from hyperpolicy.generate.parts import Model
@@ -84,7 +83,7 @@ def fit(
         BadZoo: a zoo without critics, or one that cannot be trained on.
         BadSetting: an encoder other than PCA or a behavior loss, which are for policies.
     """
-    if not isinstance(config.encoder, PcaConfig) or config.behavior > 0:
+    if config.encoder.for_policies or config.behavior > 0:
         raise BadSetting(
             f"critics take a PcaConfig as encoder and no behavior loss; got "
             f"{type(config.encoder).__name__} and behavior {config.behavior}"
@@ -94,7 +93,8 @@ def fit(
     lesson = of_zoo(zoo, zoo.final_rows)
     data = pairs(lesson, with_behavior=False)._replace(weights=jnp.asarray(vectors))
     record = {"config": asdict(config)}
-    run = loop.FitJob("critics", places.seeds, config.steps, places.out, record | digests(data))
+    known = record | {"zoo": loop.digest(data)}
+    run = loop.FitJob("critics", places.seeds, config.steps, places.out, known)
     codecs = config.encoder.fit(vectors, zoo.spec, places.seeds)
     writer, codec = hyplatent.train(config, run, data, zoo.spec, codecs)[0]
     fitted = _made(zoo, Model(lesson.reader, writer, codec), record | {"seed": seed})

@@ -111,7 +111,8 @@ class LearnedConfig(FitConfig):
         data = lessons.pairs(lesson, self.needs_behavior)
         train = train or type(self).train
         record = {"config": asdict(self), "given": lesson.given.name, **variant(train)}
-        run = loop.FitJob(self.name, places.seeds, self.steps, places.out, record | digests(data))
+        known = record | {"zoo": loop.digest(data)}
+        run = loop.FitJob(self.name, places.seeds, self.steps, places.out, known)
         codecs = self.codecs(lesson.zoo, places.seeds, places.path)
         return keep(lesson, places, train(self, run, data, lesson.zoo.spec, codecs), record)
 
@@ -177,11 +178,6 @@ def save(generator: Generator, place: Path | None) -> None:
     """Write a generator beside the run that made it."""
     if place is not None:
         write(generator, place)
-
-
-def digests(data) -> dict[str, str]:
-    """The part of a run's signature that says what it was trained on."""
-    return {"zoo": loop.digest(data)}
 
 
 def variant(train: Callable) -> dict[str, str]:

@@ -31,13 +31,6 @@ def limits(rows: Float[np.ndarray, "r f"]) -> Normalizer:
     return _normalizer(scale, -scale * (low + high) / 2.0)
 
 
-def gaussian(rows: Float[np.ndarray, "r f"]) -> Normalizer:
-    """Maps each feature to mean 0 and standard deviation 1."""
-    std = rows.std(axis=0)
-    scale = 1.0 / np.where(std >= CONSTANT, std, 1.0)
-    return _normalizer(scale, -scale * rows.mean(axis=0))
-
-
 def pooled(rows: Float[np.ndarray, "r f"]) -> Normalizer:
     """Centers each feature and divides all by one number, the widest feature's half range.
 

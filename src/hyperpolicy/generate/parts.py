@@ -109,6 +109,9 @@ class Codec(Part, Protocol):
 class CodecConfig(Protocol):
     """How a codec is fitted."""
 
+    for_policies: ClassVar[bool]
+    """Whether it takes policies' weights and no other vectors."""
+
     def fit(
         self,
         weights: Float[np.ndarray, "r p"],

@@ -161,8 +161,8 @@ def _fitted(needs: Needs) -> Start:
     known = np.unique(order)
     rows = experience(zoo.finals[known], fam, zoo.contexts[known], seed=seed)
     own = np.stack([rows[np.searchsorted(known, ids)].reshape(-1, rows.shape[-1]) for ids in order])
-    effort = EXPERTS._replace(updates=needs.config.judge_updates)
-    return fit_critics(cfg, fam, contexts, start, own, effort, seed)
+    effort = EXPERTS._replace(updates=needs.config.judge_updates, seed=seed)
+    return fit_critics(cfg, fam, contexts, start, own, effort)
 
 
 START: dict[str, Callable] = {

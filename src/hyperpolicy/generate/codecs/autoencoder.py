@@ -53,6 +53,7 @@ class AutoencoderConfig(Bounded):
     """Gradient steps; 10·(2ⁿ − 1) ends with a cycle (published: 3000 epochs)."""
     first_cycle: Count = 10
     """Steps of the first cosine cycle; each later one is twice as long."""
+    for_policies: ClassVar[bool] = True
 
     def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
         """One autoencoder per seed; see `CodecConfig.fit`."""

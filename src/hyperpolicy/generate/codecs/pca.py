@@ -21,6 +21,7 @@ from hyperpolicy.nets.policy import PolicySpec
 class PcaConfig(Bounded):
     components: Size = 32
     """Numbers a latent; fewer where there are fewer training rows."""
+    for_policies: ClassVar[bool] = False
 
     def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
         """The same PCA for every seed, for nothing is drawn; see `CodecConfig.fit`."""

@@ -92,8 +92,7 @@ def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
 class Samples(NamedTuple):
     """A minibatch: several samples of G for each pair."""
 
-    tokens: Float[Array, "b k z"]
-    """ẑ_1 … ẑ_L of each pair."""
+    tokens: Float[Array, "b k z"]  # ẑ_1 … ẑ_L
     conditions: Float[Array, "b d"]
     target: Float[Array, "b z"]
 
@@ -177,7 +176,7 @@ def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
 
 def update(
     cfg: HypFormerConfig, net: Aggregator, adam, batch: Samples, key: Key, forward: Callable
-) -> tuple[Aggregator, optax.OptState, dict[str, Scalar]]:
+):
     """One Adam step of the network; G rests."""
     key_mlps, key_layer = jax.random.split(key)
     drops = Drops(Dropout(key_mlps, cfg.dropout), Dropout(key_layer, cfg.layer_dropout))
@@ -195,8 +194,6 @@ def train(
     forward: Callable = attend_within,
 ) -> Written:
     """The fits that lived; `codecs` and `base` hold one per seed, on axis n.
-
-    `forward` is `attend_within`, or another that is named in `run.identity`.
 
     Raises:
         BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
@@ -224,16 +221,12 @@ def train(
 
 
 def _check(run: loop.FitJob, data: Pairs, base: HypLatent) -> None:
-    weight, d = base.net.first.weight, data.conditions.shape[1]
-    if weight.ndim != 3 or len(weight) != len(run.seeds):
-        raise BadShape(
-            f"the base's first weight has shape {weight.shape}; {len(run.seeds)} seeds need one "
-            "HypLatent each, stacked on a leading axis"
-        )
-    if weight.shape[1] != base.noise + d:
-        raise BadShape(
-            f"the base takes conditions of {weight.shape[1] - base.noise} numbers, these have {d}"
-        )
+    shape, d = base.net.first.weight.shape, data.conditions.shape[1]
+    if len(shape) != 3 or shape[0] != len(run.seeds):
+        text = "seeds need one HypLatent each, stacked on a leading axis"
+        raise BadShape(f"the base's first weight has shape {shape}; {len(run.seeds)} {text}")
+    if (takes := shape[1] - base.noise) != d:
+        raise BadShape(f"the base takes conditions of {takes} numbers, these have {d}")
 
 
 # --- Model --------------------------------------------------------------------------------
@@ -251,7 +244,7 @@ class HypFormer(RowWriter):
     def settings(self) -> dict:
         width, ff = self.net.layer.up.weight.shape
         sizes = {"width": width, "heads": self.net.layer.heads, "ff": ff, "tokens": self.tokens}
-        return {**sizes, "base": self.base.settings()}
+        return sizes | {"base": self.base.settings()}
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
@@ -291,8 +284,7 @@ def fit(
     data = pairs(lesson, with_behavior=False)
     places = Places.several([base.provenance["seed"] for base in bases], out)
     loop.claim(places.path)
-    inner = [_parts(base, lesson) for base in bases]
-    base, codecs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inner)
+    base, codecs = jax.tree.map(lambda *x: jnp.stack(x), *(_parts(b, lesson) for b in bases))
     record = {"config": asdict(config), "given": lesson.given.name, "forward": forward.__name__}
     known = record | {"zoo": loop.digest(data), "base": loop.digest((base, codecs))}
     run = loop.FitJob(HypFormer.kind, places.seeds, config.steps, places.out, known)
