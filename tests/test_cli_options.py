@@ -58,10 +58,11 @@ LINES = [
             "hyplatent autoencoder-config",
             "hyplatent pca-config",
             "genhyper",
+            "make-an-agent",
+            "make-an-agent pca-config film-mlp-config",
+            "make-an-agent pca-config unet1d-config",
             "distill",
             "residual",
-            "make-an-agent pca-config film-mlp-config",
-            "make-an-agent autoencoder-config unet1d-config",
         )
     ),
     "tune g --context 1 --out o",
@@ -87,19 +88,19 @@ LINES = [
 
 
 SUBCOMMANDS = (
-    *("regression", "hyplatent", "genhyper", "distill", "residual"),
-    *("make-an-agent", "autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
+    *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual"),
+    *("autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
 )
 
 
 def configs(command, depth: int = 0) -> list[tuple[object, int]]:
     """A command and the configurations inside it, each behind how many subcommands' words."""
-    found, first = [(command, depth)], depth
+    found, words = [(command, depth)], 0
     for name, kind in bounds.kinds(type(command)).items():
         one, chosen = getattr(command, name), get_origin(kind) in (Union, types.UnionType)
         if is_dataclass(one) and "Suppress" not in repr(kind):
-            depth += chosen
-            found += configs(one, depth if chosen else first)
+            words += chosen
+            found += configs(one, depth + words * chosen)
     return found
 
 
