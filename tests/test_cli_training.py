@@ -178,13 +178,6 @@ def test_a_schedule_that_cannot_work_is_explained(tmp_path, capsys):
     assert "multiple of updates_per_step=8" in capsys.readouterr().err
 
 
-def test_tensorboard_logs(tmp_path):
-    """Two evaluations, each as median, lowest and highest over the experts."""
-    out = tmp_path / "run"
-    assert run(f"train cheetah-vel --split sixteenth --out {out} {TINY} --track tensorboard") == 0
-    assert [path.stat().st_size > 100 for path in (out / "tensorboard").iterdir()] == [True]
-
-
 def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     out = tmp_path / "run"

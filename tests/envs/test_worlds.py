@@ -52,6 +52,7 @@ def test_zero_action_scores_what_was_published():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "published", "atol"), [(CHEETAH, -278.6, 14), (ANT, -30.6, 5)])
 def test_random_actions_score_what_was_published(family, published, atol):
     """The published means are of 50 episodes (standard error 4), ours of 300: −288 ± 2."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy import fleet, rl, seeds
+from hyperpolicy import cli, fleet, rl, seeds
 from hyperpolicy.envs import family
 from hyperpolicy.fleet.start import Start, given
 from hyperpolicy.run.job import METRICS, SNAPSHOT, Job
@@ -65,6 +65,21 @@ def interrupt_after(monkeypatch, turns: int) -> None:
 
 
 @every_learner
+@pytest.mark.parametrize("command", ["train cheetah-vel", "tune cheetah-vel --context 1"])
+def test_its_settings_are_options(name, command):
+    """Of the commands that take any learner: no option means two things."""
+    found = cli.parse(f"{command} --out o --learner {name} --discount 0.9".split())
+    held = found.config if hasattr(found, "config") else found
+    assert held.cfg.learner.name == name and held.cfg.discount == 0.9
+
+
+FAST = ("sac", "ppo")  # one learner from replay, one from rounds; the others take as long
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in rl.LEARNERS],
+)
 def test_fleet_equals_solo(name, whole, monkeypatch):
     """Expert 1 of three, trained alone with its own seed, ends at the same weights."""
     together, _ = whole(name)

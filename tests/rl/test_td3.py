@@ -100,7 +100,7 @@ def test_weights_start_orthogonal_and_biases_zero(state):
     np.testing.assert_array_equal(state.critics.layers[0].bias, 0.0)
     first, second = state.critics.layers[0].weight
     assert np.abs(first - second).max() > 0.1
-    uniform = td3.init(replace(CFG, start="uniform"), Spaces(O, 0, A), jax.random.key(0))
+    uniform = td3.init(replace(CFG, initializer="uniform"), Spaces(O, 0, A), jax.random.key(0))
     assert np.abs(uniform.actor.hidden[1].weight).max() <= 0.25 + 1e-6
 
 
@@ -145,7 +145,7 @@ def test_probe_a_reward_to_come_is_worth_what_the_discount_says():
     np.testing.assert_allclose(found, np.array([[0.8, 0.8], [1.0, 1.0]]), atol=0.08)
 
 
-@pytest.mark.parametrize("bad", [{"policy_period": 0}, {"noise_clip": -1.0}, {"start": "x"}])
+@pytest.mark.parametrize("bad", [{"policy_period": 0}, {"noise_clip": -1.0}, {"initializer": "x"}])
 def test_impossible_settings(bad, as_user):
     with pytest.raises(BadSetting, match=next(iter(bad))):
         Td3Config(**bad)

@@ -1,6 +1,7 @@
 """Trackers get what metrics.jsonl gets, and never stop a training."""
 
 import sys
+import time
 from types import ModuleType
 
 import pytest
@@ -44,6 +45,16 @@ def test_hosted_trackers_get_records_and_settings(name, service, tmp_path):
     assert first == second and first["config"] == {"learner": "sac"}
     assert first["project"] == "hyperpolicy" and first["resume"] == "allow"
     assert step == 8 and record.pop("seconds") >= 0 and record == NUMBERS
+
+
+def test_tensorboard_writes_its_files(tmp_path):
+    job = Job({}, 10, Output(tmp_path / "run", ("tensorboard",)))
+    job.log(RECORD)
+    (path,) = (tmp_path / "run/tensorboard").iterdir()
+    ends = time.monotonic() + 30.0  # a thread of its own writes
+    while b"median" not in path.read_bytes():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_a_tracker_that_fails_is_a_warning(service, tmp_path, monkeypatch):

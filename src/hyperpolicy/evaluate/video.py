@@ -1,5 +1,6 @@
 """Videos of policies at work, side by side, each labeled with its target and what it does."""
 
+import os
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -96,7 +97,7 @@ def check(path: Path, every: int | None = None) -> None:
     """Raise what `record` says of where it writes, and with what, before any work is done."""
     if path.suffix != ".mp4":
         raise BadFile(f"cannot write a video to {path}; give a name that ends in .mp4")
-    if path.exists():
+    if os.path.lexists(path):
         raise AlreadyExists(f"{path} exists; choose another name or remove it first")
     if every is not None and every < 1:
         raise BadSetting(f"every={every}; a video shows one frame every 1 or more steps")

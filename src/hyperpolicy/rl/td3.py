@@ -53,7 +53,7 @@ class Td3Config(Bounded):
     """Standard deviation of the noise on target actions, σ̃; None: the exploration noise's (D1)."""
     noise_clip: Weight = 0.3
     """Largest noise on a target action (c)."""
-    start: Literal["orthogonal", "uniform"] = "orthogonal"
+    initializer: Literal["orthogonal", "uniform"] = "orthogonal"
     """How weights are drawn (D2)."""
 
     @property
@@ -69,7 +69,7 @@ CANONICAL = Td3Config(
     first_noise=0.1,
     target_noise=0.2,
     noise_clip=0.5,
-    start="uniform",
+    initializer="uniform",
 )
 """The authors' settings."""
 
@@ -100,7 +100,7 @@ def init(cfg: Td3Config, spaces: Spaces, key: Key) -> Td3State:
     key, key_actor, key_critics = jax.random.split(key, 3)
     actor = policy_spec(cfg, spaces.inputs, spaces.action).init(key_actor)
     critics = critic_spec(cfg, spaces.inputs, spaces.action).init(key_critics)
-    if cfg.start == "orthogonal":
+    if cfg.initializer == "orthogonal":
         actor = orthogonal(actor, key_actor)
         critics = jax.vmap(orthogonal)(critics, jax.random.split(key_critics))
     return start_from(cfg, WarmStart(actor, Critics(critics), None), key)
