@@ -95,7 +95,7 @@ class Learner:
     know of their choice (None, or arrays that lead with e)."""
     update: Callable[[Any, State, Any, Any], tuple[State, Metrics]] = _part()
     """(cfg, state, batch or round, number of the update) → the learner after it, and metrics."""
-    improve_critics: Callable[[Any, State, Any], tuple[State, Metrics]] = _part()
+    improve_critics: Callable[[Any, State, Any], tuple[State, Metrics]] | None = None
     """(cfg, state, batch) → the same with the actor at rest; of learners with critics."""
     actor: Callable[[State], PolicyNet] = _part()
     """state → the actor, on observations as they come (normalization is folded in)."""
