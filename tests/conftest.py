@@ -1,6 +1,7 @@
 """What every test runs under: two host devices, a compilation cache, checked shapes."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before jax starts, and inherited by the processes that tests start.
@@ -10,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
