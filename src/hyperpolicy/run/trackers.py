@@ -19,12 +19,12 @@ Write = Callable[[dict[str, float], int], None]
 
 def tensorboard(module, out: Path, identity: dict) -> Write:
     """TensorBoard's event files, in `out/tensorboard`."""
-    writer = module.SummaryWriter(str(out / "tensorboard"))
+    # a thread of its own writes and, after these seconds, flushes
+    writer = module.SummaryWriter(str(out / "tensorboard"), flush_secs=1)
 
     def write(numbers: dict[str, float], step: int) -> None:
         for name, value in numbers.items():
             writer.add_scalar(name, value, step)
-        writer.flush()
 
     return write
 
