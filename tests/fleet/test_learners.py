@@ -14,6 +14,7 @@ import pytest
 from hyperpolicy import cli, fleet, rl, seeds
 from hyperpolicy.envs import family
 from hyperpolicy.fleet.start import Start, given
+from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.run.job import METRICS, SNAPSHOT, Job
 from hyperpolicy.zoo import Zoo
 
@@ -145,6 +146,15 @@ def test_a_zoo_holds_what_the_learner_leaves(name, whole):
     learner = plan_of(name).cfg.learner
     assert (zoo.critics is None) == (learner.learns_from == "rounds")
     assert zoo.provenance["learner"] == name
+
+
+@every_learner
+def test_a_turn_is_compiled_once(name):
+    """A number of weak type at the start, where an update leaves a strong one, would compile all
+    of it twice."""
+    cfg = plan_of(name).cfg
+    state = jax.eval_shape(lambda: cfg.learner.init(cfg, Spaces(20, 0, 6), jax.random.key(0)))
+    assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
 
 
 @every_learner

@@ -126,7 +126,7 @@ def init(cfg: PpoConfig, spaces: Spaces, key: Key) -> PpoState:
     o, a = spaces.obs, spaces.action
     actor = policy_spec(cfg, spaces.inputs, a).init(key_actor)
     spread = (LOG_STD_MAX - LOG_STD_MIN) / 2
-    bias = jnp.full(a, jnp.arctanh((cfg.first_log_std - LOG_STD_MIN) / spread - 1))
+    bias = jnp.full(a, jnp.arctanh((cfg.first_log_std - LOG_STD_MIN) / spread - 1), jnp.float32)
     mean = Linear(0.1 * actor.mean.weight, actor.mean.bias)
     assert actor.log_std is not None
     log_std = Linear(0.1 * actor.log_std.weight, bias)
