@@ -133,12 +133,16 @@ def test_bad_schedules_and_contexts():
         train(contexts=np.array([[9.0]]))
 
 
-def test_marks_lie_on_whole_steps():
+def test_what_is_kept_is_spaced_over_the_turns_that_learn():
     schedule = fleet.Schedule(num_updates=1000, updates_per_step=8)
-    marks = schedule.due(10, share_from=0.5)
-    assert len(marks) == 10 and marks[-1] == 1000
-    assert all(m % 8 == 0 and m > 500 for m in marks)
-    assert schedule.evaluation_turns[-1] == schedule.turns == 250 + 125
+    turns = schedule.checkpoint_turns
+    assert len(turns) == 10 and turns[-1] == schedule.turns == 250 + 125
+    assert turns[0] > 250 + schedule.averaged_from == 250 + 62 and min(np.diff(turns)) >= 6
+    assert schedule.evaluation_turns[-1] == schedule.turns
+    shares = [schedule.share(turn) for turn in (0, 250 + 62, 250 + 63, 250 + 64)]
+    assert shares == [1.0, 1.0, 1 / 2, 1 / 3]
+    rounds = fleet.RoundSchedule(num_rounds=10, average_from=0.5, num_evaluations=20)
+    assert rounds.evaluation_turns == list(range(1, 11)) and rounds.turns == 10
 
 
 # --- Runs ---------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, Busy
-from hyperpolicy.run import directory, interrupt
+from hyperpolicy.run import directory
+from hyperpolicy.run.job import deferred_interrupt
 
 HOLD = """
 import sys, time
@@ -137,8 +138,8 @@ def test_what_killed_processes_left_is_swept(tmp_path):
 # --- Ctrl-C -------------------------------------------------------------------------------
 def test_an_interruption_waits_and_is_never_lost():
     done = []
-    with pytest.raises(KeyboardInterrupt), interrupt.deferred_interrupt() as outer:
-        with interrupt.deferred_interrupt() as inner:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as outer:
+        with deferred_interrupt() as inner:
             os.kill(os.getpid(), signal.SIGINT)
             assert inner is outer and inner.is_set()
         done.append("saved")
@@ -148,7 +149,7 @@ def test_an_interruption_waits_and_is_never_lost():
 
 def test_other_threads_and_ignored_signals_are_left_alone():
     def work():
-        with interrupt.deferred_interrupt() as event:
+        with deferred_interrupt() as event:
             seen.append(event.is_set())
 
     seen: list[bool] = []
@@ -157,7 +158,7 @@ def test_other_threads_and_ignored_signals_are_left_alone():
     thread.join()
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupt.deferred_interrupt() as event:
+        with deferred_interrupt() as event:
             os.kill(os.getpid(), signal.SIGINT)
             assert not event.is_set()
     finally:

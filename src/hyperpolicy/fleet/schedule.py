@@ -5,7 +5,7 @@ policy one round of steps, which is learned from once.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from hyperpolicy.bounds import Bounded, Count, PartialShare
 from hyperpolicy.errors import BadSetting
@@ -13,7 +13,7 @@ from hyperpolicy.errors import BadSetting
 
 @dataclass(frozen=True, kw_only=True)
 class Kept(Bounded):
-    """What a fleet keeps of its training."""
+    """What a fleet keeps of its training, and after which turns; `learning_turns` have updates."""
 
     average_from: PartialShare = 0.5
     """Share of the updates after which the actor's weights are averaged; the average is the
@@ -26,6 +26,43 @@ class Kept(Bounded):
     """Episodes of each evaluation."""
     num_states: Count = 256
     """Observations kept of each expert."""
+
+    learning_turns: ClassVar[Any]
+    fill_steps = 0
+
+    @property
+    def turns(self) -> int:
+        """All turns, those included that only fill the replay."""
+        return self.fill_steps + self.learning_turns
+
+    def learned(self, turns: int) -> int:
+        """How many of the first `turns` had updates."""
+        return max(0, turns - self.fill_steps)
+
+    @property
+    def averaged_from(self) -> int:
+        """The first learning turn whose weights are averaged, counted from 0."""
+        return int(self.average_from * self.learning_turns)
+
+    def share(self, turn: int) -> float:
+        """Weight of the newest actor in the average, at the turn after `turn` others."""
+        return 1.0 / max(1, self.learned(turn) + 1 - self.averaged_from)
+
+    @property
+    def checkpoint_turns(self) -> list[int]:
+        """Turns after which an actor is kept."""
+        return self._due(self.num_checkpoints, self.averaged_from)
+
+    @property
+    def evaluation_turns(self) -> list[int]:
+        """Turns after which the average is evaluated."""
+        return self._due(self.num_evaluations)
+
+    def _due(self, count: int, start: int = 0) -> list[int]:
+        """`count` turns, evenly spaced over the learning ones from `start` on."""
+        span = self.learning_turns - start
+        marks = {max(1, start + int(span * (i + 1) / count)) for i in range(count)}
+        return [self.fill_steps + mark for mark in sorted(marks)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,49 +106,18 @@ class Schedule(Kept):
         return self.updates_per_step / self.num_envs
 
     @property
-    def turns(self) -> int:
-        """Steps of the worlds, filling included."""
-        return self.fill_steps + self.num_updates // self.updates_per_step
+    def learning_turns(self) -> int:
+        """Steps of the worlds that updates follow."""
+        return self.num_updates // self.updates_per_step
 
     def steps(self, turns: int) -> int:
         """Environment steps each expert has spent after so many turns."""
         return turns * self.num_envs
 
-    def learned(self, turns: int) -> int:
-        """How many of the first `turns` had updates."""
-        return max(0, turns - self.fill_steps)
-
     @property
     def ring(self) -> int:
         """Rows of a ring buffer: a multiple of the worlds, no longer than the run fills."""
         return min(self.capacity // self.num_envs, self.turns) * self.num_envs
-
-    def share(self, turn: int) -> float:
-        """Weight of the newest actor in the average, at the turn after `turn` others."""
-        updates = self.updates_per_step * self.learned(turn)
-        averaged = updates - self.average_from * self.num_updates
-        return 1.0 / (max(0, int(averaged // self.updates_per_step)) + 1)
-
-    @property
-    def checkpoint_turns(self) -> list[int]:
-        """Turns after which an actor is kept."""
-        return self._after(self.due(self.num_checkpoints, self.average_from))
-
-    @property
-    def evaluation_turns(self) -> list[int]:
-        """Turns after which the average is evaluated."""
-        return self._after(self.due(self.num_evaluations))
-
-    def due(self, count: int, share_from: float = 0.0) -> list[int]:
-        """`count` numbers of updates, evenly spaced from share `share_from` on, on whole steps."""
-        start = share_from * self.num_updates
-        span = self.num_updates - start
-        step = self.updates_per_step
-        marks = [start + span * (i + 1) / count for i in range(count)]
-        return sorted({max(step, int(m) // step * step) for m in marks})
-
-    def _after(self, updates: list[int]) -> list[int]:
-        return [self.fill_steps + m // self.updates_per_step for m in updates]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,38 +141,10 @@ class RoundSchedule(Kept):
     """There is none to share."""
 
     @property
-    def turns(self) -> int:
+    def learning_turns(self) -> int:
         """Rounds."""
         return self.num_rounds
 
     def steps(self, turns: int) -> int:
         """Environment steps each learner has spent after so many rounds."""
         return turns * self.round_steps * self.num_envs
-
-    def learned(self, turns: int) -> int:
-        """How many of the first `turns` had updates: all."""
-        return turns
-
-    @property
-    def averaged_from(self) -> int:
-        """The first round whose weights are averaged, counted from 0."""
-        return int(self.average_from * self.num_rounds)
-
-    def share(self, turn: int) -> float:
-        """Weight of the newest actor in the average, at the round after `turn` others."""
-        return 1.0 / max(1, turn + 1 - self.averaged_from)
-
-    @property
-    def checkpoint_turns(self) -> list[int]:
-        """Rounds after which an actor is kept."""
-        return self.due(self.num_checkpoints, self.averaged_from)
-
-    @property
-    def evaluation_turns(self) -> list[int]:
-        """Rounds after which the average is evaluated."""
-        return self.due(self.num_evaluations)
-
-    def due(self, count: int, start: int = 0) -> list[int]:
-        """`count` numbers of rounds done, evenly spaced after `start`."""
-        span = self.num_rounds - start
-        return sorted({max(1, start + int(span * (i + 1) / count)) for i in range(count)})

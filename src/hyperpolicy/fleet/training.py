@@ -29,8 +29,7 @@ from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rollout import returns
 from hyperpolicy.run.directory import alone
-from hyperpolicy.run.interrupt import deferred_interrupt
-from hyperpolicy.run.job import Job, Output
+from hyperpolicy.run.job import Job, Output, deferred_interrupt
 from hyperpolicy.zoo import Training, Zoo
 
 

@@ -3,7 +3,7 @@
 from hyperpolicy.policies import Actor, Memoryless
 from hyperpolicy.rollout.actors import exploring, greedy, uniform, zero
 from hyperpolicy.rollout.loop import Jobs, Moment, play
-from hyperpolicy.rollout.recording import Recording, record
+from hyperpolicy.rollout.recording import Recording, collect, experience, record, transitions
 from hyperpolicy.rollout.result import (
     Results,
     Successes,
@@ -17,7 +17,6 @@ from hyperpolicy.rollout.result import (
     successes_from,
     trace,
 )
-from hyperpolicy.rollout.transition import collect, experience, transitions
 
 __all__ = [
     "Actor",

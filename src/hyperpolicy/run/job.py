@@ -7,9 +7,12 @@ progress, and Ctrl-C. Training of fleets and fits of generators are such jobs.
 """
 
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +21,6 @@ import msgspec
 from hyperpolicy import files, headers
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
 from hyperpolicy.run import directory
-from hyperpolicy.run.interrupt import deferred_interrupt
 from hyperpolicy.run.trackers import Tracker
 
 SNAPSHOT, METRICS, RUN = "snapshot.safetensors", "metrics.jsonl", "run.json"
@@ -217,3 +219,42 @@ def _difference(was, value) -> str:
         plain = all(isinstance(one, int | float | str) for one in both)
         found.append(f"{name} {both[0]}, here {both[1]}" if plain else name)
     return f" ({'; '.join(found)})"
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------
+class Deferred:
+    """A handler of Ctrl-C that only remembers it, and says so."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def __call__(self, *_) -> None:
+        if not self.event.is_set():
+            with suppress(OSError):
+                os.write(2, b"\nstopping after this step\n")
+        self.event.set()
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a loop can stop between two steps and save.
+
+    Where nothing inside raises KeyboardInterrupt, the end of the block does: an interruption is
+    never lost. Inner blocks share the event of the outermost. Only the main thread receives
+    signals; elsewhere, and where Ctrl-C is ignored, the event is never set.
+    """
+    old = signal.getsignal(signal.SIGINT)
+    if isinstance(old, Deferred):
+        yield old.event
+        return
+    if threading.current_thread() is not threading.main_thread() or old is signal.SIG_IGN:
+        yield threading.Event()
+        return
+    handler = Deferred()
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield handler.event
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if old is None else old)
+    if handler.event.is_set():
+        raise KeyboardInterrupt
