@@ -17,7 +17,6 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.palette import COLORS, INK, dots, stroke
 from hyperpolicy.evaluate.plots import figure_at
@@ -232,8 +231,3 @@ def table(panels: dict[str, Panel]) -> str:
             rows.append([task, method, number(found.cosine, 2), *far])
     far = "paired squared error, 1e-4", "Fréchet distance, 1e-3"
     return markdown(["task", "method", "paired cosine", *far], rows)
-
-
-def save_tokens(found: Counted, path: Path) -> Path:
-    """The curve's numbers."""
-    return files.save_json(path, found._asdict(), overwrite=True)
