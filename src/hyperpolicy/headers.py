@@ -78,9 +78,7 @@ class ZooHeader(Struct, frozen=True):
     provenance: Record
 
     def __post_init__(self):
-        wanted = {"index.jsonl", "experts.safetensors", *self.shards}
-        if missing := sorted(wanted - set(self.checksums)):
-            raise ValueError(f"no checksum of {', '.join(missing)}")
+        _need_checksums(self.checksums, {"index.jsonl", "experts.safetensors", *self.shards})
 
 
 class IndexRow(Struct, frozen=True, rename={"mean_return": "return"}):
@@ -138,8 +136,7 @@ class EpisodesHeader(Struct, frozen=True):
 
     def __post_init__(self):
         wanted = {name for shard in self.shards for name in (shard.index, shard.steps)}
-        if missing := sorted(wanted - set(self.checksums)):
-            raise ValueError(f"no checksum of {', '.join(missing)}")
+        _need_checksums(self.checksums, wanted)
 
 
 class DemonstrationsHeader(Struct, frozen=True):
@@ -156,6 +153,11 @@ class BaseHeader(Struct, frozen=True):
     training: Training
     provenance: Record
     usual_reward: float = 0.0
+
+
+def _need_checksums(checksums: Mapping[str, str], names: set[str]) -> None:
+    if missing := sorted(names - checksums.keys()):
+        raise ValueError(f"no checksum of {', '.join(missing)}")
 
 
 # --- Records -------------------------------------------------------------------------------
@@ -195,7 +197,8 @@ def decode(text: bytes | str, kind: type[T], where) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as error:
-        raise _damaged(where, kind, error) from None
+        name = kind.__name__.lstrip("_")
+        raise BadFile(f"{where} is no {name}, or damaged: {error}") from None
 
 
 def text_of(path: str | Path) -> bytes:
@@ -229,10 +232,6 @@ def regular(path: str | Path) -> Path:
     if not stat.S_ISREG(mode):
         raise BadFile(f"{path} is no regular file (a link, folder or device)")
     return path
-
-
-def _damaged(where, kind: type, error: Exception) -> BadFile:
-    return BadFile(f"{where} is no {kind.__name__.lstrip('_')}, or damaged: {error}")
 
 
 def write(path: str | Path, header: Struct) -> Path:

@@ -111,8 +111,12 @@ class Play(Command):
         """Refuse what would be overwritten and what would have no effect."""
         if self.video is None:
             unused(self, ["every"], "without --video")
-        else:
-            _check_video(self.video, self.every)
+        else:  # what would stop the video is told before the episode
+            from hyperpolicy.envs import rendering
+            from hyperpolicy.evaluate import video
+
+            video.check(self.video, self.every)
+            rendering.back_end()
         if self.policy != "expert":
             unused(self, ["zoo"], f"with --policy {self.policy}; it is where `expert` is looked up")
 
@@ -124,15 +128,6 @@ class Play(Command):
         chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
         names = ", ".join(fam.task_name(context) for context in chosen)
         return f"nearest experts of {path}: {names}"
-
-
-def _check_video(path: Path, every: int | None) -> None:
-    """Raise before the episode what would stop its video."""
-    from hyperpolicy.envs import rendering
-    from hyperpolicy.evaluate import video
-
-    video.check(path, every)
-    rendering.back_end()
 
 
 def _outcomes(fam, contexts, found):

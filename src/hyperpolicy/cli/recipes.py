@@ -22,7 +22,7 @@ from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, bench, ship, ship_g
 from hyperpolicy.recipes.amt_hyp.methods import METHODS, method
 from hyperpolicy.recipes.amt_hyp.presets import PRESETS
 from hyperpolicy.recipes.genhyper import figure_6, table_1
-from hyperpolicy.recipes.genhyper.figure_6_config import Figure6Config
+from hyperpolicy.recipes.genhyper.figure_6 import Figure6Config
 from hyperpolicy.recipes.genhyper.table_1 import Table1Config
 from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.recipes.zero_shot import presets, table, zoos
@@ -188,9 +188,10 @@ class OfMethods(OnBench):
     def __post_init__(self):
         super().__post_init__()
         for name in self.methods or ():
-            if not any(map(method(name).serves, self.halves)):
+            cells = method(name).cells
+            if not set(cells) & set(self.halves):
                 raise BadSetting(
-                    f"{name!r} is a row for {' and '.join(METHODS[name].cells)} tasks; this table "
+                    f"{name!r} is a row for {' and '.join(cells)} tasks; this table "
                     f"has {' and '.join(self.halves)} ones"
                 )
 
@@ -252,7 +253,7 @@ class Tokens(OnBench):
 
     def make(self, b: Bench, console: Console) -> list[Path]:
         found = figures.tokens(b, progress=console.print)
-        numbers = files.save_json(self.out / "tokens.json", found._asdict(), overwrite=True)
+        numbers = files.save_json(self.out / "tokens.json", found, overwrite=True)
         return [numbers, figures.draw_tokens(found, self.out / "tokens.png")]
 
 

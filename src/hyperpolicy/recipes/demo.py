@@ -21,7 +21,7 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.writers import conditioned, lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
@@ -63,7 +63,7 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     if not (config.zoo / "zoo.json").exists():
         raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
     out = files.new_directory(config.out)
-    source = sources.source(config.zoo, split)
+    source = Source.beside(config.zoo, Zoo.load(config.zoo).only(split.train))
     console.print(
         f"1/4 {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
         f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import jax
@@ -37,10 +37,8 @@ from hyperpolicy.generate.readers import demonstration
 from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
 from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import hypformer
-from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
 from hyperpolicy.recipes.amt_hyp.presets import Preset
-from hyperpolicy.recipes.method import Cell, Method
 from hyperpolicy.recipes.stage import Stage, recorded
 from hyperpolicy.recipes.zero_shot import zoos
 
@@ -48,12 +46,8 @@ STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
 EPISODES = 20
 """Of an expert on a task it was not trained for."""
-CELLS = {
-    "seen": Cell("metaworld", "amt-hyp", "seen", scored="train"),
-    "unseen": Cell("metaworld", "amt-hyp", "seen"),
-}
+HALVES = "seen", "unseen"
 """The eight tasks that experts were trained for, and eight others."""
-HALVES = tuple(CELLS)
 SHIPPED_CHECKPOINTS, SHIPPED_STATES = 2, 64
 """Of each expert in a slice that ships, beside its final row."""
 SHIPPED_DEMONSTRATIONS = 5
@@ -75,7 +69,6 @@ class Bench:
 
     @cached_property
     def embedding(self) -> Embedding:
-        """That of all methods."""
         return self.embedding_of("embedding", self.preset.embedding)
 
     def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
@@ -153,20 +146,16 @@ class Bench:
         return load(whole.save(path, compact=True))
 
     def hypformers(
-        self, forward: Callable = hypformer.attend_within, fits: int | None = None
-    ) -> list[Generator]:
-        """HypFormers on those; `forward` may be the released attention."""
-        name = f"hypformer-{forward.__name__}"
-        return self.of_hypformer(name, self.preset.hypformer, forward, fits)
-
-    def of_hypformer(
         self,
-        name: str,
-        config: HypFormerConfig,
         forward: Callable = hypformer.attend_within,
         fits: int | None = None,
+        tokens: int | None = None,
     ) -> list[Generator]:
-        """The HypFormers of a configuration, one a seed or the first `fits` of them."""
+        """HypFormers on those, one a seed or the first `fits` of them: the preset's, or those of
+        the curve over numbers of `tokens`. `forward` may be the released attention."""
+        name, config = f"hypformer-{forward.__name__}", self.preset.hypformer
+        if tokens is not None:
+            name, config = f"hypformer-tokens-{tokens}", replace(self.preset.counted, tokens=tokens)
         bases, lesson = self.hyplatents()[:fits], self.lesson()
         fit = partial(hypformer.fit, config, bases, lesson, forward=forward)
         return self.fitted(name, fit, fits)
@@ -180,8 +169,22 @@ def bench(preset: Preset, out: str | Path) -> Bench:
 
 
 # --- Cells --------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables: how it is fitted, what it is given of a test task, and where it has a
+    meaning."""
+
+    name: str
+    fit: Callable[[Bench], Sequence[Any]]
+    """Its makers, one a training seed; fits that are there already are read."""
+    given: str | None = None
+    """What it is given; a demonstration, unless something else."""
+    cells: tuple[str, ...] = HALVES
+    """The tasks on which it has a meaning."""
+
+
 class Played(NamedTuple):
-    """How a method does in a cell."""
+    """How a method does on the seen or the unseen tasks."""
 
     strict: Score
     choosing: Score
@@ -190,12 +193,8 @@ class Played(NamedTuple):
     """task → average, top 5 and top 10 of the released evaluation, first seed."""
 
 
-def play(
-    b: Bench, method: Method, half: str, progress: Callable[[str], None] = print
-) -> Played | None:
-    """A method on the seen or the unseen tasks; None where it has no meaning there."""
-    if not method.serves(half):
-        return None
+def play(b: Bench, method: Method, half: str, progress: Callable[[str], None]) -> Played:
+    """A method on the seen or the unseen tasks."""
     path = b.out / "cells" / f"{plain(method.name)}-{half}.json"
     makers: Sequence = ()
     if not path.exists():
@@ -208,12 +207,11 @@ def play(
 
 
 def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
-    contexts = contexts_of(half)
     asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
-    strict, choosing = (strictly(b, makers, contexts, *how, given) for how in asked)
+    strict, choosing = (strictly(b, makers, half, *how, given) for how in asked)
     released = {}
     if hasattr(makers[0], "generate"):
-        for context in contexts:
+        for context in contexts_of(half):
             policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
             task = MetaWorld().task_name(context)
             found = legacy.evaluate(policies, task, until_success=True)
@@ -222,9 +220,10 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
 
 
-def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
-    """Makers, one a training seed, in `episodes` configurations."""
-    family, row = MetaWorld(), Row(makers, draws=b.preset.policies, given=given)
+def strictly(b: Bench, makers: Sequence, half: str, seed: int, episodes: int, given: str) -> Score:
+    """Makers, one a training seed, in `episodes` configurations of each task."""
+    family, contexts = MetaWorld(), contexts_of(half)
+    row = Row(makers, draws=b.preset.policies, given=given)
     if not hasattr(makers[0], "generate"):
         row = replace(row, makers=makers[:1], draws=1)
         return score(row, family, contexts, 10 * episodes, seed)
@@ -250,7 +249,8 @@ def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
 
 def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
     """The eight seen or the eight unseen tasks."""
-    return CELLS[half].contexts
+    split = MetaWorld().grid("amt-hyp").split("seen")
+    return split.train if half == "seen" else split.test
 
 
 def plain(name: str) -> str:

@@ -78,28 +78,35 @@ def provide(
     def begin(path: Path) -> None:
         base(preset, family, split.train).save(path)
 
+    def train(path: Path) -> None:
+        experts(preset, family, start, path.parent)
+
     start = Policies.load(at("base", "base.safetensors", begin))
-    train = partial(experts, preset, family, start)
-    trained = Zoo.load(at("experts", "experts/zoo", lambda path: train(path.parent)))
+    trained = Zoo.load(at("experts", "experts/zoo", train))
     play = partial(gate, preset, family, trained)
     zoo = passed(trained, recorded("gate", out / "gate.json", play, minutes)["success"])
-
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
-    makers: dict[str, Callable[[], Demonstrations]] = {
-        "seen": partial(of_experts, preset, family, zoo),
-        "unseen": partial(of_scripts, preset, family, split.test),
-    }
 
-    def test(half: str) -> Demonstrations:
-        name, result = f"demonstrations, {half} tasks", f"demonstrations-{half}.safetensors"
-        return Demonstrations.load(at(name, result, lambda path: makers[half]().save(path)))
+    def expert(task: int) -> rollout.Actor:
+        return rollout.greedy(zoo.finals[task])
+
+    def script(task: int) -> rollout.Actor:
+        return scripted([family.task_name(split.test[task])], preset.noise, TEST_SEED)
+
+    def test(half: str, contexts, actor: Callable[[int], rollout.Actor]) -> Demonstrations:
+        def make(path: Path) -> None:
+            tasks = enumerate(contexts)
+            joined([enough(preset, family, c[None], actor(i)) for i, c in tasks]).save(path)
+
+        result = f"demonstrations-{half}.safetensors"
+        return Demonstrations.load(at(f"demonstrations, {half} tasks", result, make))
 
     return MetaWorldData(
         zoo,
         Demonstrations.load(index.with_suffix(".safetensors")),
         np.array(files.load_json(index)["rows"], int),
-        joined(list(map(test, makers))),
+        joined([test("seen", zoo.contexts, expert), test("unseen", split.test, script)]),
     )
 
 
@@ -201,33 +208,6 @@ def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, ind
     path.unlink(missing_ok=True)  # of a call that was killed between the two files
     joined(parts).save(path)
     files.save_json(index, {"rows": np.concatenate(rows)})
-
-
-def of_experts(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> Demonstrations:
-    """`test` demonstrations of each task's final expert."""
-    return joined(
-        [
-            enough(preset, family, context[None], rollout.greedy(zoo.finals[x]))
-            for x, context in enumerate(zoo.contexts)
-        ]
-    )
-
-
-def of_scripts(
-    preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]
-) -> Demonstrations:
-    """`test` demonstrations of each task's noisy scripted policy."""
-    return joined(
-        [
-            enough(
-                preset,
-                family,
-                context[None],
-                scripted([family.task_name(context)], preset.noise, TEST_SEED),
-            )
-            for context in contexts
-        ]
-    )
 
 
 def enough(

@@ -31,7 +31,6 @@ from hyperpolicy.recipes.amt_hyp.bench import (
     STRICT_SEED,
     Bench,
     Played,
-    contexts_of,
     strictly,
 )
 from hyperpolicy.recipes.amt_hyp.tables import Cells
@@ -85,27 +84,26 @@ def _draw_cell(axes, y: int, one: Played) -> None:
 
 
 # --- Tokens -------------------------------------------------------------------------------
-class Counted(NamedTuple):
-    """Success in % by number of tokens."""
-
-    fitted: dict[str, list[float]]
-    """seen and unseen: a HypFormer of its own for each L (`Preset.counted`)."""
-    given: dict[str, list[float]]
-    """seen and unseen: the preset's HypFormers, given L tokens."""
+Curves = dict[str, dict[str, list[float]]]
+"""`fitted`, a HypFormer of its own for each L (`Preset.counted`), and `given`, the preset's
+HypFormers, given L tokens; of each, seen and unseen: success in %, by number of tokens."""
 
 
-def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> Counted:
+def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> Curves:
     """Success under `strict` for each number of tokens: the first seed, `POLICIES` a task."""
     b = replace(b, preset=replace(b.preset, policies=min(b.preset.policies, POLICIES)))
-    found: dict[str, dict[str, list[float]]] = {}
-    for name, makers in (("given", given), ("fitted", fitted_with)):
-        found[name] = {half: [] for half in HALVES}
+    fits: dict[str, Callable[[int], list[Generator]]] = {
+        "given": partial(given, b),
+        "fitted": lambda count: b.hypformers(fits=1, tokens=count),
+    }
+    found: Curves = {name: {half: [] for half in HALVES} for name in fits}
+    for name, fit in fits.items():
         for count in counts:
             for half in HALVES:
                 path = b.out / "tokens" / f"{name}-{count}-{half}.json"
-                score = _played(b, path, partial(makers, count, b), half, progress)
+                score = _played(b, path, partial(fit, count), half, progress)
                 found[name][half].append(100 * score.successes.mean)
-    return Counted(**found)
+    return found
 
 
 def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str, progress) -> Score:
@@ -116,19 +114,13 @@ def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str,
         makers = fit()
 
     def make() -> dict:
-        contexts, episodes = contexts_of(half), b.preset.configurations
-        return strictly(b, makers, contexts, STRICT_SEED, episodes, DEMONSTRATION).to_json()
+        episodes = b.preset.configurations
+        return strictly(b, makers, half, STRICT_SEED, episodes, DEMONSTRATION).to_json()
 
     return Score.from_json(recorded("cells of the curve over tokens", path, make, b.minutes))
 
 
-def fitted_with(count: int, b: Bench) -> list[Generator]:
-    """A HypFormer of `count` tokens."""
-    config = replace(b.preset.counted, tokens=count)
-    return b.of_hypformer(f"hypformer-tokens-{count}", config, fits=1)
-
-
-def given(count: int, b: Bench) -> list[Generator]:
+def given(b: Bench, count: int) -> list[Generator]:
     """The first of the preset's HypFormers, which looks at `count` samples now."""
     generator = b.hypformers()[0]
     model = generator.model
@@ -136,12 +128,12 @@ def given(count: int, b: Bench) -> list[Generator]:
     return [replace(generator, model=replace(model, writer=writer))]
 
 
-def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
+def draw_tokens(found: Curves, path: Path, counts=TOKENS) -> Path:
     """The curve, with the published bars as crosses."""
     with figure_at(path, True, 2) as (figure, panels):
         for half, axes in zip(HALVES, panels, strict=True):
-            axes.plot(counts, found.fitted[half], label="fitted with L", **stroke(0))
-            axes.plot(counts, found.given[half], label="fitted with 8, given L", **stroke(1))
+            axes.plot(counts, found["fitted"][half], label="fitted with L", **stroke(0))
+            axes.plot(counts, found["given"][half], label="fitted with 8, given L", **stroke(1))
             axes.plot(TOKENS, PUBLISHED[half], "x", color=INK, label="published")
             axes.set_xscale("log", base=2)
             axes.set_xticks(TOKENS, [str(count) for count in TOKENS])
@@ -164,11 +156,9 @@ class Gap(NamedTuple):
     """Squared Fréchet distance of two Gaussians, fitted to written and shown latents."""
 
 
-class Panel(NamedTuple):
-    shown: Float[np.ndarray, "d z"]
-    """Latents of the rows that a task's training demonstrations show."""
-    written: dict[str, Float[np.ndarray, "d z"]]
-    """What each method writes for these demonstrations."""
+Panel = dict[str, Float[np.ndarray, "d z"]]
+"""`shown`: latents of the rows that a task's training demonstrations show; by the name of a method,
+what it writes for these demonstrations."""
 
 
 def latents(b: Bench) -> dict[str, Panel]:
@@ -182,8 +172,9 @@ def latents(b: Bench) -> dict[str, Panel]:
         if not len(own):
             continue
         demos, rows = b.data.train[own], b.data.rows[own]
-        written = {m: np.asarray(encode(g.generate(demos).weights)) for m, g in methods.items()}
-        panels[name] = Panel(np.asarray(encode(b.data.zoo.weights[rows])), written)
+        weights = {"shown": b.data.zoo.weights[rows]}
+        weights |= {method: g.generate(demos).weights for method, g in methods.items()}
+        panels[name] = {label: np.asarray(encode(w)) for label, w in weights.items()}
     return panels
 
 
@@ -207,9 +198,9 @@ def draw_latents(panels: dict[str, Panel], path: Path) -> Path:
     """The tasks side by side, each in the plane of its shown latents."""
     with figure_at(path, True, len(panels)) as (figure, axes):
         for (task, panel), here in zip(panels.items(), axes, strict=True):
-            mean = panel.shown.mean(axis=0)
-            plane = np.linalg.svd(panel.shown - mean, full_matrices=False)[2][:2].T
-            for i, (label, rows) in enumerate({"shown": panel.shown, **panel.written}.items()):
+            mean = panel["shown"].mean(axis=0)
+            plane = np.linalg.svd(panel["shown"] - mean, full_matrices=False)[2][:2].T
+            for i, (label, rows) in enumerate(panel.items()):
                 x, y = ((rows - mean) @ plane).T
                 here.plot(x, y, ls="", ms=4, alpha=0.6, label=label, **dots(i))
             here.set_title(task)
@@ -225,8 +216,8 @@ def table(panels: dict[str, Panel]) -> str:
     """The numbers behind the picture."""
     rows = []
     for task, panel in panels.items():
-        for method, written in panel.written.items():
-            found = gap(written, panel.shown)
+        for method in list(panel)[1:]:
+            found = gap(panel[method], panel["shown"])
             far = number(1e4 * found.mse, 2), number(1e3 * found.frechet, 2)
             rows.append([task, method, number(found.cosine, 2), *far])
     far = "paired squared error, 1e-4", "Fréchet distance, 1e-3"

@@ -42,8 +42,8 @@ Cells = Mapping[str, Played]
 
 def cells(b: Bench, half: str, names: Sequence[str], progress: Callable[[str], None]) -> Cells:
     """The cells of some methods on one half of the tasks."""
-    found = {name: play(b, METHODS[name], half, progress) for name in names}
-    return {name: one for name, one in found.items() if one is not None}
+    chosen = [METHODS[name] for name in names if half in METHODS[name].cells]
+    return {method.name: play(b, method, half, progress) for method in chosen}
 
 
 # --- Tables I and III ---------------------------------------------------------------------

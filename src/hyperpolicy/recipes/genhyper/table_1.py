@@ -21,7 +21,6 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.method import Cell
 from hyperpolicy.recipes.zero_shot import presets, sources, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
 from hyperpolicy.recipes.zero_shot.methods import (
@@ -33,6 +32,7 @@ from hyperpolicy.recipes.zero_shot.methods import (
     slug,
 )
 from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
+from hyperpolicy.recipes.zero_shot.sources import Cell
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
@@ -95,9 +95,7 @@ def _checked(config: Table1Config) -> list[Cell]:
     for row in config.rows or ():
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
-    for kind in config.kinds:
-        if kind not in sources.ALL_KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, sources.ALL_KINDS)
+    sources.check_kinds(config.kinds)
     found = list(cells(config))
     for cell in found:
         _ = cell.splits

@@ -16,31 +16,20 @@ from tyro.conf import Suppress
 
 from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds
 from hyperpolicy.envs import family
-from hyperpolicy.evaluate.rows import (
-    CONDITIONED,
-    DISTILLED,
-    INTERPOLATED,
-    NEAREST,
-    REGRESSION,
-    TURNED,
-)
+from hyperpolicy.evaluate.rows import TURNED
 from hyperpolicy.evaluate.scoring import Maker, Row
 from hyperpolicy.generate import fitting
 from hyperpolicy.generate.codecs import pca
 from hyperpolicy.generate.codecs.pca import PcaConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.weights import symmetric
-from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.genhyper import GenHyperConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.method import Cell, Method
 from hyperpolicy.recipes.stage import Stage
-from hyperpolicy.recipes.zero_shot.sources import Source
+from hyperpolicy.recipes.zero_shot.sources import Cell, Source
 from hyperpolicy.recipes.zero_shot.zoos import SPLITS
-from hyperpolicy.zoo import Zoo
 
 # --- Settings -----------------------------------------------------------------------------
 KINDS = ("specialized", "independent")
@@ -91,9 +80,6 @@ class TableConfig(Bounded):
 
 
 # --- Rows ---------------------------------------------------------------------------------
-RESIDUAL = "base + interpolated change"
-
-
 @dataclass(frozen=True)
 class Lent:
     """What the methods of a cell share."""
@@ -108,55 +94,25 @@ class Lent:
         """Whether every zoo is a pipeline of its own."""
         return len(self.sources) > 1
 
-    @property
-    def drawn(self) -> list[tuple[int, Source]]:
-        """Seeds and zoos of the fits of a method that draws random numbers."""
-        if self.several:
-            return list(enumerate(self.sources))
-        return [(seed, self.sources[0]) for seed in self.config.seeds]
+    def row(self, makers: Sequence[Maker], draws: int = 1) -> Row:
+        """Fitted makers as a row to score; fits on one zoo are of one pipeline."""
+        pipelines = range(len(makers)) if self.several else [0] * len(makers)
+        return Row(makers, self.sources[0].env_steps, draws, pipelines=pipelines)
 
-
-def each(make: Callable[[Source], Maker]) -> Callable[[Lent], list[Maker]]:
-    """One maker a zoo, of a method that draws nothing."""
-    return lambda lent: [make(source) for source in lent.sources]
+    def each(self, make: Callable[[Source], Maker]) -> Row:
+        """The row of a method that draws nothing, with one maker a zoo."""
+        return self.row([make(source) for source in self.sources])
 
 
 def distill(lent: Lent) -> list[Generator]:
-    """The context-conditioned policies distilled from experts."""
-
-    def fit(seed: int, zoo: Zoo) -> Generator:
-        make = partial(fitting.fit, lent.config.distill, zoo, seed)
-        return fit_once(lent.out / f"distilled-{seed}", make)
-
-    return [fit(seed, source.train) for seed, source in lent.drawn]
-
-
-LOOKED_UP = Method(NEAREST, each(lambda s: lookup.nearest(s.train)))
-MIXED = Method(INTERPOLATED, each(lambda s: lookup.linear(s.train)))
-REGRESSED = Method(REGRESSION, each(lambda s: fitting.fit(RegressionConfig(), s.train)))
-BASE = Method(CONDITIONED, each(Source.conditioned))
-CHANGED = Method(RESIDUAL, each(lambda s: residual.around(s.conditioned(), s.train)))
-DISTILL = Method(DISTILLED, distill)
-
-
-def learned(config: TableConfig) -> list[Method]:
-    """The generators that a table fits."""
-
-    def fit(name: str, one: Candidate, lent: Lent) -> list[Generator]:
-        return fit_learned(one, lent.sources, config.seeds, lent.out / slug(name))
-
+    """The context-conditioned policies distilled from experts: one a zoo, or a seed of the only
+    one."""
+    seeds = range(len(lent.sources)) if lent.several else lent.config.seeds
+    config = lent.config.distill
     return [
-        Method(name, partial(fit, name, one), draws=config.draws)
-        for name, one in config.learned.items()
+        fit_once(lent.out / f"distilled-{n}", partial(fitting.fit, config, source.train, n))
+        for n, source in zip(seeds, cycle(lent.sources), strict=False)
     ]
-
-
-def row(method: Method, lent: Lent) -> Row:
-    """The method, fitted, as a row to score; fits on one zoo are of one pipeline."""
-    makers = method.fit(lent)
-    pipelines = range(len(makers)) if lent.several else [0] * len(makers)
-    spent = lent.sources[0].env_steps
-    return Row(makers, spent, method.draws, method.given, pipelines)
 
 
 def turned(methods: dict[str, Row]) -> dict[str, Row]:
@@ -180,10 +136,9 @@ def fit_learned(
     learned: Candidate, sources: Sequence[Source], seeds: tuple[int, ...], out: Path
 ) -> list[Generator]:
     """One fit on each zoo, or all `seeds` side by side on the only one; read back if they exist."""
-    zoos = [
-        replace(s.train, family=family(learned.family) if learned.family else s.train.family)
-        for s in sources
-    ]
+    zoos = [source.train for source in sources]
+    if learned.family is not None:
+        zoos = [replace(zoo, family=family(learned.family)) for zoo in zoos]
     if len(zoos) > 1:
         return [
             fit_once(out / f"zoo-{i}", partial(fitting.fit, learned.config, zoo, i))
@@ -201,18 +156,16 @@ def fit_once(out: Path, fit: Callable[[Path], object]) -> Generator:
 
 
 def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:
-    """The test experts decoded, where they descend from the same networks as the training ones.
+    """The test experts through the encoder that was fitted on the training experts, where they
+    descend from the same networks.
 
     A specialized zoo of a smaller split has another base than the oracles of `full`.
     """
     if cell.kind == "specialized" and cell.split != "full":
         return None
-    makers = [decoded(s.train, o) for s, o in zip(sources, cycle(oracles), strict=False)]
+    makers = []
+    for source, experts in zip(sources, cycle(oracles), strict=False):
+        encoder = pca.fit(PcaConfig(), source.train.weights)
+        weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
+        makers.append(Policies(np.stack(weights), experts.spec))
     return Row(makers, pipelines=range(len(makers)))
-
-
-def decoded(train: Zoo, experts: Policies) -> Policies:
-    """The test experts through the encoder that was fitted on the training experts."""
-    encoder = pca.fit(PcaConfig(), train.weights)
-    weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
-    return Policies(np.stack(weights), experts.spec)

@@ -5,11 +5,14 @@ initialization, `shared-replay` ones too but with everybody's transitions; `alig
 independent ones after permutation matching.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from hyperpolicy.envs import Split
-from hyperpolicy.errors import BadSetting, BadZoo
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy.envs import Grid, Split, family
+from hyperpolicy.errors import BadSetting, BadZoo, unknown
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.weights import align
@@ -27,6 +30,60 @@ from."""
 ALL_KINDS = ("specialized", *WITHOUT_BASE)
 
 
+def check_kinds(kinds: tuple[str, ...]) -> None:
+    """Refuse kinds that are none.
+
+    Raises:
+        BadSetting: one; the message suggests another.
+    """
+    for kind in kinds:
+        if kind not in ALL_KINDS:
+            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The split of a grid, on whose test contexts methods are scored, and the kind of experts they
+    learn from."""
+
+    family: str
+    grid: str
+    split: str
+    """A split's name; `random-<k>` stands for its three draws."""
+    kind: str = "specialized"
+
+    @property
+    def tasks(self) -> Grid:
+        """The grid.
+
+        Raises:
+            UnknownFamily, UnknownGrid: there is none.
+        """
+        return family(self.family).grid(self.grid)
+
+    @property
+    def splits(self) -> list[Split]:
+        """The splits it is about: one, or the draws of a random one; they test the same contexts.
+
+        Raises:
+            UnknownSplit: there is none.
+        """
+        name = self.split
+        draws = name.startswith("random-") and name.count("-") == 1
+        names = [f"{name}-{draw}" for draw in range(3)] if draws else [name]
+        return [self.tasks.split(one) for one in names]
+
+    @property
+    def contexts(self) -> Float[np.ndarray, "k c"]:
+        """Contexts on which methods are scored."""
+        return self.splits[0].test
+
+    @property
+    def file(self) -> str:
+        """Its name in files."""
+        return f"{self.kind}-{self.split}"
+
+
 @dataclass(frozen=True)
 class Source:
     """One zoo of a cell: its training experts, its base if it was specialized from one."""
@@ -34,6 +91,12 @@ class Source:
     path: Path
     train: Zoo
     base: Base | None
+
+    @classmethod
+    def beside(cls, path: Path, train: Zoo) -> "Source":
+        """Experts `train` of the zoo at `path`, and its base where it has one."""
+        base = path / "base.safetensors"
+        return cls(path, train, Base.load(base) if base.exists() else None)
 
     def conditioned(self) -> Generator:
         """The base as a generator.
@@ -66,17 +129,10 @@ def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
             f"experts that share their replay learned from the training contexts of `full`, some "
             f"of which split {split.name!r} tests on; ask for the split full"
         )
-    sources = [source(path, split) for path in paths(zoos, kind, split.name)]
+    found = [(path, Zoo.load(path).only(split.train)) for path in paths(zoos, kind, split.name)]
     if kind == "aligned":
-        return [replace(s, train=align.align_chain(s.train)) for s in sources]
-    return sources
-
-
-def source(path: Path, split: Split) -> Source:
-    """The training experts of `split` in the zoo at `path`, and its base where it has one."""
-    base = path / "base.safetensors"
-    train = Zoo.load(path).only(split.train)
-    return Source(path, train, Base.load(base) if base.exists() else None)
+        found = [(path, align.align_chain(train)) for path, train in found]
+    return [Source.beside(path, train) for path, train in found]
 
 
 def experts_at(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Policies]:

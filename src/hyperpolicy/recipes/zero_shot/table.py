@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperpolicy.envs import family
-from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.rows import (
@@ -25,25 +24,24 @@ from hyperpolicy.evaluate.rows import (
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import interval_text, number
-from hyperpolicy.recipes.method import Cell
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.recipes.stage import Stage, recorded
 from hyperpolicy.recipes.zero_shot.methods import (
-    BASE,
-    CHANGED,
-    DISTILL,
-    LOOKED_UP,
-    MIXED,
-    REGRESSED,
-    RESIDUAL,
     Lent,
     TableConfig,
     decoded_row,
-    learned,
-    row,
+    distill,
+    fit_learned,
+    slug,
     turned,
 )
-from hyperpolicy.recipes.zero_shot.sources import ALL_KINDS, experts_at, find, paths
+from hyperpolicy.recipes.zero_shot.sources import Cell, Source, check_kinds, experts_at, find, paths
 from hyperpolicy.zoo import Zoo
+
+RESIDUAL = "base + interpolated change"
 
 
 def cells(config: TableConfig) -> list[Cell]:
@@ -68,33 +66,38 @@ def run(config: TableConfig) -> dict[Cell, Comparison]:
 
 def measure(config: TableConfig, cell: Cell) -> Comparison:
     """Fit and score all methods on one kind of zoo and one split."""
-    with warnings.catch_warnings():  # which splits extrapolate is known
-        warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
-        return _cell(config, cell)
-
-
-def _cell(config: TableConfig, cell: Cell) -> Comparison:
     sources = [source for split in cell.splits for source in find(config.zoos, cell.kind, split)]
     lent = Lent(config, sources, config.out / "fits" / cell.file)
     base = sources[0].base
-    distilled = row(DISTILL, lent)
-    methods = {one.name: row(one, lent) for one in learned(config)}
+    distilled = lent.row(distill(lent))
+    methods = {}
+    for name, one in config.learned.items():
+        makers = fit_learned(one, sources, config.seeds, lent.out / slug(name))
+        methods[name] = lent.row(makers, config.draws)
+    conditioned = distilled
     if base is not None:
-        methods |= {RESIDUAL: row(CHANGED, lent), DISTILLED: distilled}
-    of_base = base and replace(row(BASE, lent), env_steps=base.training.env_steps)
+        methods |= {RESIDUAL: lent.each(changed), DISTILLED: distilled}
+        conditioned = replace(lent.each(Source.conditioned), env_steps=base.training.env_steps)
     trivial = {
-        NEAREST: row(LOOKED_UP, lent),
-        INTERPOLATED: row(MIXED, lent),
-        CONDITIONED: of_base or distilled,
-        REGRESSION: row(REGRESSED, lent),
+        NEAREST: lent.each(lambda source: lookup.nearest(source.train)),
+        INTERPOLATED: lent.each(lambda source: lookup.linear(source.train)),
+        CONDITIONED: conditioned,
+        REGRESSION: lent.each(lambda source: fit(RegressionConfig(), source.train)),
     }
     oracles = experts_at(config.zoos, cell.kind, cell.splits[0])[: len(sources)]
     ceilings = {ORACLE: Row(oracles, pipelines=range(len(oracles)))}
     if found := decoded_row(cell, sources, oracles):
         ceilings[DECODED] = found
     asked = trivial | methods | turned(trivial | methods) | ceilings
-    rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
+    with warnings.catch_warnings():  # which splits extrapolate is known
+        warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
+        rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
     return compare(rows, _published(config, cell.split))
+
+
+def changed(source: Source) -> Generator:
+    """The base, and the change that its experts made to it, interpolated."""
+    return residual.around(source.conditioned(), source.train)
 
 
 def between(config: TableConfig) -> dict[str, Score]:
@@ -107,7 +110,7 @@ def between(config: TableConfig) -> dict[str, Score]:
 
     def make() -> dict:
         sources = find(config.zoos, "specialized", grid.split("full"))
-        makers = CHANGED.fit(Lent(config, sources, config.out))
+        makers = [changed(source) for source in sources]
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
         several = range(len(sources))
@@ -135,9 +138,7 @@ def check(config: TableConfig) -> None:
         BadZoo: no zoo of a kind and split, or none with the experts of its test contexts.
     """
     grid = family(config.family).grid(config.grid)
-    for kind in config.kinds:
-        if kind not in ALL_KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
+    check_kinds(config.kinds)
     for cell in cells(config):
         for split in (grid.split("full"), *cell.splits):
             paths(config.zoos, cell.kind, split.name)
