@@ -167,20 +167,16 @@ def _is(value, kind) -> bool:
             return all(fits(one, parts[0]) for one in value)
         return len(value) == len(parts) and all(map(fits, value, parts))
     if kind in (int, float):
-        number = numbers.Integral if kind is int else numbers.Real
-        return _real(value, number)
+        number: Any = numbers.Integral if kind is int else numbers.Real
+        if not isinstance(value, number) or isinstance(value, bool):
+            return False
+        # finite in single precision too; whole numbers may be of any length
+        return kind is int or (abs(value) <= LARGEST and math.isfinite(value))
     if kind in (None, Any):
         return kind is Any or value is None
     if kind is Path:
         return isinstance(value, Path) and _possible(value)
     return isinstance(value, origin or kind)
-
-
-def _real(value: Any, number: Any) -> bool:
-    """A number that is finite, in single precision too; whole numbers may be of any length."""
-    if not isinstance(value, number) or isinstance(value, bool):
-        return False
-    return number is numbers.Integral or (abs(value) <= LARGEST and math.isfinite(value))
 
 
 def _possible(path: Path) -> bool:
@@ -218,20 +214,16 @@ def _split(kind) -> tuple[Any, tuple]:
 def wanted(kind) -> str:
     """What a value of the type `kind` may be, in words."""
     plain, marks = _split(kind)
-    names = _names(kind)
-    if names and get_origin(plain) is not tuple:
-        also = " or nothing" if type(None) in get_args(plain) else ""
-        return f"one of {', '.join(map(repr, names))}{also}"
+    parts = get_args(plain)
+    if get_origin(plain) is tuple and parts[1:] == (...,):
+        least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
+        return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
     if get_origin(plain) is tuple:
-        return _many(get_args(plain), marks)
-    return ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
-
-
-def _many(parts: tuple, marks: tuple) -> str:
-    if parts[1:] != (...,):
         return f"{len(parts)} values: {'; '.join(map(wanted, parts))}"
-    least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
-    return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
+    if names := _names(kind):
+        also = " or nothing" if type(None) in parts else ""
+        return f"one of {', '.join(map(repr, names))}{also}"
+    return ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
 
 
 def _plain(kind) -> str:
@@ -257,13 +249,12 @@ def _limits(mark) -> str:
         return mark.text
     if not isinstance(mark, Meta):
         return ""
-    low = _limit("above", mark.gt) or _limit("at least", mark.ge)
-    high = _limit("below", mark.lt) or ("" if mark.le == MOST else _limit("at most", mark.le))
-    return " and ".join(filter(None, [low, high]))
-
-
-def _limit(word: str, end: int | float | None) -> str:
-    return "" if end is None else f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
+    ends = {"above": mark.gt, "at least": mark.ge, "below": mark.lt, "at most": mark.le}
+    return " and ".join(
+        f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
+        for word, end in ends.items()
+        if end not in (None, MOST)
+    )
 
 
 def _names(kind) -> list[str]:
@@ -292,6 +283,4 @@ _REPR.maxstring = _REPR.maxother = 100
 
 def _short(value) -> str:
     """The value in less than about a hundred characters."""
-    if isinstance(value, Path):
-        return _REPR.repr(str(value))
-    return _REPR.repr(value)
+    return _REPR.repr(str(value) if isinstance(value, Path) else value)

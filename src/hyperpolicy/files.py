@@ -137,8 +137,11 @@ def open_arrays(path: str | Path):
 
 def save_tree(path: str | Path, tree, meta: dict | None = None, overwrite=False) -> Path:
     """Write a pytree's leaves in their order; read it back with `load_tree` into a like tree."""
-    leaves = [_raw(leaf) for leaf in jax.tree.leaves(tree)]
-    return save_arrays(path, {f"{i:04d}": x for i, x in enumerate(leaves)}, meta, overwrite)
+    arrays = {}
+    for i, leaf in enumerate(jax.tree.leaves(tree)):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        arrays[f"{i:04d}"] = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    return save_arrays(path, arrays, meta, overwrite)
 
 
 def load_tree(path: str | Path, like) -> tuple[Any, dict]:
@@ -149,12 +152,12 @@ def load_tree(path: str | Path, like) -> tuple[Any, dict]:
     """
     arrays, meta = load_arrays(path)
     leaves, structure = jax.tree.flatten(like)
-    names = {f"{i:04d}" for i in range(len(leaves))}
-    if set(arrays) != names:
+    names = [f"{i:04d}" for i in range(len(leaves))]
+    if sorted(arrays) != sorted(names):
         raise BadFile(f"{path} holds {len(arrays)} arrays, {len(leaves)} were expected")
     out = []
     for i, leaf in enumerate(leaves):
-        array = arrays[f"{i:04d}"]
+        array = arrays[names[i]]
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             array = jax.random.wrap_key_data(jnp.asarray(array))
         if array.shape != leaf.shape:
@@ -265,12 +268,6 @@ def _alive(process: int) -> bool:
     except OSError:  # someone else's
         return True
     return True
-
-
-def _raw(leaf) -> np.ndarray:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
 
 
 def plain(value):

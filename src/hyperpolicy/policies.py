@@ -69,10 +69,8 @@ class Policies:
         Raises:
             BadShape: obs does not have one row a policy, or the wrong width.
         """
-        obs = self._check(obs)
-        if obs.ndim == 2:
-            return np.asarray(_act_fleet(self.spec)(self._held, obs[:, None]))[:, 0]
-        return np.asarray(_act_fleet(self.spec)(self._held, obs))
+        actions = np.asarray(_act_fleet(self.spec)(self._held, self._wide(obs)))
+        return actions if np.ndim(obs) == 3 else actions[:, 0]
 
     @cached_property
     def _held(self) -> Float[Array, "n p"]:
@@ -84,20 +82,20 @@ class Policies:
         same every time. Shapes and errors are as in `act`."""
         if self.spec.head == "deterministic":
             return self.act(obs)
-        obs = self._check(obs)
-        wide = obs[:, None] if obs.ndim == 2 else obs
+        wide = self._wide(obs)
         noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
         actions = np.asarray(_sample_fleet(self.spec)(self._held, wide, noise))
-        return actions[:, 0] if obs.ndim == 2 else actions
+        return actions if np.ndim(obs) == 3 else actions[:, 0]
 
-    def _check(self, obs) -> np.ndarray:
+    def _wide(self, obs) -> Float[np.ndarray, "n e o"]:
+        """Checked observations, e a policy."""
         obs = np.asarray(obs, np.float32)
         if obs.ndim not in (2, 3) or obs.shape[0] != len(self) or obs.shape[-1] != self.spec.obs:
             raise BadShape(
                 f"observations have shape {obs.shape}; {len(self)} policies take "
                 f"[{len(self)}, {self.spec.obs}] or [{len(self)}, e, {self.spec.obs}]"
             )
-        return obs
+        return obs if obs.ndim == 3 else obs[:, None]
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file; an existing file is an error."""

@@ -7,13 +7,16 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.bounds import Count, Seed, unused
-from hyperpolicy.cli.command import Command, NewFile, refuse, table
-from hyperpolicy.cli.sources import (
+from hyperpolicy.cli.command import (
+    Command,
+    NewFile,
     contexts_of,
     given_to,
     maker_of,
     reads_demonstrations,
+    refuse,
     scripts_of,
+    table,
     tasks_of,
     zoo_path,
 )

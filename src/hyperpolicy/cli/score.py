@@ -7,11 +7,13 @@ from rich.console import Console
 from tyro.conf import Positional, UseAppendAction
 
 from hyperpolicy.bounds import Count, Names, Seed
-from hyperpolicy.cli.command import Command, NewFile, refuse
-from hyperpolicy.cli.sources import (
+from hyperpolicy.cli.command import (
+    Command,
+    NewFile,
     maker_of,
     open_zoo,
     reads_demonstrations,
+    refuse,
     scripts_of,
     tasks_of,
     zoo_path,

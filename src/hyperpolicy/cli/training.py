@@ -13,8 +13,7 @@ from tyro.conf import Positional, Suppress, subcommand
 
 from hyperpolicy import files, fleet, rl
 from hyperpolicy.bounds import OneOf, Place, Seed, unused
-from hyperpolicy.cli.command import Command, option, refuse, table
-from hyperpolicy.cli.sources import contexts_of
+from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo, NoRendering
 from hyperpolicy.fleet import PLANS

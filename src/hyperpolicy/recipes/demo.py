@@ -19,8 +19,9 @@ from hyperpolicy.evaluate.scoring import Maker, Row, score
 from hyperpolicy.evaluate.video import Film, record
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.writers import conditioned, lookup
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.recipes.zero_shot.sources import Source
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
@@ -76,16 +77,21 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
 
     console.print("2/4 Writing policies for the held-out speeds and running them …")
     comparison = compare_all(config, source, fitted, shipped, split)
-    files.save_json(out / "table.json", comparison.to_json())
+    comparison.save(out / "table.json")
     text = f"# Cheetah-Vel, five held-out speeds\n\n{comparison.markdown()}\n"
-    files.write(out / "table.md", lambda p: p.write_text(text, encoding="utf-8"))
+    write_page(out / "table.md", text)
     console.print(comparison.rich("Return over 200 steps on five held-out speeds"))
 
     console.print("3/4 Drawing …")
     draw(config, source, fitted, shipped, out)
     if config.video:
         console.print("4/4 Recording a video …")
-        _video(shipped, out, console)
+        targets = np.array([[0.31], [1.66], [2.84]])
+        try:
+            film = Film(steps=120)
+            record(shipped.generate(targets), fam, targets, out / "cheetahs.mp4", film=film)
+        except NoRendering as error:
+            console.print(f"    no video: {error}")
     else:
         console.print("4/4 Without a video.")
     for path in sorted(out.iterdir()):
@@ -103,8 +109,8 @@ def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generato
         INTERPOLATED: Row([lookup.linear(source.train)]),
         ORACLE: Row([Zoo.load(config.zoo).only(split.test).finals]),
     }
-    if source.base:
-        asked[CONDITIONED] = Row([conditioned.from_base(source.base)])
+    if source.base is not None:
+        asked[CONDITIONED] = Row([source.conditioned()])
     rows = standard_rows(fam, split.test, asked, config.episodes)
     best = [p for p in published("cheetah-vel") if (p.method, p.value) in BEST_PUBLISHED]
     return compare(rows, best)
@@ -122,22 +128,11 @@ def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out:
         ORACLE: (experts.finals, experts.contexts),
     }
     if source.base is not None:
-        rows[CONDITIONED] = (conditioned.from_base(source.base), between)
-    scores = {
-        name: score(maker, fam, speeds, config.episodes) for name, (maker, speeds) in rows.items()
-    }
+        rows[CONDITIONED] = (source.conditioned(), between)
+    scores = {name: score(who, fam, at, config.episodes) for name, (who, at) in rows.items()}
     title = "Return by target speed, on the grid and between its points"
     plot_returns(scores, fam, out / "returns.png", source.train.contexts, title)
     targets = np.array([[0.31], [0.94], [1.66], [2.17], [2.84]])
     trace = rollout.trace(shipped.generate(targets), fam, targets, episodes=5)
     title = "Policies written for speeds nobody trained on"
     plot_velocities(trace, fam, targets, out / "velocities.png", title)
-
-
-def _video(shipped: Generator, out: Path, console: Console) -> None:
-    targets = np.array([[0.31], [1.66], [2.84]])
-    try:
-        policies, film = shipped.generate(targets), Film(steps=120)
-        record(policies, family("cheetah-vel"), targets, out / "cheetahs.mp4", film=film)
-    except NoRendering as error:
-        console.print(f"    no video: {error}")

@@ -39,7 +39,7 @@ from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
 from hyperpolicy.recipes.amt_hyp.presets import Preset
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.recipes.zero_shot import zoos
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
@@ -73,7 +73,7 @@ class Bench:
 
     def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
         """What a step leaves, made where it is missing."""
-        return Stage(name, result, make, self.minutes).run()
+        return make_once(result, make, timed(self.minutes, name))
 
     def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
         """Kept in `out/NAME.safetensors`."""
@@ -201,7 +201,8 @@ def play(b: Bench, method: Method, half: str, progress: Callable[[str], None]) -
         progress(f"{method.name}, {half} tasks")
         makers = method.fit(b)  # fits have minutes of their own
     given, name = method.given or DEMONSTRATION, f"cells, {half} tasks: {method.name}"
-    record = recorded(name, path, lambda: _measure(b, makers, given, half), b.minutes)
+    clock = timed(b.minutes, name)
+    record = record_once(path, lambda: _measure(b, makers, given, half), clock)
     strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
     return Played(strict, choosing, record["legacy"])
 
@@ -243,8 +244,8 @@ def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
         rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
         return {"success": rate.reshape(k, len(unseen))}
 
-    path = b.out / "transfer.json"
-    return np.array(recorded("experts on unseen tasks", path, make, b.minutes)["success"])
+    clock = timed(b.minutes, "experts on unseen tasks")
+    return np.array(record_once(b.out / "transfer.json", make, clock)["success"])
 
 
 def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:

@@ -34,7 +34,7 @@ from hyperpolicy.generate.lesson import Pairs
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp.presets import DataPreset
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
@@ -73,7 +73,7 @@ def provide(
     split = family.grid("amt-hyp").split("seen")
 
     def at(name: str, result: str, make: Callable[[Path], object]) -> Path:
-        return Stage(name, out / result, lambda: make(out / result), minutes).run()
+        return make_once(out / result, lambda: make(out / result), timed(minutes, name))
 
     def begin(path: Path) -> None:
         base(preset, family, split.train).save(path)
@@ -84,7 +84,8 @@ def provide(
     start = Policies.load(at("base", "base.safetensors", begin))
     trained = Zoo.load(at("experts", "experts/zoo", train))
     play = partial(gate, preset, family, trained)
-    zoo = passed(trained, recorded("gate", out / "gate.json", play, minutes)["success"])
+    gated = record_once(out / "gate.json", play, timed(minutes, "gate"))
+    zoo = passed(trained, gated["success"])
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
 

@@ -34,7 +34,7 @@ from hyperpolicy.recipes.amt_hyp.bench import (
     strictly,
 )
 from hyperpolicy.recipes.amt_hyp.tables import Cells
-from hyperpolicy.recipes.stage import recorded
+from hyperpolicy.recipes.stage import record_once, timed
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
 PUBLISHED = {
@@ -117,7 +117,8 @@ def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str,
         episodes = b.preset.configurations
         return strictly(b, makers, half, STRICT_SEED, episodes, DEMONSTRATION).to_json()
 
-    return Score.from_json(recorded("cells of the curve over tokens", path, make, b.minutes))
+    clock = timed(b.minutes, "cells of the curve over tokens")
+    return Score.from_json(record_once(path, make, clock))
 
 
 def given(b: Bench, count: int) -> list[Generator]:

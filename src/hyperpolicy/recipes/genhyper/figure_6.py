@@ -29,7 +29,7 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.tune import tune
 from hyperpolicy.generate.tune_config import GENTLE, CriticStart, TuneConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.recipes.stage import recorded
+from hyperpolicy.recipes.stage import record_once
 from hyperpolicy.recipes.zero_shot import sources, zoos
 from hyperpolicy.recipes.zero_shot.methods import fit_once
 from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
@@ -202,8 +202,7 @@ def run(config: Figure6Config) -> Figure6:
         own = slice(i * config.seeds, (i + 1) * config.seeds)
         read = {kind: tuning.read(path, own) for kind, path in paths.items()}
         curves[fam.task_name(context)] = read
-    make = partial(levels, config, contexts)
-    found = recorded("levels", config.home / "levels.json", make)
+    found = record_once(config.home / "levels.json", partial(levels, config, contexts))
     experts, random = (dict(zip(curves, found[k], strict=True)) for k in ("experts", "random"))
     return Figure6(config, curves, experts, random)
 

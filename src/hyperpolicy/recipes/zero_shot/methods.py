@@ -27,7 +27,7 @@ from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.genhyper import GenHyperConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.stage import Stage
+from hyperpolicy.recipes.stage import make_once
 from hyperpolicy.recipes.zero_shot.sources import Cell, Source
 from hyperpolicy.recipes.zero_shot.zoos import SPLITS
 
@@ -152,7 +152,7 @@ def fit_learned(
 
 def fit_once(out: Path, fit: Callable[[Path], object]) -> Generator:
     """The generator in `out`, fitted where there is none."""
-    return load(Stage("fit", out / "config.json", lambda: fit(out)).run().parent)
+    return load(make_once(out / "config.json", lambda: fit(out)).parent)
 
 
 def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:

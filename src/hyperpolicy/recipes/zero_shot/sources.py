@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, BadZoo, unknown
+from hyperpolicy.evaluate import Published, published
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.weights import align
@@ -77,6 +78,12 @@ class Cell:
     def contexts(self) -> Float[np.ndarray, "k c"]:
         """Contexts on which methods are scored."""
         return self.splits[0].test
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """What others printed, beside the splits with all training tasks; on any grid, for the
+        table keeps grids apart."""
+        return published(self.family) if self.split == "full" else ()
 
     @property
     def file(self) -> str:

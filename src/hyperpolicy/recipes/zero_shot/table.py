@@ -18,8 +18,6 @@ from hyperpolicy.evaluate.rows import (
     NEAREST,
     ORACLE,
     REGRESSION,
-    Published,
-    published,
 )
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
@@ -28,7 +26,7 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.regression import RegressionConfig
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.stage import make_once, record_once
 from hyperpolicy.recipes.zero_shot.methods import (
     Lent,
     TableConfig,
@@ -53,15 +51,21 @@ def cells(config: TableConfig) -> list[Cell]:
     ]
 
 
-def stage(config: TableConfig, cell: Cell) -> Stage:
-    """What computes a cell, and where it is kept."""
-    path = config.out / f"{cell.file}.json"
-    return Stage(cell.file, path, lambda: measure(config, cell).save(path))
+def path_of(config: TableConfig, cell: Cell) -> Path:
+    """The file that keeps a cell."""
+    return config.out / f"{cell.file}.json"
 
 
 def run(config: TableConfig) -> dict[Cell, Comparison]:
-    """Every cell of the table, from disk where it is there already."""
-    return {cell: read(config, stage(config, cell).run()) for cell in cells(config)}
+    """Every cell of the table."""
+    return {cell: read(config, cell) for cell in cells(config)}
+
+
+def read(config: TableConfig, cell: Cell) -> Comparison:
+    """A cell, from disk where it is there already."""
+    path = path_of(config, cell)
+    make_once(path, lambda: measure(config, cell).save(path))
+    return compare(results.read(path).rows, cell.published)
 
 
 def measure(config: TableConfig, cell: Cell) -> Comparison:
@@ -92,7 +96,7 @@ def measure(config: TableConfig, cell: Cell) -> Comparison:
     with warnings.catch_warnings():  # which splits extrapolate is known
         warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
         rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
-    return compare(rows, _published(config, cell.split))
+    return compare(rows, cell.published)
 
 
 def changed(source: Source) -> Generator:
@@ -125,7 +129,7 @@ def between(config: TableConfig) -> dict[str, Score]:
         }
         return {name: one.to_json() for name, one in found.items()}
 
-    found = recorded("between the grid's points", config.out / "between.json", make)
+    found = record_once(config.out / "between.json", make)
     return {name: Score.from_json(one) for name, one in found.items()}
 
 
@@ -146,15 +150,6 @@ def check(config: TableConfig) -> None:
 
 
 # --- Out ----------------------------------------------------------------------------------
-def read(config: TableConfig, path: Path) -> Comparison:
-    """A saved cell."""
-    return compare(results.read(path).rows, _published(config, path.stem))
-
-
-def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
-    """What others printed, beside the splits with all training tasks; on any grid, for the table
-    keeps grids apart."""
-    return published(config.family) if name.endswith("full") else ()
 
 
 def markdown(cells: dict[Cell, Comparison], halves: dict[str, Score]) -> str:
