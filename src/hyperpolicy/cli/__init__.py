@@ -102,12 +102,8 @@ def _answer(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command that `arguments` ask for, `--import` aside; wrong options end the program with
-    code 2.
-
-    Raises:
-        UnknownCommand: no such command; the message suggests one.
-    """
+    """The command that `arguments` ask for, `--import` aside; UnknownCommand for another name.
+    Wrong options end the program with code 2."""
     name, *options = split_imports(arguments)[1]
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
     _check(name)
@@ -179,11 +175,8 @@ def _warn(message, category, filename, lineno, file=None, line=None) -> None:
 
 # --- `--import FILE` -------------------------------------------------------------------------
 def split_imports(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files that `--import` names anywhere among the arguments, and all other arguments.
-
-    Raises:
-        BadFile: nothing follows the last one.
-    """
+    """The files that `--import` names anywhere among the arguments, and all other arguments;
+    BadFile where nothing follows the last one."""
     files, others, rest = [], [], iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
@@ -198,11 +191,8 @@ def split_imports(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def run_file(path: Path) -> None:
-    """Run a user's Python file, such as one that makes families known; once in a process.
-
-    Raises:
-        BadFile: there is none, or it raises; the message has the line and the exception.
-    """
+    """Run a user's Python file, such as one that makes families known, once in a process; BadFile
+    where there is none, or it raises, with the line and the exception."""
     if not path.is_file():
         raise BadFile(f"{IMPORT} {path}: there is no such file")
     name = f"hyperpolicy_import_{path.resolve()}"

@@ -95,11 +95,7 @@ NewFile = Annotated[
 
 # --- Tasks --------------------------------------------------------------------------------
 def tasks_of(name: str, numbers: tuple[float, ...]):
-    """A family and contexts [n, c], from `cheetah-vel` and numbers, or `metaworld:window-open`.
-
-    Raises:
-        UnknownFamily, UnknownTask, BadContext: as they say.
-    """
+    """A family and contexts [n, c], from `cheetah-vel` and numbers, or `metaworld:window-open`."""
     from hyperpolicy.envs import family
 
     plain, _, tasks = name.partition(":")
@@ -120,11 +116,7 @@ def reads_demonstrations(maker) -> bool:
 
 def given_to(generator, contexts, demo: Path | None):
     """What a generator is given: contexts, or demonstrations out of a file, the first of each task
-    that is asked for, all of them if none is.
-
-    Raises:
-        BadContext: demonstrations are wanted and not given, or given and not read, or none of them
-            is of a task.
+    that is asked for, all of them if none is. BadContext where one is missing or nothing reads it.
     """
     from hyperpolicy.data.demonstrations import Demonstrations
 
@@ -149,11 +141,7 @@ def given_to(generator, contexts, demo: Path | None):
 
 
 def scripts_of(fam, contexts):
-    """The package's own controllers.
-
-    Raises:
-        BadContext: a family without any.
-    """
+    """The package's own controllers; BadContext for a family without any."""
     if not hasattr(fam, "contexts"):
         raise BadContext(f"{fam.name} has no scripted policies; metaworld has")
     from hyperpolicy.envs.metaworld.scripted import scripted
@@ -163,11 +151,8 @@ def scripts_of(fam, contexts):
 
 # --- Sources ------------------------------------------------------------------------------
 def contexts_of(fam, numbers: tuple[float, ...]):
-    """The numbers given on the command line as checked contexts [n, c].
-
-    Raises:
-        BadContext: not a multiple of c numbers, or out of bounds.
-    """
+    """The numbers given on the command line as contexts [n, c]; BadContext where they are not a
+    multiple of c numbers, or out of bounds."""
     size = fam.context.size
     if not numbers or len(numbers) % size:
         pairs = zip(fam.context.names, fam.context.units, strict=True)
@@ -180,11 +165,8 @@ def contexts_of(fam, numbers: tuple[float, ...]):
 
 
 def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
-    """The zoo that was given, or the one the repository ships for the family and split.
-
-    Raises:
-        BadZoo: none is there.
-    """
+    """The zoo that was given, or the one the repository ships for the family and split; BadZoo
+    where none is there."""
     path = given or Path("zoos") / fam.name / f"specialized-{split}"
     if not path.exists():
         raise BadZoo(f"no zoo at {path}; run in a clone of the repository, or give --zoo")
@@ -192,22 +174,15 @@ def zoo_path(fam, given: Path | None, split: str = "full") -> Path:
 
 
 def open_zoo(fam, path: Path):
-    """The zoo at `path`, of the family `fam`.
-
-    Raises:
-        BadZoo: it is of another family, damaged or none.
-    """
+    """The zoo at `path`; BadZoo where it is damaged or none, or not of the family `fam`."""
     from hyperpolicy.zoo import Zoo
 
     return _of_family(fam, Zoo.load(path), str(path))
 
 
 def maker_of(fam, source: str, zoo: Path | None):
-    """Who makes or is the policies: a generator, Policies, or bare actions.
-
-    Raises:
-        UnknownGenerator, BadZoo, BadFile: `source` is neither a word nor a path that holds one.
-    """
+    """Who makes or is the policies: a generator, Policies, or bare actions; UnknownGenerator,
+    BadZoo or BadFile where `source` is neither a word nor a path that holds one."""
     from hyperpolicy import rollout
     from hyperpolicy.generate import load
     from hyperpolicy.generate.writers import lookup

@@ -31,11 +31,7 @@ from hyperpolicy.run.directory import hold
 
 
 def check_zoos(config: Table1Config | Figure6Config) -> None:
-    """Refuse a directory of zoos that was given and is missing; the default one may be.
-
-    Raises:
-        BadZoo: it is missing.
-    """
+    """Raise BadZoo where a directory of zoos was given and is missing; the default one may be."""
     if config.zoos != type(config).zoos and not config.zoos.is_dir():
         raise BadZoo(
             f"no directory {config.zoos} (--zoos); leave it out to train all zoos, or correct it"

@@ -94,12 +94,7 @@ class Score(Command):
 
     # --- Tasks --------------------------------------------------------------------------------
     def _tasks(self):
-        """Family, split, and whether its test contexts were named.
-
-        Raises:
-            UnknownFamily, UnknownGrid, UnknownSplit, UnknownTask, BadContext: as they say.
-            BadSetting: named tasks and a grid or a split.
-        """
+        """Family, split, and whether its test contexts were named."""
         import numpy as np
 
         from hyperpolicy.envs import Split, family
@@ -120,12 +115,8 @@ class Score(Command):
 
     # --- Rows ---------------------------------------------------------------------------------
     def _rows(self, fam, split):
-        """Rows to score on contexts, and generators that read demonstrations.
-
-        Raises:
-            BadSetting: --draws or --demo that nothing uses, or a name twice.
-            BadMethod: as `foreign.methods`.
-        """
+        """Rows to score on contexts, and generators that read demonstrations; options that nothing
+        uses are refused."""
         from hyperpolicy.evaluate import Row, foreign
         from hyperpolicy.evaluate.rows import BY_HAND, STANDARD
 
@@ -155,11 +146,7 @@ class Score(Command):
         return rows, readers
 
     def _demonstrations(self, fam, split, readers):
-        """What generators are shown.
-
-        Raises:
-            BadContext: none, or not enough of every task.
-        """
+        """What generators are shown; too little of a task is refused."""
         from hyperpolicy.data.demonstrations import Demonstrations
 
         if not readers:
@@ -190,11 +177,7 @@ class Score(Command):
         return score_demonstrated(row, fam, demos, episodes, self.seed)
 
     def _maker(self, fam, split, name: str):
-        """The maker of a row; one that trained on a test context is refused.
-
-        Raises:
-            BadZoo: its training contexts meet the split's test contexts.
-        """
+        """The maker of a row; one that trained on a test context is refused."""
         from hyperpolicy.generate.writers import lookup
 
         if name == "expert":

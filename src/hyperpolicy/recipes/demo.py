@@ -53,11 +53,7 @@ class DemoConfig(Bounded):
 
 
 def demo(config: DemoConfig | None = None, console: Console | None = None) -> Path:
-    """Run the demo; the directory it filled.
-
-    Raises:
-        BadZoo: no zoo at `config.zoo`.
-    """
+    """Run the demo; the directory it filled. BadZoo where there is no zoo at `config.zoo`."""
     config, console = config or DemoConfig(), console or Terminal()
     fam = family("cheetah-vel")
     split = fam.grid("macaw").split("full")

@@ -78,11 +78,7 @@ def _watch(path: Path, stage: str, over: threading.Event, faults: list[str]) -> 
 
 
 def read(path: Path) -> dict[str, float]:
-    """stage → minutes; none before the first note.
-
-    Raises:
-        BadFile: the file holds something else.
-    """
+    """stage → minutes, none before the first note; BadFile where the file holds something else."""
     record = files.load_json(path) if path.exists() else {}
     numbers = record.values() if isinstance(record, dict) else [None]
     if not all(isinstance(minutes, int | float) for minutes in numbers):

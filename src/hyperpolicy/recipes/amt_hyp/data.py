@@ -83,8 +83,13 @@ def provide(
 
     start = Policies.load(at("base", "base.safetensors", begin))
     trained = Zoo.load(at("experts", "experts/zoo", train))
-    play = partial(gate, preset, family, trained)
-    gated = record_once(out / "gate.json", play, timed(minutes, "gate"))
+
+    def gate() -> dict:
+        who, contexts, episodes = trained.policies, trained.row_contexts, preset.gate_episodes
+        rate = rollout.success_rate(who, family, contexts, episodes, GATE_SEED)
+        return {"success": rate, "updates": trained.updates}
+
+    gated = record_once(out / "gate.json", gate, timed(minutes, "gate"))
     zoo = passed(trained, gated["success"])
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
@@ -121,26 +126,20 @@ def experts(preset: DataPreset, family: MetaWorld, start: Policies, out: Path) -
 
 
 def base(preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]) -> Policies:
-    """The cloned policy at each task: what experts start from."""
-    states = scripted_states(preset, family, contexts)
+    """The cloned policy at each task, which experts start from; it is fitted on what noisy scripted
+    policies see, then on what it sees itself."""
+    names = [family.task_name(context) for context in contexts]
+    seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
+    worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
+    actor = scripted(names, preset.noise, BASE_SEED)
+    rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
+    states = rows[:, :, : family.obs_size]
     policies = clone(preset, family, contexts, states)
     for i in range(1, preset.fits):
         reached = rollout.trace(policies, family, contexts, BASE_WORLDS, BASE_SEED + i).obs
         states = np.concatenate([states, reached.reshape(len(contexts), -1, 39)], axis=1)
         policies = clone(preset, family, contexts, states)
     return policies
-
-
-def scripted_states(
-    preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]
-) -> Float[np.ndarray, "n s o"]:
-    """What noisy scripted policies see."""
-    names = [family.task_name(context) for context in contexts]
-    seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
-    worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
-    actor = scripted(names, preset.noise, BASE_SEED)
-    rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
-    return rows[:, :, : family.obs_size]
 
 
 def clone(
@@ -179,14 +178,6 @@ def shown_steps(preset: DataPreset) -> int:
     return BASE_WORLDS * (preset.prior_steps + own)
 
 
-def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
-    """How often each row succeeds in `gate_episodes` configurations, and its updates."""
-    rate = rollout.success_rate(
-        zoo.policies, family, zoo.row_contexts, preset.gate_episodes, GATE_SEED
-    )
-    return {"success": rate, "updates": zoo.updates}
-
-
 def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
     """The rows that always succeeded, and all final ones."""
     return zoo.take(np.flatnonzero(zoo.final | (np.array(success) >= 1.0)))
@@ -217,11 +208,8 @@ def enough(
     context: Float[np.ndarray, "1 c"],
     actor: rollout.Actor,
 ) -> Demonstrations:
-    """`test` successful episodes, each in another configuration.
-
-    Raises:
-        BadZoo: too few of `MOST_TRIES` times as many episodes succeed.
-    """
+    """`test` successful episodes, each in another configuration; BadZoo where too few of
+    `MOST_TRIES` times as many succeed."""
     parts: list[Demonstrations] = []
     most, tried = family.most_worlds, 0
     while sum(map(len, parts)) < preset.test:

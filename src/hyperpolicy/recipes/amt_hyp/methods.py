@@ -164,11 +164,7 @@ METHODS = {
 
 
 def method(name: str) -> Method:
-    """The row called `name`.
-
-    Raises:
-        BadSetting: there is none; the message suggests one.
-    """
+    """The row called `name`; BadSetting, which suggests one, where there is none."""
     if name not in METHODS:
         raise unknown(BadSetting, "method", "Methods", name, METHODS)
     return METHODS[name]

@@ -177,11 +177,7 @@ class Figure6:
 
 # --- Curves -------------------------------------------------------------------------------
 def run(config: Figure6Config) -> Figure6:
-    """All curves, from disk where they are there already.
-
-    Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: as `check`, before any work.
-    """
+    """All curves, from disk where they are there already; raises as `check`, before any work."""
     grid, splits = check(config)
     zoos.provide(config.places, config.new_zoos, grid, splits, config.preset)
     fam, contexts = family(config.family), grid.contexts[list(TASKS[config.family])]

@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 def preset_of(presets: dict[str, T], family: str) -> T:
-    """What `presets` have for a family.
-
-    Raises:
-        UnknownFamily: nothing.
-    """
+    """What `presets` have for a family; UnknownFamily where it is nothing."""
     if family not in presets:
         raise unknown(UnknownFamily, "preset for the zoos of", "Families", family, presets)
     return presets[family]

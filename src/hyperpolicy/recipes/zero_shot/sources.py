@@ -32,11 +32,7 @@ ALL_KINDS = ("specialized", *WITHOUT_BASE)
 
 
 def check_kinds(kinds: tuple[str, ...]) -> None:
-    """Refuse kinds that are none.
-
-    Raises:
-        BadSetting: one; the message suggests another.
-    """
+    """Raise BadSetting, which suggests another, for a kind that is none."""
     for kind in kinds:
         if kind not in ALL_KINDS:
             raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
@@ -55,20 +51,13 @@ class Cell:
 
     @property
     def tasks(self) -> Grid:
-        """The grid.
-
-        Raises:
-            UnknownFamily, UnknownGrid: there is none.
-        """
+        """The grid; UnknownFamily or UnknownGrid where there is none."""
         return family(self.family).grid(self.grid)
 
     @property
     def splits(self) -> list[Split]:
-        """The splits it is about: one, or the draws of a random one; they test the same contexts.
-
-        Raises:
-            UnknownSplit: there is none.
-        """
+        """The splits it is about: one, or the draws of a random one, which test the same contexts;
+        UnknownSplit where there is none."""
         name = self.split
         draws = name.startswith("random-") and name.count("-") == 1
         names = [f"{name}-{draw}" for draw in range(3)] if draws else [name]
@@ -106,11 +95,7 @@ class Source:
         return cls(path, train, Base.load(base) if base.exists() else None)
 
     def conditioned(self) -> Generator:
-        """The base as a generator.
-
-        Raises:
-            BadZoo: these experts were not specialized from one.
-        """
+        """The base as a generator; BadZoo where these experts were not specialized from one."""
         if self.base is None:
             raise BadZoo(f"{self.path} has no base.safetensors; its experts are independent")
         return conditioned.from_base(self.base)
