@@ -22,8 +22,8 @@ from hyperpolicy.recipes import demo
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
 from hyperpolicy.recipes.zero_shot import presets, table, zoos
-from hyperpolicy.recipes.zero_shot.methods import Candidate, TableConfig
-from hyperpolicy.recipes.zero_shot.sources import Cell
+from hyperpolicy.recipes.zero_shot.methods import Cell
+from hyperpolicy.recipes.zero_shot.presets import Candidate, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 

@@ -26,7 +26,7 @@ from hyperpolicy.recipes.genhyper.figure_6 import Figure6Config
 from hyperpolicy.recipes.genhyper.table_1 import Table1Config
 from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.recipes.zero_shot import presets, table, zoos
-from hyperpolicy.recipes.zero_shot.methods import TableConfig
+from hyperpolicy.recipes.zero_shot.presets import TableConfig
 from hyperpolicy.run.directory import hold
 
 

@@ -202,7 +202,7 @@ class Score(Command):
         from hyperpolicy.generate.fitting import fit
         from hyperpolicy.generate.writers import lookup
         from hyperpolicy.generate.writers.regression import RegressionConfig
-        from hyperpolicy.recipes.zero_shot.sources import Source
+        from hyperpolicy.recipes.zero_shot.methods import Source
 
         try:
             path = zoo_path(fam, self.zoo, split.name)

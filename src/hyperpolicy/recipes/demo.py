@@ -22,7 +22,7 @@ from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.recipes.stage import write_page
-from hyperpolicy.recipes.zero_shot.sources import Source
+from hyperpolicy.recipes.zero_shot.methods import Source
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 

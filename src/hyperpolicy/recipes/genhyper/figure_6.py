@@ -30,7 +30,7 @@ from hyperpolicy.generate.tune import tune
 from hyperpolicy.generate.tune_config import GENTLE, CriticStart, TuneConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.recipes.stage import record_once
-from hyperpolicy.recipes.zero_shot import sources, zoos
+from hyperpolicy.recipes.zero_shot import methods, zoos
 from hyperpolicy.recipes.zero_shot.methods import fit_once
 from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 from hyperpolicy.rl.sac import SacConfig
@@ -184,7 +184,7 @@ def run(config: Figure6Config) -> Figure6:
     rows = np.repeat(contexts, config.seeds, axis=0)
     paths: dict[str, Path] = {}
     for count in config.counts:
-        [source, *_] = sources.find(config.places, "specialized", split_of(grid, count))
+        [source, *_] = methods.find(config.places, "specialized", split_of(grid, count))
         if not paths:
             paths[SCRATCH] = scratch(config, rows, source.train.spec.hidden)
         place = config.home / f"{count}-tasks-generator"
@@ -219,7 +219,7 @@ def scratch(config: Figure6Config, rows, hidden: tuple[int, ...]) -> Path:
 def levels(config: Figure6Config, contexts) -> dict:
     """The mean returns of the tasks' own experts and of random actions."""
     fam = family(config.family)
-    full = Zoo.load(sources.paths(config.places, "specialized", "full")[0])
+    full = Zoo.load(methods.paths(config.places, "specialized", "full")[0])
     own = full.only(contexts).finals
     return {
         "experts": returns(own, fam, contexts).mean(axis=1),

@@ -21,18 +21,16 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.zero_shot import presets, sources, zoos
+from hyperpolicy.recipes.zero_shot import methods, presets, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
-from hyperpolicy.recipes.zero_shot.methods import (
+from hyperpolicy.recipes.zero_shot.methods import Cell, fit_learned, slug
+from hyperpolicy.recipes.zero_shot.presets import (
     LEARNED,
     RADIANS,
     Candidate,
+    SpecializedPreset,
     TableConfig,
-    fit_learned,
-    slug,
 )
-from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
-from hyperpolicy.recipes.zero_shot.sources import Cell
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
@@ -95,7 +93,7 @@ def _checked(config: Table1Config) -> list[Cell]:
     for row in config.rows or ():
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
-    sources.check_kinds(config.kinds)
+    methods.check_kinds(config.kinds)
     found = list(cells(config))
     for cell in found:
         _ = cell.splits  # a name that is none raises
@@ -116,7 +114,7 @@ def cells(config: Table1Config) -> Iterator[Cell]:
             random = tuple(f"random-{count}" for count in COUNTS[name])
             splits = config.splits or (zoos.SPLITS[0], *random, *zoos.SPLITS[1:])
             for kind in config.kinds:
-                preset = presets.WITHOUT_BASE[name].get(sources.WITHOUT_BASE.get(kind, ""))
+                preset = presets.WITHOUT_BASE[name].get(methods.WITHOUT_BASE.get(kind, ""))
                 for split in splits:
                     served = preset and (preset.splits is None or split in preset.splits)
                     if kind == "specialized" or served:
@@ -148,7 +146,7 @@ def provide(config: Table1Config, cell: Cell) -> None:
         names = list(dict.fromkeys(["full", *(split.name for split in cell.splits)]))
         zoos.provide(roots, config.out, cell.tasks, names, config.preset)
         return
-    place, name = zoos.place(cell.tasks), sources.WITHOUT_BASE[cell.kind]
+    place, name = zoos.place(cell.tasks), methods.WITHOUT_BASE[cell.kind]
     for kind in dict.fromkeys([name, "independent"]):  # which has the test experts
         if not any((root / kind).exists() for root in roots):
             runs = config.out / "runs" / place
@@ -162,9 +160,9 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     cell's zoos."""
     table = table_config(config, cell)
     split = cell.tasks.split(cell.split)
-    lent = sources.find(table.zoos, cell.kind, split)
+    lent = methods.find(table.zoos, cell.kind, split)
     train = lent[0].train
-    held_out = sources.experts_at(table.zoos, cell.kind, split)[0]
+    held_out = methods.experts_at(table.zoos, cell.kind, split)[0]
 
     def make(name: str, learned: Candidate) -> Audit:
         fits = table.out / "fits" / cell.file / slug(name)

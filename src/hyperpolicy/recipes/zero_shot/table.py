@@ -28,15 +28,20 @@ from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.recipes.stage import make_once, record_once
 from hyperpolicy.recipes.zero_shot.methods import (
+    Cell,
     Lent,
-    TableConfig,
+    Source,
+    check_kinds,
     decoded_row,
     distill,
+    experts_at,
+    find,
     fit_learned,
+    paths,
     slug,
     turned,
 )
-from hyperpolicy.recipes.zero_shot.sources import Cell, Source, check_kinds, experts_at, find, paths
+from hyperpolicy.recipes.zero_shot.presets import TableConfig
 from hyperpolicy.zoo import Zoo
 
 RESIDUAL = "base + interpolated change"

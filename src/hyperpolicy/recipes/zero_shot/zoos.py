@@ -20,6 +20,7 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.zero_shot.presets import (
     PRESETS,
     SHORTER,
+    SPLITS,
     IndependentPreset,
     SpecializedPreset,
     preset_of,
@@ -49,7 +50,6 @@ def place(grid: Grid) -> str:
 
 
 FULL = (Pipeline("full"),)
-SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 ALL_SPLITS = tuple(Pipeline(split) for split in SPLITS)
 
 REPLICAS = (Pipeline("full", 1), Pipeline("full", 2))
