@@ -126,11 +126,7 @@ def kinds(config: type) -> dict[str, Any]:
 
 
 def unused(config, names: Iterable[str], why: str) -> None:
-    """Refuse settings that have no effect.
-
-    Raises:
-        BadSetting: a field among `names` is not at its default.
-    """
+    """Raise BadSetting where a field among `names`, which have no effect, is not at its default."""
     for one in fields(config):
         if one.name not in names or required(one):
             continue

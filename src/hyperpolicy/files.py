@@ -48,11 +48,7 @@ def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = 
 
 
 def append_line(path: Path, record: dict) -> None:
-    """Add one JSON line; numbers that are not finite become null.
-
-    Raises:
-        DiskFull, BadFile: as `write`.
-    """
+    """Add one JSON line; numbers that are not finite become null. Raises as `write`."""
     text = json.dumps(_finite(record), default=plain) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,11 +141,8 @@ def save_tree(path: str | Path, tree, meta: dict | None = None, overwrite=False)
 
 
 def load_tree(path: str | Path, like) -> tuple[Any, dict]:
-    """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`.
-
-    Raises:
-        BadFile: the file is not whole, or its leaves do not fit `like`.
-    """
+    """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`; BadFile where
+    the file is not whole, or its leaves do not fit `like`."""
     arrays, meta = load_arrays(path)
     leaves, structure = jax.tree.flatten(like)
     names = [f"{i:04d}" for i in range(len(leaves))]
@@ -191,11 +184,8 @@ def directory(path: str | Path):
 
 
 def new_directory(path: str | Path) -> Path:
-    """A directory made just now: `path`, or `path-2`, `path-3` … where it exists.
-
-    Raises:
-        DiskFull, BadFile: as `write`.
-    """
+    """A directory made just now, `path`, or `path-2`, `path-3` … where it exists; raises as
+    `write`."""
     path = Path(path)
     for number in count(1):
         candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")

@@ -179,21 +179,13 @@ class _Format(Struct, frozen=True):
 
 
 def read_lines(path: str | Path, kind: type[T]) -> list[T]:
-    """One header a line.
-
-    Raises:
-        BadFile: as `read`; the message names the line.
-    """
+    """One header a line; BadFile, which names the line, as in `read`."""
     lines = text_of(path).splitlines()
     return [decode(line, kind, f"{path}, line {i + 1},") for i, line in enumerate(lines)]
 
 
 def decode(text: bytes | str, kind: type[T], where) -> T:
-    """The header that JSON `text` holds; `where` names it in the error.
-
-    Raises:
-        BadFile: it is not such a header.
-    """
+    """The header that JSON `text` holds; BadFile, which names `where`, for anything else."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as error:
@@ -202,11 +194,8 @@ def decode(text: bytes | str, kind: type[T], where) -> T:
 
 
 def text_of(path: str | Path) -> bytes:
-    """The bytes of a regular file that may hold a header.
-
-    Raises:
-        BadFile: it is missing, something else, or too large.
-    """
+    """The bytes of a file that may hold a header; BadFile where it is not `regular`, or too
+    large."""
     path = regular(path)
     if path.stat().st_size > MOST_BYTES:
         raise BadFile(f"{path} has {path.stat().st_size:,} bytes; a header has {MOST_BYTES:,}")
@@ -217,11 +206,8 @@ def text_of(path: str | Path) -> bytes:
 
 
 def regular(path: str | Path) -> Path:
-    """`path`, if it is a regular file itself: no link, folder, device or pipe.
-
-    Raises:
-        BadFile: it is not, or does not exist.
-    """
+    """`path`, if it is a regular file itself: no link, folder, device or pipe; BadFile where it is
+    not, or does not exist."""
     path = Path(path)
     try:
         mode = os.lstat(path).st_mode

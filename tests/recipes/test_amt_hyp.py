@@ -155,6 +155,7 @@ def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Matrix is")  # three demonstrations of four numbers
 def test_figures_are_drawn(b):
     found = figures.tokens(b, counts=(1, 2), progress=[].append)
     assert {len(x) for curves in found.values() for x in curves.values()} == {2}
