@@ -2,7 +2,7 @@
 which copy."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -215,8 +215,6 @@ class ZooImport(Command):
     """The file of demonstrations to write; OUT.demonstrations.safetensors unless given."""
 
     def run(self, console: Console) -> None:
-        from dataclasses import replace
-
         from hyperpolicy import interchange
 
         shown_at = self.demonstrations or interchange.beside(self.out)

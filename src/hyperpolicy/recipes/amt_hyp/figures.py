@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import jax
 import numpy as np
@@ -146,17 +146,6 @@ def draw_tokens(found: Curves, path: Path, counts=TOKENS) -> Path:
 
 
 # --- Latents ------------------------------------------------------------------------------
-class Gap(NamedTuple):
-    """How far written latents lie from those their demonstrations show."""
-
-    cosine: float
-    """Mean cosine of pairs, from the task's mean latent."""
-    mse: float
-    """Mean squared difference of pairs."""
-    frechet: float
-    """Squared Fréchet distance of two Gaussians, fitted to written and shown latents."""
-
-
 Panel = dict[str, Float[np.ndarray, "d z"]]
 """`shown`: latents of the rows that a task's training demonstrations show; by the name of a method,
 what it writes for these demonstrations."""
@@ -179,16 +168,20 @@ def latents(b: Bench) -> dict[str, Panel]:
     return panels
 
 
-def gap(written: Float[np.ndarray, "d z"], shown: Float[np.ndarray, "d z"]) -> Gap:
-    """Paired and unpaired distances."""
+def gap(
+    written: Float[np.ndarray, "d z"], shown: Float[np.ndarray, "d z"]
+) -> tuple[float, float, float]:
+    """How far written latents lie from those their demonstrations show: the mean cosine of pairs,
+    from the task's mean latent, their mean squared difference, and `frechet`."""
     a, b = written - shown.mean(axis=0), shown - shown.mean(axis=0)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-12)).mean())
-    return Gap(cosine, float(((a - b) ** 2).mean()), frechet(written, shown))
+    return cosine, float(((a - b) ** 2).mean()), frechet(written, shown)
 
 
 def frechet(a: Float[np.ndarray, "d z"], b: Float[np.ndarray, "e z"]) -> float:
-    """‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½)."""
+    """The squared Fréchet distance ‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½) of two Gaussians,
+    fitted to the latents."""
     c_a, c_b = (np.cov(x, rowvar=False, bias=True) for x in (a, b))
     root = scipy.linalg.sqrtm(c_a @ c_b)
     mean = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
@@ -218,8 +211,8 @@ def table(panels: dict[str, Panel]) -> str:
     rows = []
     for task, panel in panels.items():
         for method in list(panel)[1:]:
-            found = gap(panel[method], panel["shown"])
-            far = number(1e4 * found.mse, 2), number(1e3 * found.frechet, 2)
-            rows.append([task, method, number(found.cosine, 2), *far])
+            cosine, mse, distance = gap(panel[method], panel["shown"])
+            numbers = cosine, 1e4 * mse, 1e3 * distance
+            rows.append([task, method, *(number(x, 2) for x in numbers)])
     far = "paired squared error, 1e-4", "Fréchet distance, 1e-3"
     return markdown(["task", "method", "paired cosine", *far], rows)
