@@ -16,7 +16,7 @@ import math
 import numbers
 import os
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -56,13 +56,9 @@ PartialShare = Annotated[float, Meta(ge=0.0, lt=1.0)]
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Text that is one of some names, which may be made when they are needed."""
+    """Text that is one of some names."""
 
-    names: Iterable[str] | Callable[[], Iterable[str]]
-
-    @property
-    def known(self) -> list[str]:
-        return sorted(self.names() if callable(self.names) else self.names)
+    names: Collection[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +92,20 @@ Place = Annotated[
 
 
 class Bounded:
-    """A dataclass whose fields are checked against their types when it is made."""
-
-    def __post_init__(self):
-        check(self)
-
-
-def check(config) -> None:
-    """Check every field of a dataclass against its annotated type.
+    """A dataclass whose fields are checked against their annotated types when it is made.
 
     Raises:
         BadSetting: the first field whose value is of another type, not finite or out of bounds.
     """
-    of: type = type(config)
-    for name, kind in kinds(of).items():
-        value = getattr(config, name)
-        if not fits(value, kind):
-            raise BadSetting(
-                f"{name}={_short(value)} (--{name.replace('_', '-')}); give {wanted(kind)}"
-                + _hint(value, kind)
-            )
+
+    def __post_init__(self):
+        for name, kind in kinds(type(self)).items():
+            value = getattr(self, name)
+            if not fits(value, kind):
+                raise BadSetting(
+                    f"{name}={_short(value)} (--{name.replace('_', '-')}); give {wanted(kind)}"
+                    + _hint(value, kind)
+                )
 
 
 @cache
@@ -188,7 +178,7 @@ def _possible(path: Path) -> bool:
 
 def _within(value, mark) -> bool:
     if isinstance(mark, OneOf):
-        return value in mark.known
+        return value in mark.names
     if isinstance(mark, Rule):
         return mark.holds(value)
     if not isinstance(mark, Meta):
@@ -258,7 +248,7 @@ def _names(kind) -> list[str]:
     plain, marks = _split(kind)
     if get_origin(plain) is Literal:
         return list(map(str, get_args(plain)))
-    found = [name for mark in marks if isinstance(mark, OneOf) for name in mark.known]
+    found = [name for mark in marks if isinstance(mark, OneOf) for name in sorted(mark.names)]
     return found + [name for part in get_args(plain) for name in _names(part)]
 
 
