@@ -83,14 +83,8 @@ def provide(
 
     start = Policies.load(at("base", "base.safetensors", begin))
     trained = Zoo.load(at("experts", "experts/zoo", train))
-
-    def gate() -> dict:
-        who, contexts, episodes = trained.policies, trained.row_contexts, preset.gate_episodes
-        rate = rollout.success_rate(who, family, contexts, episodes, GATE_SEED)
-        return {"success": rate, "updates": trained.updates}
-
-    gated = record_once(out / "gate.json", gate, timed(minutes, "gate"))
-    zoo = passed(trained, gated["success"])
+    play = partial(gate, preset, family, trained)
+    zoo = passed(trained, record_once(out / "gate.json", play, timed(minutes, "gate"))["success"])
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
 
@@ -105,8 +99,8 @@ def provide(
             tasks = enumerate(contexts)
             joined([enough(preset, family, c[None], actor(i)) for i, c in tasks]).save(path)
 
-        result = f"demonstrations-{half}.safetensors"
-        return Demonstrations.load(at(f"demonstrations, {half} tasks", result, make))
+        name, result = f"demonstrations, {half} tasks", f"demonstrations-{half}.safetensors"
+        return Demonstrations.load(at(name, result, make))
 
     return MetaWorldData(
         zoo,
@@ -176,6 +170,13 @@ def shown_steps(preset: DataPreset) -> int:
     """Environment steps of each task that the base was fitted on, the scripts' and its own."""
     own = (preset.fits - 1) * MetaWorld.horizon_steps
     return BASE_WORLDS * (preset.prior_steps + own)
+
+
+def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
+    """How often each row succeeds in `gate_episodes` configurations, and its updates."""
+    episodes = preset.gate_episodes
+    rate = rollout.success_rate(zoo.policies, family, zoo.row_contexts, episodes, GATE_SEED)
+    return {"success": rate, "updates": zoo.updates}
 
 
 def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
