@@ -132,10 +132,8 @@ def given_to(generator, contexts, demo: Path | None):
     rows = [(shown.contexts == context[None]).all(axis=1) for context in contexts]
     if absent := [context for context, row in zip(contexts, rows, strict=True) if not row.any()]:
         name = generator.family.task_name
-        names, there = (
-            ", ".join(map(name, absent)),
-            ", ".join(sorted(set(map(name, shown.contexts)))),
-        )
+        names = ", ".join(map(name, absent))
+        there = ", ".join(sorted(set(map(name, shown.contexts))))
         raise BadContext(f"{demo} has no demonstration of {names}; it has some of: {there}")
     return shown[[int(row.argmax()) for row in rows]]
 

@@ -96,7 +96,7 @@ def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> 
         "given": partial(given, b),
         "fitted": lambda count: b.hypformers(fits=1, tokens=count),
     }
-    found: Curves = {name: {half: [] for half in HALVES} for name in fits}
+    found: Curves = {name: {half: [] for half in HALVES} for name in ("fitted", "given")}
     for name, fit in fits.items():
         for count in counts:
             for half in HALVES:
