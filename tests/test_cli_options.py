@@ -319,7 +319,7 @@ def test_what_cannot_work_is_refused_before_work(line, says, made, place, capsys
 
 def test_a_file_of_demonstrations_says_which_tasks_it_has(tmp_path, capsys, monkeypatch):
     """For a generator that reads demonstrations: an absent task is answered with those there."""
-    from hyperpolicy.cli.sources import given_to
+    from hyperpolicy.cli.command import given_to
     from hyperpolicy.errors import BadContext
 
     fam = hp.family("metaworld")

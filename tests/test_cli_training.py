@@ -143,7 +143,7 @@ def test_a_seed_below_zero_is_refused_at_once(tmp_path, monkeypatch, capsys):
 
 def test_a_tuned_policy_is_saved_before_anything_is_printed(trained, tmp_path, monkeypatch):
     """A closed pipe costs the table, nothing else; a video that is there is kept."""
-    from hyperpolicy.cli.tuning import Tune
+    from hyperpolicy.cli.training import Tune
     from hyperpolicy.generate import tune
 
     class Closed(Console):

@@ -283,10 +283,10 @@ def test_a_file_is_imported_before_the_command(where, tmp_path, capsys):
     file.write_text("print('mine runs')\n")
     arguments = ["help", "help"]
     arguments[where:where] = ["--import", str(file)]
-    cli.imports.load(file)
+    cli.run_file(file)
     assert capsys.readouterr().out == "mine runs\n"
-    assert cli.imports.split(arguments) == ([file], ["help", "help"])
-    assert cli.imports.split([f"--import={file}", "play"]) == ([file], ["play"])
+    assert cli.split_imports(arguments) == ([file], ["help", "help"])
+    assert cli.split_imports([f"--import={file}", "play"]) == ([file], ["play"])
     assert run("families", "--import", file) == 0
     assert "mine runs" not in capsys.readouterr().out, "once is enough"
 

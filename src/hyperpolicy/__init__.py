@@ -20,7 +20,8 @@ from hyperpolicy import registration as _registration
 
 _devices.prepare()
 _opengl.prepare()
-_registration.register_shipped()
+for _family, _horizon_steps in _registration.SHIPPED.items():
+    _registration.register(_family, _horizon_steps)
 
 try:
     __version__ = version("hyperpolicy")
@@ -39,19 +40,7 @@ _MEMBERS = {
     "Zoo": "hyperpolicy.zoo:Zoo",
     "load": "hyperpolicy.generate:load",
 }
-_MODULES = (
-    "envs",
-    "nets",
-    "rl",
-    "fleet",
-    "evaluate",
-    "generate",
-    "recipes",
-    "errors",
-    "zoo",
-    "data",
-    "rollout",
-)
+_MODULES = "envs nets rl fleet evaluate generate recipes errors zoo data rollout".split()
 
 
 def __getattr__(name: str):

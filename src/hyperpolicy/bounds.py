@@ -16,7 +16,7 @@ import math
 import numbers
 import os
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -56,13 +56,9 @@ PartialShare = Annotated[float, Meta(ge=0.0, lt=1.0)]
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Text that is one of some names, which may be made when they are needed."""
+    """Text that is one of some names."""
 
-    names: Iterable[str] | Callable[[], Iterable[str]]
-
-    @property
-    def known(self) -> list[str]:
-        return sorted(self.names() if callable(self.names) else self.names)
+    names: Collection[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +92,20 @@ Place = Annotated[
 
 
 class Bounded:
-    """A dataclass whose fields are checked against their types when it is made."""
-
-    def __post_init__(self):
-        check(self)
-
-
-def check(config) -> None:
-    """Check every field of a dataclass against its annotated type.
+    """A dataclass whose fields are checked against their annotated types when it is made.
 
     Raises:
         BadSetting: the first field whose value is of another type, not finite or out of bounds.
     """
-    of: type = type(config)
-    for name, kind in kinds(of).items():
-        value = getattr(config, name)
-        if not fits(value, kind):
-            raise BadSetting(
-                f"{name}={_short(value)} (--{name.replace('_', '-')}); give {wanted(kind)}"
-                + _hint(value, kind)
-            )
+
+    def __post_init__(self):
+        for name, kind in kinds(type(self)).items():
+            value = getattr(self, name)
+            if not fits(value, kind):
+                raise BadSetting(
+                    f"{name}={_short(value)} (--{name.replace('_', '-')}); give {wanted(kind)}"
+                    + _hint(value, kind)
+                )
 
 
 @cache
@@ -126,11 +116,7 @@ def kinds(config: type) -> dict[str, Any]:
 
 
 def unused(config, names: Iterable[str], why: str) -> None:
-    """Refuse settings that have no effect.
-
-    Raises:
-        BadSetting: a field among `names` is not at its default.
-    """
+    """Raise BadSetting where a field among `names`, which have no effect, is not at its default."""
     for one in fields(config):
         if one.name not in names or required(one):
             continue
@@ -167,20 +153,16 @@ def _is(value, kind) -> bool:
             return all(fits(one, parts[0]) for one in value)
         return len(value) == len(parts) and all(map(fits, value, parts))
     if kind in (int, float):
-        number = numbers.Integral if kind is int else numbers.Real
-        return _real(value, number)
+        number: Any = numbers.Integral if kind is int else numbers.Real
+        if not isinstance(value, number) or isinstance(value, bool):
+            return False
+        # finite in single precision too; whole numbers may be of any length
+        return kind is int or (abs(value) <= LARGEST and math.isfinite(value))
     if kind in (None, Any):
         return kind is Any or value is None
     if kind is Path:
         return isinstance(value, Path) and _possible(value)
     return isinstance(value, origin or kind)
-
-
-def _real(value: Any, number: Any) -> bool:
-    """A number that is finite, in single precision too; whole numbers may be of any length."""
-    if not isinstance(value, number) or isinstance(value, bool):
-        return False
-    return number is numbers.Integral or (abs(value) <= LARGEST and math.isfinite(value))
 
 
 def _possible(path: Path) -> bool:
@@ -196,7 +178,7 @@ def _possible(path: Path) -> bool:
 
 def _within(value, mark) -> bool:
     if isinstance(mark, OneOf):
-        return value in mark.known
+        return value in mark.names
     if isinstance(mark, Rule):
         return mark.holds(value)
     if not isinstance(mark, Meta):
@@ -218,20 +200,16 @@ def _split(kind) -> tuple[Any, tuple]:
 def wanted(kind) -> str:
     """What a value of the type `kind` may be, in words."""
     plain, marks = _split(kind)
-    names = _names(kind)
-    if names and get_origin(plain) is not tuple:
-        also = " or nothing" if type(None) in get_args(plain) else ""
-        return f"one of {', '.join(map(repr, names))}{also}"
+    parts = get_args(plain)
+    if get_origin(plain) is tuple and parts[1:] == (...,):
+        least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
+        return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
     if get_origin(plain) is tuple:
-        return _many(get_args(plain), marks)
-    return ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
-
-
-def _many(parts: tuple, marks: tuple) -> str:
-    if parts[1:] != (...,):
         return f"{len(parts)} values: {'; '.join(map(wanted, parts))}"
-    least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
-    return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
+    if names := _names(kind):
+        also = " or nothing" if type(None) in parts else ""
+        return f"one of {', '.join(map(repr, names))}{also}"
+    return ", ".join(filter(None, [_plain(plain), *map(_limits, marks)]))
 
 
 def _plain(kind) -> str:
@@ -257,13 +235,12 @@ def _limits(mark) -> str:
         return mark.text
     if not isinstance(mark, Meta):
         return ""
-    low = _limit("above", mark.gt) or _limit("at least", mark.ge)
-    high = _limit("below", mark.lt) or ("" if mark.le == MOST else _limit("at most", mark.le))
-    return " and ".join(filter(None, [low, high]))
-
-
-def _limit(word: str, end: int | float | None) -> str:
-    return "" if end is None else f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
+    ends = {"above": mark.gt, "at least": mark.ge, "below": mark.lt, "at most": mark.le}
+    return " and ".join(
+        f"{word} {end:,}" if isinstance(end, int) else f"{word} {end:g}"
+        for word, end in ends.items()
+        if end not in (None, MOST)
+    )
 
 
 def _names(kind) -> list[str]:
@@ -271,7 +248,7 @@ def _names(kind) -> list[str]:
     plain, marks = _split(kind)
     if get_origin(plain) is Literal:
         return list(map(str, get_args(plain)))
-    found = [name for mark in marks if isinstance(mark, OneOf) for name in mark.known]
+    found = [name for mark in marks if isinstance(mark, OneOf) for name in sorted(mark.names)]
     return found + [name for part in get_args(plain) for name in _names(part)]
 
 
@@ -292,6 +269,4 @@ _REPR.maxstring = _REPR.maxother = 100
 
 def _short(value) -> str:
     """The value in less than about a hundred characters."""
-    if isinstance(value, Path):
-        return _REPR.repr(str(value))
-    return _REPR.repr(value)
+    return _REPR.repr(str(value) if isinstance(value, Path) else value)

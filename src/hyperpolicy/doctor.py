@@ -46,7 +46,7 @@ def examine() -> list[Finding]:
     return [
         *_versions(),
         _devices(),
-        _cores(),
+        Finding("cores", f"{num_cores()} of {os.cpu_count()}, one device and one thread each"),
         _rendering(),
         *_extras(),
         _disk("disk here", Path(".")),
@@ -81,6 +81,11 @@ def _asks(need: Requirement, extra: str) -> bool:
     return need.marker.evaluate({"extra": extra})
 
 
+def _name(need: Requirement) -> str:
+    """As `pip install` takes it: 'jax[cuda13]'."""
+    return need.name + (f"[{','.join(sorted(need.extras))}]" if need.extras else "")
+
+
 def _installed(need: Requirement) -> str | None:
     """The installed version of a requirement; None where it is not."""
     try:
@@ -110,14 +115,9 @@ def _versions() -> list[Finding]:
     return [ours, python, *reversed(findings.values())]
 
 
-def _text(need: Requirement) -> str:
-    """As `pip install` takes it: 'jax[cuda13]'."""
-    return need.name + (f"[{','.join(sorted(need.extras))}]" if need.extras else "")
-
-
 def _core(need: Requirement) -> Finding:
     """What every command needs, or those of ONLY_FOR."""
-    found, get = _installed(need), f"`pip install '{_text(need)}{need.specifier}'`"
+    found, get = _installed(need), f"`pip install '{_name(need)}{need.specifier}'`"
     purpose = ONLY_FOR.get(need.name)
     advice = f"for {purpose}: {get}" if purpose else get
     if found is None:
@@ -129,11 +129,10 @@ def _core(need: Requirement) -> Finding:
 
 def _extras() -> list[Finding]:
     """One finding an extra: installed, or how to install it."""
-    missing: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {extra: [] for _, extra in _needs() if extra}
     for need, extra in _needs():
-        if extra:
-            absent = [] if all(map(_installed, _whole(need))) else [_text(need)]
-            missing[extra] = missing.get(extra, []) + absent
+        if extra and not all(map(_installed, _whole(need))):
+            missing[extra].append(_name(need))
     findings = []
     for extra, names in missing.items():
         value = f"without {', '.join(names)}" if names else "installed"
@@ -159,11 +158,6 @@ def _devices() -> Finding:
     if shutil.which("nvidia-smi") and all(kind.startswith("cpu") for kind in kinds):
         advice = "there is an NVIDIA driver: `pip install 'hyperpolicy[gpu]'` uses it"
     return Finding("devices", counted, advice)
-
-
-def _cores() -> Finding:
-    """Cores set the number of jax's host devices and of the worlds' threads."""
-    return Finding("cores", f"{num_cores()} of {os.cpu_count()}, one device and one thread each")
 
 
 def _rendering() -> Finding:
@@ -198,10 +192,9 @@ def _cache() -> Finding:
     """Where compiled programs are kept; without it every run compiles anew."""
     advice = "set JAX_COMPILATION_CACHE_DIR to a directory you can write to; else starts are slow"
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    if not given:
-        return Finding("compilation cache", "none", advice)
     path = Path(given)
     there = next((above for above in (path, *path.parents) if above.exists()), None)
-    if there is not None and there.is_dir() and os.access(there, os.W_OK):
+    if given and there is not None and there.is_dir() and os.access(there, os.W_OK):
         return Finding("compilation cache", given)
-    return Finding("compilation cache", f"{given} cannot be written", advice)
+    value = f"{given} cannot be written" if given else "none"
+    return Finding("compilation cache", value, advice)

@@ -48,11 +48,7 @@ def write(path: str | Path, writer: Callable[[Path], object], overwrite: bool = 
 
 
 def append_line(path: Path, record: dict) -> None:
-    """Add one JSON line; numbers that are not finite become null.
-
-    Raises:
-        DiskFull, BadFile: as `write`.
-    """
+    """Add one JSON line; numbers that are not finite become null. Raises as `write`."""
     text = json.dumps(_finite(record), default=plain) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,24 +133,24 @@ def open_arrays(path: str | Path):
 
 def save_tree(path: str | Path, tree, meta: dict | None = None, overwrite=False) -> Path:
     """Write a pytree's leaves in their order; read it back with `load_tree` into a like tree."""
-    leaves = [_raw(leaf) for leaf in jax.tree.leaves(tree)]
-    return save_arrays(path, {f"{i:04d}": x for i, x in enumerate(leaves)}, meta, overwrite)
+    arrays = {}
+    for i, leaf in enumerate(jax.tree.leaves(tree)):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        arrays[f"{i:04d}"] = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    return save_arrays(path, arrays, meta, overwrite)
 
 
 def load_tree(path: str | Path, like) -> tuple[Any, dict]:
-    """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`.
-
-    Raises:
-        BadFile: the file is not whole, or its leaves do not fit `like`.
-    """
+    """A pytree shaped as `like` (arrays or `jax.eval_shape` structs), and its `meta`; BadFile where
+    the file is not whole, or its leaves do not fit `like`."""
     arrays, meta = load_arrays(path)
     leaves, structure = jax.tree.flatten(like)
-    names = {f"{i:04d}" for i in range(len(leaves))}
-    if set(arrays) != names:
+    names = [f"{i:04d}" for i in range(len(leaves))]
+    if sorted(arrays) != sorted(names):
         raise BadFile(f"{path} holds {len(arrays)} arrays, {len(leaves)} were expected")
     out = []
     for i, leaf in enumerate(leaves):
-        array = arrays[f"{i:04d}"]
+        array = arrays[names[i]]
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             array = jax.random.wrap_key_data(jnp.asarray(array))
         if array.shape != leaf.shape:
@@ -188,11 +184,8 @@ def directory(path: str | Path):
 
 
 def new_directory(path: str | Path) -> Path:
-    """A directory made just now: `path`, or `path-2`, `path-3` … where it exists.
-
-    Raises:
-        DiskFull, BadFile: as `write`.
-    """
+    """A directory made just now, `path`, or `path-2`, `path-3` … where it exists; raises as
+    `write`."""
     path = Path(path)
     for number in count(1):
         candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
@@ -265,12 +258,6 @@ def _alive(process: int) -> bool:
     except OSError:  # someone else's
         return True
     return True
-
-
-def _raw(leaf) -> np.ndarray:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf)
 
 
 def plain(value):

@@ -78,9 +78,7 @@ class ZooHeader(Struct, frozen=True):
     provenance: Record
 
     def __post_init__(self):
-        wanted = {"index.jsonl", "experts.safetensors", *self.shards}
-        if missing := sorted(wanted - set(self.checksums)):
-            raise ValueError(f"no checksum of {', '.join(missing)}")
+        _need_checksums(self.checksums, {"index.jsonl", "experts.safetensors", *self.shards})
 
 
 class IndexRow(Struct, frozen=True, rename={"mean_return": "return"}):
@@ -138,8 +136,7 @@ class EpisodesHeader(Struct, frozen=True):
 
     def __post_init__(self):
         wanted = {name for shard in self.shards for name in (shard.index, shard.steps)}
-        if missing := sorted(wanted - set(self.checksums)):
-            raise ValueError(f"no checksum of {', '.join(missing)}")
+        _need_checksums(self.checksums, wanted)
 
 
 class DemonstrationsHeader(Struct, frozen=True):
@@ -156,6 +153,11 @@ class BaseHeader(Struct, frozen=True):
     training: Training
     provenance: Record
     usual_reward: float = 0.0
+
+
+def _need_checksums(checksums: Mapping[str, str], names: set[str]) -> None:
+    if missing := sorted(names - checksums.keys()):
+        raise ValueError(f"no checksum of {', '.join(missing)}")
 
 
 # --- Records -------------------------------------------------------------------------------
@@ -177,33 +179,23 @@ class _Format(Struct, frozen=True):
 
 
 def read_lines(path: str | Path, kind: type[T]) -> list[T]:
-    """One header a line.
-
-    Raises:
-        BadFile: as `read`; the message names the line.
-    """
+    """One header a line; BadFile, which names the line, as in `read`."""
     lines = text_of(path).splitlines()
     return [decode(line, kind, f"{path}, line {i + 1},") for i, line in enumerate(lines)]
 
 
 def decode(text: bytes | str, kind: type[T], where) -> T:
-    """The header that JSON `text` holds; `where` names it in the error.
-
-    Raises:
-        BadFile: it is not such a header.
-    """
+    """The header that JSON `text` holds; BadFile, which names `where`, for anything else."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as error:
-        raise _damaged(where, kind, error) from None
+        name = kind.__name__.lstrip("_")
+        raise BadFile(f"{where} is no {name}, or damaged: {error}") from None
 
 
 def text_of(path: str | Path) -> bytes:
-    """The bytes of a regular file that may hold a header.
-
-    Raises:
-        BadFile: it is missing, something else, or too large.
-    """
+    """The bytes of a file that may hold a header; BadFile where it is not `regular`, or too
+    large."""
     path = regular(path)
     if path.stat().st_size > MOST_BYTES:
         raise BadFile(f"{path} has {path.stat().st_size:,} bytes; a header has {MOST_BYTES:,}")
@@ -214,11 +206,8 @@ def text_of(path: str | Path) -> bytes:
 
 
 def regular(path: str | Path) -> Path:
-    """`path`, if it is a regular file itself: no link, folder, device or pipe.
-
-    Raises:
-        BadFile: it is not, or does not exist.
-    """
+    """`path`, if it is a regular file itself: no link, folder, device or pipe; BadFile where it is
+    not, or does not exist."""
     path = Path(path)
     try:
         mode = os.lstat(path).st_mode
@@ -229,10 +218,6 @@ def regular(path: str | Path) -> Path:
     if not stat.S_ISREG(mode):
         raise BadFile(f"{path} is no regular file (a link, folder or device)")
     return path
-
-
-def _damaged(where, kind: type, error: Exception) -> BadFile:
-    return BadFile(f"{where} is no {kind.__name__.lstrip('_')}, or damaged: {error}")
 
 
 def write(path: str | Path, header: Struct) -> Path:

@@ -111,7 +111,8 @@ class Tensors:
         held = _read(torch, path)
         missing = WIDTHS.keys() - held.keys() if isinstance(held, dict) else set(WIDTHS)
         if missing:
-            raise BadFile(f"{path} lacks {_names(missing)}; {LAYOUT}")
+            names = ", ".join(repr(name) for name in WIDTHS if name in missing)
+            raise BadFile(f"{path} lacks {names}; {LAYOUT}")
         for name in WIDTHS:
             tensor = held[name]
             if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
@@ -122,10 +123,6 @@ class Tensors:
             return cls(*(held[name].detach().float().numpy() for name in WIDTHS))
         except BadShape as fault:
             raise BadFile(f"{path}: {fault}") from None
-
-
-def _names(names) -> str:
-    return ", ".join(repr(name) for name in WIDTHS if name in names)
 
 
 def _torch():

@@ -29,10 +29,10 @@ def _end(*_) -> None:
 
 class Heard:
     """Within it, Ctrl-C raises KeyboardInterrupt, and again if it came while a callback ran, whose
-    errors Python only prints; `swallowed` says that it did."""
+    errors Python only prints; `swallowed` has a timer for each that did."""
 
     def __enter__(self) -> "Heard":
-        self.timers: list = []
+        self.swallowed: list = []
         self.before, self.hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
         if self.before is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,15 +48,11 @@ class Heard:
         timer = threading.Timer(AGAIN_S, signal.raise_signal, (signal.SIGINT,))
         timer.daemon = True
         timer.start()
-        self.timers.append(timer)
-
-    @property
-    def swallowed(self) -> bool:
-        return bool(self.timers)
+        self.swallowed.append(timer)
 
     def __exit__(self, *_) -> None:
         sys.unraisablehook = self.hook
-        for timer in self.timers:
+        for timer in self.swallowed:
             timer.cancel()
         if self.before is _end:
             signal.signal(signal.SIGINT, _end)

@@ -4,7 +4,7 @@ acts in worlds, with or without a memory."""
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,24 +20,20 @@ from hyperpolicy.headers import PoliciesHeader
 from hyperpolicy.nets.policy import PolicySpec, act, sample
 
 
-@cache
-def _act_fleet(spec: PolicySpec):
-    """Jitted: weights [n,p], obs [n,e,o] → actions [n,e,a]."""
-
-    def one(weights, obs):
-        return jax.vmap(partial(act, spec.unflatten(weights)))(obs)
-
-    return jax.jit(jax.vmap(one))
+@partial(jax.jit, static_argnums=0)
+def _act_fleet(spec: PolicySpec, weights: Float[Array, "n p"], obs: Float[Array, "n e o"]):
+    """Actions [n,e,a]."""
+    return jax.vmap(lambda w, x: jax.vmap(partial(act, spec.unflatten(w)))(x))(weights, obs)
 
 
-@cache
-def _sample_fleet(spec: PolicySpec):
-    """Jitted: weights [n,p], obs [n,e,o], noise [n,e,a] → actions [n,e,a]."""
+@partial(jax.jit, static_argnums=0)
+def _sample_fleet(spec: PolicySpec, weights: Float[Array, "n p"], obs, noise):
+    """Actions [n,e,a], of observations [n,e,o] and noise [n,e,a]."""
 
-    def one(weights, obs, noise):
-        return jax.vmap(partial(sample, spec.unflatten(weights)))(obs, noise)[0]
+    def one(w, x, z):
+        return jax.vmap(partial(sample, spec.unflatten(w)))(x, z)[0]
 
-    return jax.jit(jax.vmap(one))
+    return jax.vmap(one)(weights, obs, noise)
 
 
 @dataclass(frozen=True)
@@ -69,10 +65,8 @@ class Policies:
         Raises:
             BadShape: obs does not have one row a policy, or the wrong width.
         """
-        obs = self._check(obs)
-        if obs.ndim == 2:
-            return np.asarray(_act_fleet(self.spec)(self._held, obs[:, None]))[:, 0]
-        return np.asarray(_act_fleet(self.spec)(self._held, obs))
+        actions = np.asarray(_act_fleet(self.spec, self._held, self._wide(obs)))
+        return actions if np.ndim(obs) == 3 else actions[:, 0]
 
     @cached_property
     def _held(self) -> Float[Array, "n p"]:
@@ -84,20 +78,20 @@ class Policies:
         same every time. Shapes and errors are as in `act`."""
         if self.spec.head == "deterministic":
             return self.act(obs)
-        obs = self._check(obs)
-        wide = obs[:, None] if obs.ndim == 2 else obs
+        wide = self._wide(obs)
         noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
-        actions = np.asarray(_sample_fleet(self.spec)(self._held, wide, noise))
-        return actions[:, 0] if obs.ndim == 2 else actions
+        actions = np.asarray(_sample_fleet(self.spec, self._held, wide, noise))
+        return actions if np.ndim(obs) == 3 else actions[:, 0]
 
-    def _check(self, obs) -> np.ndarray:
+    def _wide(self, obs) -> Float[np.ndarray, "n e o"]:
+        """Checked observations, e a policy."""
         obs = np.asarray(obs, np.float32)
         if obs.ndim not in (2, 3) or obs.shape[0] != len(self) or obs.shape[-1] != self.spec.obs:
             raise BadShape(
                 f"observations have shape {obs.shape}; {len(self)} policies take "
                 f"[{len(self)}, {self.spec.obs}] or [{len(self)}, e, {self.spec.obs}]"
             )
-        return obs
+        return obs if obs.ndim == 3 else obs[:, None]
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file; an existing file is an error."""

@@ -31,9 +31,3 @@ def register(family: str, horizon_steps: int) -> None:
             max_episode_steps=horizon_steps,
             kwargs={"family": family},
         )
-
-
-def register_shipped() -> None:
-    """Register the families that come with the package."""
-    for family, horizon_steps in SHIPPED.items():
-        register(family, horizon_steps)

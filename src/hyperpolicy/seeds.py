@@ -22,11 +22,7 @@ EVALUATION_WHILE_TRAINING = 7_000_000
 
 
 def check(seed) -> int:
-    """`seed` as an int.
-
-    Raises:
-        BadSetting: not a whole number ≥ 0.
-    """
+    """`seed` as an int; BadSetting where it is not a whole number ≥ 0."""
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise BadSetting(f"seed={seed!r}; give a whole number, 0 or more")
     return int(seed)
@@ -39,11 +35,7 @@ def small(seed) -> int:
 
 
 def numbers(seeds: Sequence[int]) -> Int[np.ndarray, " n"]:
-    """`small` of each, for the fits of several seeds side by side.
-
-    Raises:
-        BadSetting: as `check`.
-    """
+    """`small` of each, for the fits of several seeds side by side."""
     return np.array([small(seed) for seed in seeds], np.int32)
 
 

@@ -6,8 +6,9 @@ import codecs
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
@@ -43,11 +44,6 @@ def shown(text: str) -> str:
     return STEERING.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
-def one_line(text: str) -> str:
-    r"""`shown`, line feeds written as '\n'."""
-    return shown(text).replace("\n", "\\n")
-
-
 def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -63,18 +59,19 @@ class OutputLost(OSError):
     """Standard output cannot be written."""
 
 
-class _Output:
-    """Standard output, whose faults are told from those of other files."""
+class _Guarded:
+    """A stream whose faults `guard` sees, a context that is entered for each write."""
 
-    def __init__(self, stream):
-        self._stream = stream
+    def __init__(self, stream, guard: Callable[[], AbstractContextManager]):
+        self._stream, self._guard = stream, guard
 
     def write(self, text: str) -> int:
-        with _lost():
-            return self._stream.write(text)
+        with self._guard():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        with _lost():
+        with self._guard():
             self._stream.flush()
 
     def __getattr__(self, name: str):
@@ -83,6 +80,7 @@ class _Output:
 
 @contextmanager
 def _lost() -> Iterator[None]:
+    """Faults of standard output, told from those of other files."""
     try:
         yield
     except OSError as error:
@@ -98,7 +96,7 @@ def adapted() -> Iterator[None]:
     before = [stream.errors for stream in streams]
     for stream in streams:
         stream.reconfigure(errors="hyperpolicy.plain")
-    sys.stdout = _Output(out)  # type: ignore[assignment]
+    sys.stdout = _Guarded(out, _lost)  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -117,30 +115,11 @@ def give_up(stream) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error, if anybody can hear it."""
+    """One line on standard error, if anybody can hear it; line feeds are written out."""
     try:
-        print(one_line(text), file=sys.stderr, flush=True)
+        print(shown(text).replace("\n", "\\n"), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         give_up(sys.stderr)
-
-
-class _Optional:
-    """A stream for news that nothing depends on: its faults are nobody's."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)
 
 
 class Terminal(Console):
@@ -151,7 +130,7 @@ class Terminal(Console):
     """
 
     def __init__(self, news: bool = False, columns: int = FILE_COLUMNS):
-        stream = _Optional(sys.stderr) if news else None
+        stream = _Guarded(sys.stderr, partial(suppress, OSError, ValueError)) if news else None
         super().__init__(file=stream, markup=False, emoji=False, highlight=False)  # type: ignore
         if not self.is_terminal and not os.environ.get("COLUMNS"):
             self.width = columns
@@ -192,11 +171,10 @@ class Sheet(Table):
         """Columns that hold the longest word of each column, of those that never wrap its text."""
         widths = []
         for column, head, own in zip(self.columns, heads, cells, strict=True):
-            parts = [
-                cell.plain.split("\n") if column.no_wrap else cell.plain.split() for cell in own
-            ]
-            longest = [part for found in [head.plain.split(), *parts] for part in found]
-            widths.append(max(map(cell_len, longest), default=0))
+            words = head.plain.split()
+            for cell in own:
+                words += cell.plain.split("\n" if column.no_wrap else None)
+            widths.append(max(map(cell_len, words), default=0))
         return sum(widths) + 3 * len(widths)
 
 

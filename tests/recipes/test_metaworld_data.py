@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy import registration
+from hyperpolicy import registration, rollout
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
@@ -85,7 +85,8 @@ def test_only_checkpoints_that_succeed_everywhere_are_kept(made):
 def test_a_task_nobody_solves_is_named(made):
     data, _ = made
     with pytest.raises(BadZoo, match="0 of 15 episodes on window-open succeeded"):
-        recipe.of_experts(SMOKE_DATA, Hard(), data.zoo)
+        actor = rollout.greedy(data.zoo.finals[0])
+        recipe.enough(SMOKE_DATA, Hard(), data.zoo.contexts[:1], actor)
 
 
 def test_experts_start_from_one_policy_and_learn_from_scripts(made):

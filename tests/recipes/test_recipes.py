@@ -21,9 +21,9 @@ from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.recipes import demo
 from hyperpolicy.recipes.genhyper import figure_6
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
-from hyperpolicy.recipes.method import Cell
-from hyperpolicy.recipes.zero_shot import methods, presets, table, zoos
-from hyperpolicy.recipes.zero_shot.methods import Candidate, TableConfig
+from hyperpolicy.recipes.zero_shot import presets, table, zoos
+from hyperpolicy.recipes.zero_shot.methods import Cell
+from hyperpolicy.recipes.zero_shot.presets import Candidate, TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
@@ -97,14 +97,14 @@ def test_table_has_every_row_and_is_computed_once(shipped, tmp_path, monkeypatch
     ]
     cells = table.run(configs[0]) | table.run(configs[1])
     rows = cells[Cell("cheetah-vel", "macaw", "full")].rows
-    names = (NEAREST, ORACLE, table.REGRESSION, methods.RESIDUAL, table.DISTILLED, "HypLatent")
+    names = (NEAREST, ORACLE, table.REGRESSION, table.RESIDUAL, table.DISTILLED, "HypLatent")
     for name in names:
         assert np.isfinite(rows[name].mean), name
     assert rows["HypLatent"].num_seeds == 2
     assert rows[ORACLE].tasks == rows[NEAREST].tasks
     assert len(rows[NEAREST].tasks) == 5
     assert (
-        methods.RESIDUAL not in cells[Cell("cheetah-vel", "macaw", "sixteenth", "independent")].rows
+        table.RESIDUAL not in cells[Cell("cheetah-vel", "macaw", "sixteenth", "independent")].rows
     )  # it has no base
     halves = table.between(configs[0])
     assert [one.returns.shape[2] for one in halves.values()] == [40, 40, 39]

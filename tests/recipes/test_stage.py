@@ -46,18 +46,22 @@ def test_a_note_that_cannot_be_written_loses_no_work(tmp_path):
 def test_reading_a_result_takes_no_time(tmp_path):
     path, result = tmp_path / "minutes.json", tmp_path / "zoo"
     result.touch()
-    step = stage.Stage("experts", result, lambda: result.touch(exist_ok=False), path)
-    assert step.run() == result
+
+    def run():
+        clock = stage.timed(path, "experts")
+        return stage.make_once(result, lambda: result.touch(exist_ok=False), clock)
+
+    assert run() == result
     assert stage.read(path) == {}
     result.unlink()
-    assert step.run() == result and result.exists()
+    assert run() == result and result.exists()
     assert list(stage.read(path)) == ["experts"]
 
 
 def test_a_record_is_computed_once(tmp_path):
     numbers = iter([{"return": 1.5}])
     for _ in range(2):
-        found = stage.recorded("levels", tmp_path / "levels.json", lambda: next(numbers))
+        found = stage.record_once(tmp_path / "levels.json", lambda: next(numbers))
         assert found == {"return": 1.5}
 
 

@@ -23,8 +23,8 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.weights import symmetric
 from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
-from hyperpolicy.recipes.zero_shot import methods, presets, sources, table, zoos
-from hyperpolicy.recipes.zero_shot.methods import TableConfig
+from hyperpolicy.recipes.zero_shot import methods, presets, table, zoos
+from hyperpolicy.recipes.zero_shot.presets import TableConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.zoo import Zoo
 
@@ -140,7 +140,7 @@ def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
     config = genhyper_table_1.Table1Config(families=("cheetah-vel",), kinds=("shared-replay",))
     assert {cell.split for cell in genhyper_table_1.cells(config)} == {"full"}
     with pytest.raises(BadSetting, match="some of which split 'eighth' tests on"):
-        sources.find((tmp_path,), "shared-replay", grid.split("eighth"))
+        methods.find((tmp_path,), "shared-replay", grid.split("eighth"))
 
 
 def test_missing_zoos_say_how_to_make_them(tmp_path):

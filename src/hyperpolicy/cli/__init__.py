@@ -7,17 +7,19 @@ Exit codes: 0 done, 1 `doctor` found this machine unusable, 2 bad input or a fau
 import errno
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 import hyperpolicy
 from hyperpolicy import devices, interrupts, terminal
-from hyperpolicy.cli import imports
 from hyperpolicy.cli.command import Command, table
 from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory, unknown
 from hyperpolicy.run.progress import Announced
@@ -33,10 +35,10 @@ COMMANDS = {
     "play": ("play:Play", "run policies for one episode; record a video"),
     "train": ("training:Train", "train one expert for each training context of a split"),
     "fit": ("training:Fit", "fit a generator on a zoo"),
-    "tune": ("tuning:Tune", "let generated policies go on learning in their own tasks"),
-    "generate": ("generate:Generate", "write policies for contexts nobody trained on"),
+    "tune": ("training:Tune", "let generated policies go on learning in their own tasks"),
+    "generate": ("play:Generate", "write policies for contexts nobody trained on"),
     "score": ("score:Score", "score policies beside trivial and published rows"),
-    "compare": ("compare:Compare", "set results side by side, unlike protocols apart"),
+    "compare": ("reports:Compare", "set results side by side, unlike protocols apart"),
     "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }
@@ -49,6 +51,7 @@ hyperpolicy --version
 --import FILE                 with any command: run a Python file first, e.g. one that makes a
                               family of yours known by hp.envs.register(family)
 """
+IMPORT = "--import"
 MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "can't start new thread", "Cannot allocate memory")
 
 
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: Sequence[str]) -> int:
     """Do what is asked; the exit code."""
-    files, rest = imports.split(arguments)
+    files, rest = split_imports(arguments)
     if rest[:1] == ["help"]:
         rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
     if not rest or rest[0] in ("-h", "--help"):
@@ -90,25 +93,27 @@ def _answer(arguments: Sequence[str]) -> int:
     if rest[0] == "--version":
         print(f"hyperpolicy {hyperpolicy.__version__}")
         return 0
-    _named(rest[0])  # before anything slow
+    _check(rest[0])  # before anything slow
     for path in files:
-        imports.load(path)
+        run_file(path)
     command = parse(rest)
     with Announced(f"{rest[0]}: preparing") if command.resumes else nullcontext():
         return command.run(Terminal()) or 0
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command that `arguments` ask for, `--import` aside; wrong options end the program with
-    code 2.
-
-    Raises:
-        UnknownCommand: no such command; the message suggests one.
-    """
-    name, *options = imports.split(arguments)[1]
+    """The command that `arguments` ask for, `--import` aside; UnknownCommand for another name.
+    Wrong options end the program with code 2."""
+    name, *options = split_imports(arguments)[1]
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
-    command = load(_named(name)).shaped(options)
+    _check(name)
+    command = load(name).shaped(options)
     return tyro.cli(command, prog=f"hyperpolicy {name}", args=options, config=config)
+
+
+def _check(name: str) -> None:
+    if name not in COMMANDS:
+        raise unknown(UnknownCommand, "command", "Commands", name, [*COMMANDS, "help"])
 
 
 def load(name: str) -> type[Command]:
@@ -117,15 +122,9 @@ def load(name: str) -> type[Command]:
     return getattr(import_module(f"hyperpolicy.cli.{module}"), member)
 
 
-def _named(name: str) -> str:
-    if name not in COMMANDS:
-        raise unknown(UnknownCommand, "command", "Commands", name, [*COMMANDS, "help"])
-    return name
-
-
 def _resumes(arguments: Sequence[str]) -> bool:
     """Whether the command that was interrupted goes on when it is given again."""
-    name = next(iter(imports.split(arguments)[1]), "")
+    name = next(iter(split_imports(arguments)[1]), "")
     where = COMMANDS.get(name, ("",))[0].partition(":")[0]
     return f"hyperpolicy.cli.{where}" in sys.modules and load(name).resumes
 
@@ -172,3 +171,45 @@ def _overview() -> None:
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:
     """A warning as one line, without the place in our code that raised it."""
     complain(f"warning: {message}")
+
+
+# --- `--import FILE` -------------------------------------------------------------------------
+def split_imports(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files that `--import` names anywhere among the arguments, and all other arguments;
+    BadFile where nothing follows the last one."""
+    files, others, rest = [], [], iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name != IMPORT:
+            others.append(argument)
+            continue
+        value = value if equals else next(rest, "")
+        if not value:
+            raise BadFile(f"{IMPORT} wants the name of a Python file")
+        files.append(Path(value))
+    return files, others
+
+
+def run_file(path: Path) -> None:
+    """Run a user's Python file, such as one that makes families known, once in a process; BadFile
+    where there is none, or it raises, with the line and the exception."""
+    if not path.is_file():
+        raise BadFile(f"{IMPORT} {path}: there is no such file")
+    name = f"hyperpolicy_import_{path.resolve()}"
+    if name in sys.modules:
+        return
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadFile(f"{IMPORT} {path}: a Python file ends in .py")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        del sys.modules[name]
+        from hyperpolicy.evaluate.foreign import line_in
+
+        said = traceback.format_exception_only(error)[-1].strip()
+        raise BadFile(f"{IMPORT} {path}{line_in(path, error)}: {said}") from error

@@ -1,4 +1,4 @@
-"""The command that runs policies for one episode."""
+"""The commands that write policies into a file, and run policies for one episode."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,59 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy.bounds import Count, Seed, unused
-from hyperpolicy.cli.command import Command, NewFile, table
-from hyperpolicy.cli.sources import given_to, maker_of, scripts_of, tasks_of, zoo_path
+from hyperpolicy.cli.command import (
+    Command,
+    NewFile,
+    contexts_of,
+    given_to,
+    maker_of,
+    reads_demonstrations,
+    refuse,
+    scripts_of,
+    table,
+    tasks_of,
+    zoo_path,
+)
+from hyperpolicy.errors import BadContext
 from hyperpolicy.run.progress import Announced
+
+
+@dataclass(frozen=True)
+class Generate(Command):
+    """Write policies for contexts nobody trained on, or for demonstrations, into one safetensors
+    file."""
+
+    generator: Positional[str]
+    """A shipped generator's name, or a generator's directory."""
+    out: NewFile
+    """The file to write, e.g. policies.safetensors."""
+    context: tuple[float, ...] = ()
+    """One or more contexts, for a generator that reads contexts."""
+    demo: Path | None = None
+    """Demonstrations, for a generator that reads them: one policy for each."""
+    seed: Seed = 0
+    """Of the generator's noise."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.generate import load
+
+        refuse(self.out)
+        generator = load(self.generator)
+        fam = generator.family
+        if reads_demonstrations(generator):
+            if self.context:
+                raise BadContext(
+                    "this generator reads demonstrations, no contexts: leave --context out"
+                )
+            given = given_to(generator, None, self.demo)
+            names = ", ".join(dict.fromkeys(fam.task_name(c) for c in given.contexts))
+        else:
+            given = given_to(generator, contexts_of(fam, self.context), self.demo)
+            names = ", ".join(fam.task_name(context) for context in given)
+        policies = generator.generate(given, seed=self.seed)
+        policies.save(self.out)
+        sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
+        console.print(f"{self.out}: {sizes}, {fam.name} at {names}")
 
 
 @dataclass(frozen=True)
@@ -64,8 +114,12 @@ class Play(Command):
         """Refuse what would be overwritten and what would have no effect."""
         if self.video is None:
             unused(self, ["every"], "without --video")
-        else:
-            _check_video(self.video, self.every)
+        else:  # what would stop the video is told before the episode
+            from hyperpolicy.envs import rendering
+            from hyperpolicy.evaluate import video
+
+            video.check(self.video, self.every)
+            rendering.back_end()
         if self.policy != "expert":
             unused(self, ["zoo"], f"with --policy {self.policy}; it is where `expert` is looked up")
 
@@ -77,15 +131,6 @@ class Play(Command):
         chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
         names = ", ".join(fam.task_name(context) for context in chosen)
         return f"nearest experts of {path}: {names}"
-
-
-def _check_video(path: Path, every: int | None) -> None:
-    """Raise before the episode what would stop its video."""
-    from hyperpolicy.envs import rendering
-    from hyperpolicy.evaluate import video
-
-    video.check(path, every)
-    rendering.back_end()
 
 
 def _outcomes(fam, contexts, found):

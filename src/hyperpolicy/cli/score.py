@@ -1,17 +1,19 @@
 """The command that scores policies beside trivial and published rows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from tyro.conf import Positional, UseAppendAction
 
 from hyperpolicy.bounds import Count, Names, Seed
-from hyperpolicy.cli.command import Command, NewFile, refuse
-from hyperpolicy.cli.sources import (
+from hyperpolicy.cli.command import (
+    Command,
+    NewFile,
     maker_of,
     open_zoo,
     reads_demonstrations,
+    refuse,
     scripts_of,
     tasks_of,
     zoo_path,
@@ -59,7 +61,9 @@ class Score(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy.evaluate import compare, published, standard_rows
         from hyperpolicy.evaluate.protocol import usual_episodes
+        from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
         from hyperpolicy.evaluate.scoring import check_counts
+        from hyperpolicy.recipes.zero_shot.methods import turned
 
         refuse(self.out)
         fam, split, named = self._tasks()
@@ -68,7 +72,10 @@ class Score(Command):
         rows, readers = self._rows(fam, split)
         shown = self._demonstrations(fam, split, readers)
         trivial, missing = ({}, "") if named else self._zoo_rows(fam, split)
-        rows |= trivial | _turned(trivial, rows)
+        columns = [getattr(maker, "column", None) for row in rows.values() for maker in row.makers]
+        rows |= trivial
+        if TOLD_SYMMETRIES in columns:
+            rows |= turned(trivial)
         scores = standard_rows(fam, split.test, rows, episodes, self.seed, _say)
         for name, maker in readers.items():
             _say(name)
@@ -87,12 +94,7 @@ class Score(Command):
 
     # --- Tasks --------------------------------------------------------------------------------
     def _tasks(self):
-        """Family, split, and whether its test contexts were named.
-
-        Raises:
-            UnknownFamily, UnknownGrid, UnknownSplit, UnknownTask, BadContext: as they say.
-            BadSetting: named tasks and a grid or a split.
-        """
+        """Family, split, and whether its test contexts were named."""
         import numpy as np
 
         from hyperpolicy.envs import Split, family
@@ -113,12 +115,8 @@ class Score(Command):
 
     # --- Rows ---------------------------------------------------------------------------------
     def _rows(self, fam, split):
-        """Rows to score on contexts, and generators that read demonstrations.
-
-        Raises:
-            BadSetting: --draws or --demo that nothing uses, or a name twice.
-            BadMethod: as `foreign.methods`.
-        """
+        """Rows to score on contexts, and generators that read demonstrations; options that nothing
+        uses are refused."""
         from hyperpolicy.evaluate import Row, foreign
         from hyperpolicy.evaluate.rows import BY_HAND, STANDARD
 
@@ -148,11 +146,7 @@ class Score(Command):
         return rows, readers
 
     def _demonstrations(self, fam, split, readers):
-        """What generators are shown.
-
-        Raises:
-            BadContext: none, or not enough of every task.
-        """
+        """What generators are shown; too little of a task is refused."""
         from hyperpolicy.data.demonstrations import Demonstrations
 
         if not readers:
@@ -183,11 +177,7 @@ class Score(Command):
         return score_demonstrated(row, fam, demos, episodes, self.seed)
 
     def _maker(self, fam, split, name: str):
-        """The maker of a row; one that trained on a test context is refused.
-
-        Raises:
-            BadZoo: its training contexts meet the split's test contexts.
-        """
+        """The maker of a row; one that trained on a test context is refused."""
         from hyperpolicy.generate.writers import lookup
 
         if name == "expert":
@@ -208,17 +198,11 @@ class Score(Command):
     def _zoo_rows(self, fam, split) -> tuple[dict, str]:
         """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
         from hyperpolicy.evaluate import Row
-        from hyperpolicy.evaluate.rows import (
-            CONDITIONED,
-            INTERPOLATED,
-            NEAREST,
-            ORACLE,
-            REGRESSION,
-        )
-        from hyperpolicy.fleet import Base
+        from hyperpolicy.evaluate import rows as names
         from hyperpolicy.generate.fitting import fit
-        from hyperpolicy.generate.writers import conditioned, lookup
+        from hyperpolicy.generate.writers import lookup
         from hyperpolicy.generate.writers.regression import RegressionConfig
+        from hyperpolicy.recipes.zero_shot.methods import Source
 
         try:
             path = zoo_path(fam, self.zoo, split.name)
@@ -228,37 +212,18 @@ class Score(Command):
             if self.zoo is not None:
                 raise
             return {}, f"without rows of experts: {error}"
-        steps = len(train.contexts) * train.training.env_steps
-        rows = {ORACLE: Row([oracles.finals])}
-        if (path / "base.safetensors").exists():
-            base = Base.load(path / "base.safetensors")
-            spent = base.training.env_steps
-            rows[CONDITIONED] = Row([conditioned.from_base(base)], spent)
-            steps += spent
-        rows[NEAREST] = Row([lookup.nearest(train)], steps or None)
+        source = Source.beside(path, train)
+        spent = source.env_steps or None
+        rows = {names.NEAREST: Row([lookup.nearest(train)], spent)}
         if fam.context.size == 1:
-            rows[INTERPOLATED] = Row([lookup.linear(train)], steps or None)
-        fitted = fit(RegressionConfig(), train)
-        return rows | {REGRESSION: Row([fitted], steps or None)}, ""
+            rows[names.INTERPOLATED] = Row([lookup.linear(train)], spent)
+        if source.base is not None:
+            env_steps = source.base.training.env_steps
+            rows[names.CONDITIONED] = Row([source.conditioned()], env_steps)
+        rows[names.REGRESSION] = Row([fit(RegressionConfig(), train)], spent)
+        return rows | {names.ORACLE: Row([oracles.finals])}, ""
 
 
 def _say(name: str) -> None:
     """Who plays now: a hundred starts take a while."""
     Terminal(news=True).print(f"playing: {name}")
-
-
-def _turned(trivial: dict, rows: dict) -> dict:
-    """The zoo's rows turned, where a generator is told the robot's symmetries."""
-    from hyperpolicy.evaluate.rows import OF_EXPERTS, TOLD_SYMMETRIES, TURNED
-    from hyperpolicy.generate.weights import symmetric
-
-    columns = [getattr(m, "column", None) for row in rows.values() for m in row.makers]
-    if TOLD_SYMMETRIES not in columns:
-        return {}
-    return {
-        f"{name}, {TURNED}": replace(
-            trivial[name], makers=[symmetric.symmetric(m) for m in trivial[name].makers]
-        )
-        for name in OF_EXPERTS
-        if name in trivial
-    }

@@ -1,4 +1,4 @@
-"""Commands that learn from experience or from a zoo: train, fit. Both resume after a kill."""
+"""Commands that learn: train, fit, tune. All resume after a kill."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -11,15 +11,23 @@ from msgspec import Meta
 from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
-from hyperpolicy import rl
+from hyperpolicy import files, fleet, rl
 from hyperpolicy.bounds import OneOf, Place, Seed, unused
-from hyperpolicy.cli.command import Command, option, refuse
-from hyperpolicy.errors import BadZoo
+from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
+from hyperpolicy.envs import family
+from hyperpolicy.errors import BadSetting, BadZoo, NoRendering
 from hyperpolicy.fleet import PLANS
-from hyperpolicy.generate import kinds
-from hyperpolicy.generate.fitting import FitConfig
+from hyperpolicy.generate import kinds, load
+from hyperpolicy.generate.fitting import FitConfig, fit
+from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
 from hyperpolicy.rl import LEARNERS
+from hyperpolicy.run.directory import hold
+from hyperpolicy.run.job import METRICS, Output
 from hyperpolicy.run.trackers import TRACKERS
+from hyperpolicy.zoo import Zoo
+
+Learner = Annotated[str, OneOf(LEARNERS)]
+Trackers = Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()]
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,9 @@ class Train(Command):
     """Every expert from its own networks, or all from one initialization."""
     seed: Seed = 0
     """Of networks, exploration and worlds."""
-    track: Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()] = ()
+    track: Trackers = ()
     """Trackers that get the metrics too; each needs the extra of its name."""
-    learner: Annotated[str, OneOf(LEARNERS)] = "sac"
+    learner: Learner = "sac"
     """The learner; its settings are options too."""
     cfg: Suppress[Any] = None
     schedule: Suppress[Any] = None
@@ -52,28 +60,27 @@ class Train(Command):
         return _train_by(option(options, "learner", cls.learner))
 
     def run(self, console: Console) -> None:
-        from hyperpolicy import fleet
-        from hyperpolicy.envs import family
         from hyperpolicy.evaluate import plots, tuning
-        from hyperpolicy.run.job import METRICS, Output
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
         origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
-        kind, _ = PLANS[self.cfg.learner.learns_from]
-        plan = kind(self.cfg, self.schedule).holding_out(split.test)
+        plan = PLANS[self.cfg.learner.learns_from][0](self.cfg, self.schedule)
         output = Output(self.out, self.track, origin)
-        zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
-        curves = tuning.read(self.out / METRICS)
-        panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
+        zoo = fleet.train(
+            plan.holding_out(split.test), fam, split.train, self.start, self.seed, output
+        )
+        metrics = self.out / METRICS
+        curves = {f"{len(zoo.contexts)} experts": tuning.read(metrics)}
+        panels = {f"{fam.name}: training": curves}
         curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        losses = plots.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
+        losses = plots.plot_measured(metrics, self.out / "losses.png", overwrite=True)
         console.print(
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )
-        console.print(f"all numbers: {self.out / METRICS}")
+        console.print(f"all numbers: {metrics}")
 
 
 @cache
@@ -110,22 +117,20 @@ class Fit(Command):
     """Split of the grid; only experts at its training contexts are used."""
     seed: Seed = 0
     """Of the fit; regression and residual draw nothing."""
-    track: Annotated[tuple[Annotated[str, OneOf(TRACKERS)], ...], Meta()] = ()
+    track: Trackers = ()
     """Trackers that get the metrics too; each needs the extra of its name."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.generate.fitting import fit
-        from hyperpolicy.run.job import Output
-        from hyperpolicy.zoo import Zoo
-
-        self._refuse_unused()
+        if not self.config.draws:
+            unused(self, ["seed", "track"], "on this kind, which draws nothing and takes no steps")
+        self.config.check_unused()
         zoo = Zoo.load(self.zoo)
         grid = zoo.family.grid(self.grid)
         self._refuse_leak(zoo, grid)
         zoo = zoo.only(grid.split(self.split).train)
         refuse(self.out / "config.json")
-        output = Output(self.out, self.track)
-        generator = fit(self.config.beside(self.zoo), zoo, self.seed, output)
+        config = self.config.beside(self.zoo)
+        generator = fit(config, zoo, self.seed, Output(self.out, self.track))
         console.print(
             f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
         )
@@ -133,23 +138,116 @@ class Fit(Command):
     def _refuse_leak(self, zoo, grid) -> None:
         """Raise BadZoo where experts learned from contexts that the split does not train on."""
         train, seen = grid.split(self.split).train, zoo.training.seen
-        if not seen:
+        if not seen or zoo.family.context.distance(np.array(seen), train).min(axis=1).max() < 1e-6:
             return
-        if zoo.family.context.distance(np.array(seen), train).min(axis=1).max() < 1e-6:
-            return
-        of = [s.name for s in map(grid.split, grid.splits) if _same(s.train, seen)]
+        splits = map(grid.split, grid.splits)
+        of = [s.name for s in splits if set(map(tuple, s.train.tolist())) == set(seen)]
         raise BadZoo(
             f"the experts of {self.zoo} learned from {len(seen)} contexts, by a base or a replay "
             f"in common, that are not all for training in split {self.split!r}; give "
             f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
         )
 
-    def _refuse_unused(self) -> None:
-        if not self.config.draws:
-            why = "on this kind, which draws nothing and takes no steps"
-            unused(self, ["seed", "track"], why)
-        self.config.check_unused()
+
+@dataclass(frozen=True)
+class Tune(Command):
+    """Fine-tune the policies a generator writes, each in its own task; all of them at once."""
+
+    resumes: ClassVar[bool] = True
+
+    generator: Positional[str]
+    """A shipped generator's name, or a generator's directory."""
+    context: tuple[float, ...]
+    """One or more contexts; repeat one to tune it several times."""
+    out: Place
+    """Directory of the run. The same command resumes a stopped run."""
+    zoo: Path | None = None
+    """The zoo the generator was fitted on, for critics that start from its experts."""
+    seed: Seed = 0
+    """Of the generator's noise, the worlds and the learners."""
+    video: bool = True
+    """Record the first context's policy before and after; needs a rendering back end."""
+    learner: Learner = "td-sac"
+    """GenHyper's, or another one; its settings are options too."""
+    config: TuneConfig = field(default_factory=TuneConfig)
+
+    @classmethod
+    def shaped(cls, options: Sequence[str]) -> type[Command]:
+        return _tune_by(option(options, "learner", cls.learner))
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.evaluate.tables import number
+        from hyperpolicy.generate.tune import tune
+
+        self._check()
+        generator = load(self.generator)
+        fam = generator.family
+        contexts = contexts_of(fam, self.context)
+        zoo = None if self.zoo is None else Zoo.load(self.zoo)
+        with hold(self.out):
+            tuned = tune(self.config, generator, contexts, zoo, self.seed, self.out)
+            missing = self._save(fam, contexts, tuned)
+
+        names = [fam.task_name(context) for context in contexts]
+        before, after = tuned.before.mean(axis=1), tuned.after.mean(axis=1)
+        rows = [
+            (name, *map(number, pair))
+            for name, *pair in zip(names, before, after, after - before, strict=True)
+        ]
+        console.print(table(["task", "before", "after", "change"], rows))
+        if missing:
+            console.print(f"no video: {missing}")
+        console.print(
+            f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
+            "what the generator wrote in start.safetensors, the curve in curve.png"
+        )
+
+    def _check(self) -> None:
+        """Refuse what would have no effect, and critics whose zoo is missing."""
+        self.config.refuse_unused()
+        given = self.config.has_critics and self.config.critics not in FRESH
+        if not given:
+            unused(self, ["zoo"], f"with --critics {self.config.critics}, which know nothing")
+        if self.zoo is None and given:
+            raise BadSetting(
+                f"critics={self.config.critics} come from the experts' zoo; give the one the "
+                "generator was fitted on by --zoo, or take --critics warm-up"
+            )
+
+    def _save(self, fam, contexts, tuned) -> str:
+        """Everything beside the tuned zoo, before anything is printed; why there is no video."""
+        from hyperpolicy.evaluate import tuning
+
+        for name, policies in (("start", tuned.start), ("better", tuned.better)):
+            files.write(self.out / f"{name}.safetensors", policies.save, overwrite=True)
+        panels = {
+            fam.task_name(context): {"tuned": tuning.read(self.out / METRICS, [i])}
+            for i, context in enumerate(contexts[:4])
+        }
+        title = f"{fam.name}: fine-tuning, {self.learner}"
+        title += f", critics: {self.config.critics}" * self.config.has_critics
+        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
+        return self._film(fam, contexts, tuned) if self.video else ""
+
+    def _film(self, fam, contexts, tuned) -> str:
+        from hyperpolicy.evaluate.video import Film, record
+
+        for name, policies in (("before", tuned.start), ("after", tuned.zoo.finals)):
+            path = self.out / f"{name}.mp4"
+            if path.exists():  # of the same run: a directory holds only one
+                continue
+            try:
+                record(policies[0], fam, contexts[:1], path, (name,), Film(steps=120))
+            except NoRendering as error:
+                return str(error)
+        return ""
 
 
-def _same(contexts, seen) -> bool:
-    return {tuple(row) for row in contexts.tolist()} == set(seen)
+@cache
+def _tune_by(learner: str) -> type[Command]:
+    """The command with the settings of a learner."""
+    cfg = GENTLE.get(learner) or rl.config(learner)()
+    one = [("cfg", type(cfg), field(default=cfg))]
+    config = make_dataclass("TuneConfig", one, bases=(TuneConfig,), frozen=True)
+    held = [("config", config, field(default=config()))]
+    return make_dataclass("Tune", held, bases=(Tune,), frozen=True)

@@ -19,9 +19,10 @@ from hyperpolicy.evaluate.scoring import Maker, Row, score
 from hyperpolicy.evaluate.video import Film, record
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.writers import conditioned, lookup
+from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.recipes.zero_shot import sources
+from hyperpolicy.recipes.stage import write_page
+from hyperpolicy.recipes.zero_shot.methods import Source
 from hyperpolicy.terminal import Terminal
 from hyperpolicy.zoo import Zoo
 
@@ -52,18 +53,14 @@ class DemoConfig(Bounded):
 
 
 def demo(config: DemoConfig | None = None, console: Console | None = None) -> Path:
-    """Run the demo; the directory it filled.
-
-    Raises:
-        BadZoo: no zoo at `config.zoo`.
-    """
+    """Run the demo; the directory it filled. BadZoo where there is no zoo at `config.zoo`."""
     config, console = config or DemoConfig(), console or Terminal()
     fam = family("cheetah-vel")
     split = fam.grid("macaw").split("full")
     if not (config.zoo / "zoo.json").exists():
         raise BadZoo(f"no zoo at {config.zoo}; run in a clone of the repository, or give --zoo")
     out = files.new_directory(config.out)
-    source = sources.source(config.zoo, split)
+    source = Source.beside(config.zoo, Zoo.load(config.zoo).only(split.train))
     console.print(
         f"1/4 {len(source.train)} checkpoints of {len(source.train.contexts)} experts; "
         f"the speeds {', '.join(f'{x:.4g}' for x in split.test[:, 0])} m/s are held out.\n"
@@ -73,19 +70,27 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     fitted = fit(config.hyplatent, source.train, 0, out / "generator")
     console.print(f"    done in {time.monotonic() - began:.0f} s → {out / 'generator'}")
     shipped = load("cheetah-vel")
+    makers = {SHIPPED: shipped, FITTED: fitted, NEAREST: lookup.nearest(source.train)}
+    if source.base is not None:
+        makers[CONDITIONED] = source.conditioned()
 
     console.print("2/4 Writing policies for the held-out speeds and running them …")
-    comparison = compare_all(config, source, fitted, shipped, split)
-    files.save_json(out / "table.json", comparison.to_json())
+    comparison = compare_all(config, source, makers, split)
+    comparison.save(out / "table.json")
     text = f"# Cheetah-Vel, five held-out speeds\n\n{comparison.markdown()}\n"
-    files.write(out / "table.md", lambda p: p.write_text(text, encoding="utf-8"))
+    write_page(out / "table.md", text)
     console.print(comparison.rich("Return over 200 steps on five held-out speeds"))
 
     console.print("3/4 Drawing …")
-    draw(config, source, fitted, shipped, out)
+    draw(config, source, makers, out)
     if config.video:
         console.print("4/4 Recording a video …")
-        _video(shipped, out, console)
+        targets = np.array([[0.31], [1.66], [2.84]])
+        try:
+            film = Film(steps=120)
+            record(shipped.generate(targets), fam, targets, out / "cheetahs.mp4", film=film)
+        except NoRendering as error:
+            console.print(f"    no video: {error}")
     else:
         console.print("4/4 Without a video.")
     for path in sorted(out.iterdir()):
@@ -93,51 +98,28 @@ def demo(config: DemoConfig | None = None, console: Console | None = None) -> Pa
     return out
 
 
-def compare_all(config: DemoConfig, source, fitted: Generator, shipped: Generator, split):
+def compare_all(config: DemoConfig, source: Source, makers: dict[str, Generator], split):
     """Trivial rows, both generators, the held-out speeds' own experts, published rows."""
-    fam = family("cheetah-vel")
-    asked = {
-        SHIPPED: Row([shipped]),
-        FITTED: Row([fitted], draws=8),
-        NEAREST: Row([lookup.nearest(source.train)]),
-        INTERPOLATED: Row([lookup.linear(source.train)]),
-        ORACLE: Row([Zoo.load(config.zoo).only(split.test).finals]),
-    }
-    if source.base:
-        asked[CONDITIONED] = Row([conditioned.from_base(source.base)])
-    rows = standard_rows(fam, split.test, asked, config.episodes)
+    asked = {name: Row([maker]) for name, maker in makers.items()}
+    asked[FITTED] = Row([makers[FITTED]], draws=8)
+    asked[INTERPOLATED] = Row([lookup.linear(source.train)])
+    asked[ORACLE] = Row([Zoo.load(config.zoo).only(split.test).finals])
+    rows = standard_rows(source.train.family, split.test, asked, config.episodes)
     best = [p for p in published("cheetah-vel") if (p.method, p.value) in BEST_PUBLISHED]
     return compare(rows, best)
 
 
-def draw(config: DemoConfig, source, fitted: Generator, shipped: Generator, out: Path) -> None:
+def draw(config: DemoConfig, source: Source, makers: dict[str, Generator], out: Path) -> None:
     """Return against speed on and between the grid points, and velocity traces."""
-    fam = family("cheetah-vel")
-    experts = Zoo.load(config.zoo)
+    fam, experts = source.train.family, Zoo.load(config.zoo)
     between = np.linspace(0.075, 3.0, 79)[:, None]  # the grid's speeds and those half way between
-    rows: dict[str, tuple[Maker, np.ndarray]] = {
-        SHIPPED: (shipped, between),
-        FITTED: (fitted, between),
-        NEAREST: (lookup.nearest(source.train), between),
-        ORACLE: (experts.finals, experts.contexts),
-    }
-    if source.base is not None:
-        rows[CONDITIONED] = (conditioned.from_base(source.base), between)
-    scores = {
-        name: score(maker, fam, speeds, config.episodes) for name, (maker, speeds) in rows.items()
-    }
+    asked: dict[str, tuple[Maker, np.ndarray]] = {n: (m, between) for n, m in makers.items()}
+    asked[ORACLE] = experts.finals, experts.contexts
+    names = [name for name in (SHIPPED, FITTED, NEAREST, ORACLE, CONDITIONED) if name in asked]
+    scores = {name: score(asked[name][0], fam, asked[name][1], config.episodes) for name in names}
     title = "Return by target speed, on the grid and between its points"
     plot_returns(scores, fam, out / "returns.png", source.train.contexts, title)
     targets = np.array([[0.31], [0.94], [1.66], [2.17], [2.84]])
-    trace = rollout.trace(shipped.generate(targets), fam, targets, episodes=5)
+    trace = rollout.trace(makers[SHIPPED].generate(targets), fam, targets, episodes=5)
     title = "Policies written for speeds nobody trained on"
     plot_velocities(trace, fam, targets, out / "velocities.png", title)
-
-
-def _video(shipped: Generator, out: Path, console: Console) -> None:
-    targets = np.array([[0.31], [1.66], [2.84]])
-    try:
-        policies, film = shipped.generate(targets), Film(steps=120)
-        record(policies, family("cheetah-vel"), targets, out / "cheetahs.mp4", film=film)
-    except NoRendering as error:
-        console.print(f"    no video: {error}")

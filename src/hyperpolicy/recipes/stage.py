@@ -5,8 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,25 @@ EVERY_S = 60.0
 """Seconds between two notes: what a kill hides at most."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A named step of work in a directory, skipped where its result is there.
+def make_once(
+    result: Path, make: Callable[[], object], clock: AbstractContextManager | None = None
+) -> Path:
+    """The path of a file or directory that `make` leaves, made where it is missing; `clock` notes
+    how long that takes (`timed`).
 
-    A step that takes long resumes by itself: `make` goes on from what a stopped call left.
+    What takes long resumes by itself: `make` goes on from what a stopped call left.
     """
-
-    name: str
-    result: Path
-    """The file or directory that is there when the step is done, and not before."""
-    make: Callable[[], object]
-    """The step; it leaves `result`."""
-    minutes: Path | None = None
-    """The file in which its minutes are noted."""
-
-    def run(self) -> Path:
-        """The result's path, once it is there."""
-        if not self.result.exists():
-            with timed(self.minutes, self.name) if self.minutes else nullcontext():
-                self.make()
-        return self.result
+    if not result.exists():
+        with clock or nullcontext():
+            make()
+    return result
 
 
-def recorded(name: str, path: Path, make: Callable[[], Any], minutes: Path | None = None) -> Any:
-    """What `make` returned when the stage ran, as the JSON file `path` holds it."""
-    return files.load_json(Stage(name, path, lambda: files.save_json(path, make()), minutes).run())
+def record_once(
+    path: Path, make: Callable[[], Any], clock: AbstractContextManager | None = None
+) -> Any:
+    """What `make` returned when it ran, as the JSON file `path` holds it."""
+    return files.load_json(make_once(path, lambda: files.save_json(path, make()), clock))
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -86,11 +78,7 @@ def _watch(path: Path, stage: str, over: threading.Event, faults: list[str]) -> 
 
 
 def read(path: Path) -> dict[str, float]:
-    """stage → minutes; none before the first note.
-
-    Raises:
-        BadFile: the file holds something else.
-    """
+    """stage → minutes, none before the first note; BadFile where the file holds something else."""
     record = files.load_json(path) if path.exists() else {}
     numbers = record.values() if isinstance(record, dict) else [None]
     if not all(isinstance(minutes, int | float) for minutes in numbers):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import jax
@@ -37,23 +37,17 @@ from hyperpolicy.generate.readers import demonstration
 from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
 from hyperpolicy.generate.readers.demonstration import DemonstrationReader
 from hyperpolicy.generate.writers import hypformer
-from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
 from hyperpolicy.recipes.amt_hyp.presets import Preset
-from hyperpolicy.recipes.method import Cell, Method
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.recipes.zero_shot import zoos
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
 EPISODES = 20
 """Of an expert on a task it was not trained for."""
-CELLS = {
-    "seen": Cell("metaworld", "amt-hyp", "seen", scored="train"),
-    "unseen": Cell("metaworld", "amt-hyp", "seen"),
-}
+HALVES = "seen", "unseen"
 """The eight tasks that experts were trained for, and eight others."""
-HALVES = tuple(CELLS)
 SHIPPED_CHECKPOINTS, SHIPPED_STATES = 2, 64
 """Of each expert in a slice that ships, beside its final row."""
 SHIPPED_DEMONSTRATIONS = 5
@@ -75,12 +69,11 @@ class Bench:
 
     @cached_property
     def embedding(self) -> Embedding:
-        """That of all methods."""
         return self.embedding_of("embedding", self.preset.embedding)
 
     def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
         """What a step leaves, made where it is missing."""
-        return Stage(name, result, make, self.minutes).run()
+        return make_once(result, make, timed(self.minutes, name))
 
     def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
         """Kept in `out/NAME.safetensors`."""
@@ -153,20 +146,16 @@ class Bench:
         return load(whole.save(path, compact=True))
 
     def hypformers(
-        self, forward: Callable = hypformer.attend_within, fits: int | None = None
-    ) -> list[Generator]:
-        """HypFormers on those; `forward` may be the released attention."""
-        name = f"hypformer-{forward.__name__}"
-        return self.of_hypformer(name, self.preset.hypformer, forward, fits)
-
-    def of_hypformer(
         self,
-        name: str,
-        config: HypFormerConfig,
         forward: Callable = hypformer.attend_within,
         fits: int | None = None,
+        tokens: int | None = None,
     ) -> list[Generator]:
-        """The HypFormers of a configuration, one a seed or the first `fits` of them."""
+        """HypFormers on those, one a seed or the first `fits` of them: the preset's, or those of
+        the curve over numbers of `tokens`. `forward` may be the released attention."""
+        name, config = f"hypformer-{forward.__name__}", self.preset.hypformer
+        if tokens is not None:
+            name, config = f"hypformer-tokens-{tokens}", replace(self.preset.counted, tokens=tokens)
         bases, lesson = self.hyplatents()[:fits], self.lesson()
         fit = partial(hypformer.fit, config, bases, lesson, forward=forward)
         return self.fitted(name, fit, fits)
@@ -180,8 +169,22 @@ def bench(preset: Preset, out: str | Path) -> Bench:
 
 
 # --- Cells --------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables: how it is fitted, what it is given of a test task, and where it has a
+    meaning."""
+
+    name: str
+    fit: Callable[[Bench], Sequence[Any]]
+    """Its makers, one a training seed; fits that are there already are read."""
+    given: str | None = None
+    """What it is given; a demonstration, unless something else."""
+    cells: tuple[str, ...] = HALVES
+    """The tasks on which it has a meaning."""
+
+
 class Played(NamedTuple):
-    """How a method does in a cell."""
+    """How a method does on the seen or the unseen tasks."""
 
     strict: Score
     choosing: Score
@@ -190,30 +193,26 @@ class Played(NamedTuple):
     """task → average, top 5 and top 10 of the released evaluation, first seed."""
 
 
-def play(
-    b: Bench, method: Method, half: str, progress: Callable[[str], None] = print
-) -> Played | None:
-    """A method on the seen or the unseen tasks; None where it has no meaning there."""
-    if not method.serves(half):
-        return None
+def play(b: Bench, method: Method, half: str, progress: Callable[[str], None]) -> Played:
+    """A method on the seen or the unseen tasks."""
     path = b.out / "cells" / f"{plain(method.name)}-{half}.json"
     makers: Sequence = ()
     if not path.exists():
         progress(f"{method.name}, {half} tasks")
         makers = method.fit(b)  # fits have minutes of their own
     given, name = method.given or DEMONSTRATION, f"cells, {half} tasks: {method.name}"
-    record = recorded(name, path, lambda: _measure(b, makers, given, half), b.minutes)
+    clock = timed(b.minutes, name)
+    record = record_once(path, lambda: _measure(b, makers, given, half), clock)
     strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
     return Played(strict, choosing, record["legacy"])
 
 
 def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
-    contexts = contexts_of(half)
     asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
-    strict, choosing = (strictly(b, makers, contexts, *how, given) for how in asked)
+    strict, choosing = (strictly(b, makers, half, *how, given) for how in asked)
     released = {}
     if hasattr(makers[0], "generate"):
-        for context in contexts:
+        for context in contexts_of(half):
             policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
             task = MetaWorld().task_name(context)
             found = legacy.evaluate(policies, task, until_success=True)
@@ -222,9 +221,10 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
 
 
-def strictly(b: Bench, makers: Sequence, contexts, seed: int, episodes: int, given: str) -> Score:
-    """Makers, one a training seed, in `episodes` configurations."""
-    family, row = MetaWorld(), Row(makers, draws=b.preset.policies, given=given)
+def strictly(b: Bench, makers: Sequence, half: str, seed: int, episodes: int, given: str) -> Score:
+    """Makers, one a training seed, in `episodes` configurations of each task."""
+    family, contexts = MetaWorld(), contexts_of(half)
+    row = Row(makers, draws=b.preset.policies, given=given)
     if not hasattr(makers[0], "generate"):
         row = replace(row, makers=makers[:1], draws=1)
         return score(row, family, contexts, 10 * episodes, seed)
@@ -244,13 +244,14 @@ def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
         rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
         return {"success": rate.reshape(k, len(unseen))}
 
-    path = b.out / "transfer.json"
-    return np.array(recorded("experts on unseen tasks", path, make, b.minutes)["success"])
+    clock = timed(b.minutes, "experts on unseen tasks")
+    return np.array(record_once(b.out / "transfer.json", make, clock)["success"])
 
 
 def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
     """The eight seen or the eight unseen tasks."""
-    return CELLS[half].contexts
+    split = MetaWorld().grid("amt-hyp").split("seen")
+    return split.train if half == "seen" else split.test
 
 
 def plain(name: str) -> str:

@@ -34,7 +34,7 @@ from hyperpolicy.generate.lesson import Pairs
 from hyperpolicy.nets.fold import fold_actor, fold_normalizer
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp.presets import DataPreset
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.run.job import Output
 from hyperpolicy.zoo import Zoo
 
@@ -73,33 +73,40 @@ def provide(
     split = family.grid("amt-hyp").split("seen")
 
     def at(name: str, result: str, make: Callable[[Path], object]) -> Path:
-        return Stage(name, out / result, lambda: make(out / result), minutes).run()
+        return make_once(out / result, lambda: make(out / result), timed(minutes, name))
 
     def begin(path: Path) -> None:
         base(preset, family, split.train).save(path)
 
-    start = Policies.load(at("base", "base.safetensors", begin))
-    train = partial(experts, preset, family, start)
-    trained = Zoo.load(at("experts", "experts/zoo", lambda path: train(path.parent)))
-    play = partial(gate, preset, family, trained)
-    zoo = passed(trained, recorded("gate", out / "gate.json", play, minutes)["success"])
+    def train(path: Path) -> None:
+        experts(preset, family, start, path.parent)
 
+    start = Policies.load(at("base", "base.safetensors", begin))
+    trained = Zoo.load(at("experts", "experts/zoo", train))
+    play = partial(gate, preset, family, trained)
+    zoo = passed(trained, record_once(out / "gate.json", play, timed(minutes, "gate"))["success"])
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
-    makers: dict[str, Callable[[], Demonstrations]] = {
-        "seen": partial(of_experts, preset, family, zoo),
-        "unseen": partial(of_scripts, preset, family, split.test),
-    }
 
-    def test(half: str) -> Demonstrations:
+    def expert(task: int) -> rollout.Actor:
+        return rollout.greedy(zoo.finals[task])
+
+    def script(task: int) -> rollout.Actor:
+        return scripted([family.task_name(split.test[task])], preset.noise, TEST_SEED)
+
+    def test(half: str, contexts, actor: Callable[[int], rollout.Actor]) -> Demonstrations:
+        def make(path: Path) -> None:
+            tasks = enumerate(contexts)
+            joined([enough(preset, family, c[None], actor(i)) for i, c in tasks]).save(path)
+
         name, result = f"demonstrations, {half} tasks", f"demonstrations-{half}.safetensors"
-        return Demonstrations.load(at(name, result, lambda path: makers[half]().save(path)))
+        return Demonstrations.load(at(name, result, make))
 
     return MetaWorldData(
         zoo,
         Demonstrations.load(index.with_suffix(".safetensors")),
         np.array(files.load_json(index)["rows"], int),
-        joined(list(map(test, makers))),
+        joined([test("seen", zoo.contexts, expert), test("unseen", split.test, script)]),
     )
 
 
@@ -113,26 +120,20 @@ def experts(preset: DataPreset, family: MetaWorld, start: Policies, out: Path) -
 
 
 def base(preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]) -> Policies:
-    """The cloned policy at each task: what experts start from."""
-    states = scripted_states(preset, family, contexts)
+    """The cloned policy at each task, which experts start from; it is fitted on what noisy scripted
+    policies see, then on what it sees itself."""
+    names = [family.task_name(context) for context in contexts]
+    seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
+    worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
+    actor = scripted(names, preset.noise, BASE_SEED)
+    rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
+    states = rows[:, :, : family.obs_size]
     policies = clone(preset, family, contexts, states)
     for i in range(1, preset.fits):
         reached = rollout.trace(policies, family, contexts, BASE_WORLDS, BASE_SEED + i).obs
         states = np.concatenate([states, reached.reshape(len(contexts), -1, 39)], axis=1)
         policies = clone(preset, family, contexts, states)
     return policies
-
-
-def scripted_states(
-    preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]
-) -> Float[np.ndarray, "n s o"]:
-    """What noisy scripted policies see."""
-    names = [family.task_name(context) for context in contexts]
-    seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
-    worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
-    actor = scripted(names, preset.noise, BASE_SEED)
-    rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
-    return rows[:, :, : family.obs_size]
 
 
 def clone(
@@ -173,9 +174,8 @@ def shown_steps(preset: DataPreset) -> int:
 
 def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
     """How often each row succeeds in `gate_episodes` configurations, and its updates."""
-    rate = rollout.success_rate(
-        zoo.policies, family, zoo.row_contexts, preset.gate_episodes, GATE_SEED
-    )
+    episodes = preset.gate_episodes
+    rate = rollout.success_rate(zoo.policies, family, zoo.row_contexts, episodes, GATE_SEED)
     return {"success": rate, "updates": zoo.updates}
 
 
@@ -203,44 +203,14 @@ def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, ind
     files.save_json(index, {"rows": np.concatenate(rows)})
 
 
-def of_experts(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> Demonstrations:
-    """`test` demonstrations of each task's final expert."""
-    return joined(
-        [
-            enough(preset, family, context[None], rollout.greedy(zoo.finals[x]))
-            for x, context in enumerate(zoo.contexts)
-        ]
-    )
-
-
-def of_scripts(
-    preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c"]
-) -> Demonstrations:
-    """`test` demonstrations of each task's noisy scripted policy."""
-    return joined(
-        [
-            enough(
-                preset,
-                family,
-                context[None],
-                scripted([family.task_name(context)], preset.noise, TEST_SEED),
-            )
-            for context in contexts
-        ]
-    )
-
-
 def enough(
     preset: DataPreset,
     family: MetaWorld,
     context: Float[np.ndarray, "1 c"],
     actor: rollout.Actor,
 ) -> Demonstrations:
-    """`test` successful episodes, each in another configuration.
-
-    Raises:
-        BadZoo: too few of `MOST_TRIES` times as many episodes succeed.
-    """
+    """`test` successful episodes, each in another configuration; BadZoo where too few of
+    `MOST_TRIES` times as many succeed."""
     parts: list[Demonstrations] = []
     most, tried = family.most_worlds, 0
     while sum(map(len, parts)) < preset.test:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import jax
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.palette import COLORS, INK, dots, stroke
 from hyperpolicy.evaluate.plots import figure_at
@@ -32,11 +31,10 @@ from hyperpolicy.recipes.amt_hyp.bench import (
     STRICT_SEED,
     Bench,
     Played,
-    contexts_of,
     strictly,
 )
 from hyperpolicy.recipes.amt_hyp.tables import Cells
-from hyperpolicy.recipes.stage import recorded
+from hyperpolicy.recipes.stage import record_once, timed
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
 PUBLISHED = {
@@ -86,27 +84,26 @@ def _draw_cell(axes, y: int, one: Played) -> None:
 
 
 # --- Tokens -------------------------------------------------------------------------------
-class Counted(NamedTuple):
-    """Success in % by number of tokens."""
-
-    fitted: dict[str, list[float]]
-    """seen and unseen: a HypFormer of its own for each L (`Preset.counted`)."""
-    given: dict[str, list[float]]
-    """seen and unseen: the preset's HypFormers, given L tokens."""
+Curves = dict[str, dict[str, list[float]]]
+"""`fitted`, a HypFormer of its own for each L (`Preset.counted`), and `given`, the preset's
+HypFormers, given L tokens; of each, seen and unseen: success in %, by number of tokens."""
 
 
-def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> Counted:
+def tokens(b: Bench, counts=TOKENS, progress: Callable[[str], None] = print) -> Curves:
     """Success under `strict` for each number of tokens: the first seed, `POLICIES` a task."""
     b = replace(b, preset=replace(b.preset, policies=min(b.preset.policies, POLICIES)))
-    found: dict[str, dict[str, list[float]]] = {}
-    for name, makers in (("given", given), ("fitted", fitted_with)):
-        found[name] = {half: [] for half in HALVES}
+    fits: dict[str, Callable[[int], list[Generator]]] = {
+        "given": partial(given, b),
+        "fitted": lambda count: b.hypformers(fits=1, tokens=count),
+    }
+    found: Curves = {name: {half: [] for half in HALVES} for name in ("fitted", "given")}
+    for name, fit in fits.items():
         for count in counts:
             for half in HALVES:
                 path = b.out / "tokens" / f"{name}-{count}-{half}.json"
-                score = _played(b, path, partial(makers, count, b), half, progress)
+                score = _played(b, path, partial(fit, count), half, progress)
                 found[name][half].append(100 * score.successes.mean)
-    return Counted(**found)
+    return found
 
 
 def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str, progress) -> Score:
@@ -117,19 +114,14 @@ def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str,
         makers = fit()
 
     def make() -> dict:
-        contexts, episodes = contexts_of(half), b.preset.configurations
-        return strictly(b, makers, contexts, STRICT_SEED, episodes, DEMONSTRATION).to_json()
+        episodes = b.preset.configurations
+        return strictly(b, makers, half, STRICT_SEED, episodes, DEMONSTRATION).to_json()
 
-    return Score.from_json(recorded("cells of the curve over tokens", path, make, b.minutes))
-
-
-def fitted_with(count: int, b: Bench) -> list[Generator]:
-    """A HypFormer of `count` tokens."""
-    config = replace(b.preset.counted, tokens=count)
-    return b.of_hypformer(f"hypformer-tokens-{count}", config, fits=1)
+    clock = timed(b.minutes, "cells of the curve over tokens")
+    return Score.from_json(record_once(path, make, clock))
 
 
-def given(count: int, b: Bench) -> list[Generator]:
+def given(b: Bench, count: int) -> list[Generator]:
     """The first of the preset's HypFormers, which looks at `count` samples now."""
     generator = b.hypformers()[0]
     model = generator.model
@@ -137,12 +129,12 @@ def given(count: int, b: Bench) -> list[Generator]:
     return [replace(generator, model=replace(model, writer=writer))]
 
 
-def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
+def draw_tokens(found: Curves, path: Path, counts=TOKENS) -> Path:
     """The curve, with the published bars as crosses."""
     with figure_at(path, True, 2) as (figure, panels):
         for half, axes in zip(HALVES, panels, strict=True):
-            axes.plot(counts, found.fitted[half], label="fitted with L", **stroke(0))
-            axes.plot(counts, found.given[half], label="fitted with 8, given L", **stroke(1))
+            axes.plot(counts, found["fitted"][half], label="fitted with L", **stroke(0))
+            axes.plot(counts, found["given"][half], label="fitted with 8, given L", **stroke(1))
             axes.plot(TOKENS, PUBLISHED[half], "x", color=INK, label="published")
             axes.set_xscale("log", base=2)
             axes.set_xticks(TOKENS, [str(count) for count in TOKENS])
@@ -154,22 +146,9 @@ def draw_tokens(found: Counted, path: Path, counts=TOKENS) -> Path:
 
 
 # --- Latents ------------------------------------------------------------------------------
-class Gap(NamedTuple):
-    """How far written latents lie from those their demonstrations show."""
-
-    cosine: float
-    """Mean cosine of pairs, from the task's mean latent."""
-    mse: float
-    """Mean squared difference of pairs."""
-    frechet: float
-    """Squared Fréchet distance of two Gaussians, fitted to written and shown latents."""
-
-
-class Panel(NamedTuple):
-    shown: Float[np.ndarray, "d z"]
-    """Latents of the rows that a task's training demonstrations show."""
-    written: dict[str, Float[np.ndarray, "d z"]]
-    """What each method writes for these demonstrations."""
+Panel = dict[str, Float[np.ndarray, "d z"]]
+"""`shown`: latents of the rows that a task's training demonstrations show; by the name of a method,
+what it writes for these demonstrations."""
 
 
 def latents(b: Bench) -> dict[str, Panel]:
@@ -183,21 +162,26 @@ def latents(b: Bench) -> dict[str, Panel]:
         if not len(own):
             continue
         demos, rows = b.data.train[own], b.data.rows[own]
-        written = {m: np.asarray(encode(g.generate(demos).weights)) for m, g in methods.items()}
-        panels[name] = Panel(np.asarray(encode(b.data.zoo.weights[rows])), written)
+        weights = {"shown": b.data.zoo.weights[rows]}
+        weights |= {method: g.generate(demos).weights for method, g in methods.items()}
+        panels[name] = {label: np.asarray(encode(w)) for label, w in weights.items()}
     return panels
 
 
-def gap(written: Float[np.ndarray, "d z"], shown: Float[np.ndarray, "d z"]) -> Gap:
-    """Paired and unpaired distances."""
+def gap(
+    written: Float[np.ndarray, "d z"], shown: Float[np.ndarray, "d z"]
+) -> tuple[float, float, float]:
+    """How far written latents lie from those their demonstrations show: the mean cosine of pairs,
+    from the task's mean latent, their mean squared difference, and `frechet`."""
     a, b = written - shown.mean(axis=0), shown - shown.mean(axis=0)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(((a * b).sum(axis=1) / np.maximum(norms, 1e-12)).mean())
-    return Gap(cosine, float(((a - b) ** 2).mean()), frechet(written, shown))
+    return cosine, float(((a - b) ** 2).mean()), frechet(written, shown)
 
 
 def frechet(a: Float[np.ndarray, "d z"], b: Float[np.ndarray, "e z"]) -> float:
-    """‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½)."""
+    """The squared Fréchet distance ‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½) of two Gaussians,
+    fitted to the latents."""
     c_a, c_b = (np.cov(x, rowvar=False, bias=True) for x in (a, b))
     root = scipy.linalg.sqrtm(c_a @ c_b)
     mean = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
@@ -208,9 +192,9 @@ def draw_latents(panels: dict[str, Panel], path: Path) -> Path:
     """The tasks side by side, each in the plane of its shown latents."""
     with figure_at(path, True, len(panels)) as (figure, axes):
         for (task, panel), here in zip(panels.items(), axes, strict=True):
-            mean = panel.shown.mean(axis=0)
-            plane = np.linalg.svd(panel.shown - mean, full_matrices=False)[2][:2].T
-            for i, (label, rows) in enumerate({"shown": panel.shown, **panel.written}.items()):
+            mean = panel["shown"].mean(axis=0)
+            plane = np.linalg.svd(panel["shown"] - mean, full_matrices=False)[2][:2].T
+            for i, (label, rows) in enumerate(panel.items()):
                 x, y = ((rows - mean) @ plane).T
                 here.plot(x, y, ls="", ms=4, alpha=0.6, label=label, **dots(i))
             here.set_title(task)
@@ -226,14 +210,9 @@ def table(panels: dict[str, Panel]) -> str:
     """The numbers behind the picture."""
     rows = []
     for task, panel in panels.items():
-        for method, written in panel.written.items():
-            found = gap(written, panel.shown)
-            far = number(1e4 * found.mse, 2), number(1e3 * found.frechet, 2)
-            rows.append([task, method, number(found.cosine, 2), *far])
+        for method in list(panel)[1:]:
+            cosine, mse, distance = gap(panel[method], panel["shown"])
+            numbers = cosine, 1e4 * mse, 1e3 * distance
+            rows.append([task, method, *(number(x, 2) for x in numbers)])
     far = "paired squared error, 1e-4", "Fréchet distance, 1e-3"
     return markdown(["task", "method", "paired cosine", *far], rows)
-
-
-def save_tokens(found: Counted, path: Path) -> Path:
-    """The curve's numbers."""
-    return files.save_json(path, found._asdict(), overwrite=True)

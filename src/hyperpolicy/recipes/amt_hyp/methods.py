@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -17,9 +18,8 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec, CodecConfig
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, contexts_of
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, Method, contexts_of
 from hyperpolicy.recipes.amt_hyp.released import attend_over_batch, write_over_batch
-from hyperpolicy.recipes.method import Method
 from hyperpolicy.zoo import Zoo
 
 ASIDE = 1
@@ -35,8 +35,9 @@ class DecodedExperts:
     zoo: Zoo
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
-        """Row after row of the task's expert, decoded."""
-        weights = self.zoo.weights[_rows_of(self.zoo, given)]
+        """Row after row of the task's expert, decoded, repeated as needed."""
+        own = _own_rows(self.zoo, given)
+        weights = self.zoo.weights[own[np.arange(len(given)) % len(own)]]
         return Policies(np.asarray(_there_and_back(self.codec, weights)), self.zoo.spec)
 
 
@@ -52,8 +53,7 @@ class MeanExpert:
     zoo: Zoo
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
-        (x,) = np.flatnonzero((self.zoo.contexts == given.contexts[:1]).all(axis=1))
-        mean = self.zoo.weights[self.zoo.expert == x].mean(axis=0)
+        mean = self.zoo.weights[_own_rows(self.zoo, given)].mean(axis=0)
         return Policies(np.repeat(mean[None], len(given), axis=0), self.zoo.spec)
 
 
@@ -83,19 +83,18 @@ class OverBatch:
     batch: int
 
     def generate(self, given: Demonstrations, seed: int = 0) -> Policies:
-        parts = []
+        parts, model = [], self.generator.model
         for start in range(0, len(given), self.batch):
-            some = given[start : start + self.batch]
+            conditions = jnp.asarray(model.reader.read(given[start : start + self.batch]))
             key = jax.random.fold_in(jax.random.key(seed), start)
-            parts.append(write_over_batch(self.generator.model, some, key))
+            parts.append(np.asarray(write_over_batch(model, conditions, key)))
         return Policies(np.concatenate(parts), self.generator.spec)
 
 
-def _rows_of(zoo: Zoo, given: Demonstrations):
-    """As many rows of the task's expert as demonstrations are given, repeated as needed."""
+def _own_rows(zoo: Zoo, given: Demonstrations) -> Int[np.ndarray, " r"]:
+    """The rows of the expert of the task that is shown."""
     (x,) = np.flatnonzero((zoo.contexts == given.contexts[:1]).all(axis=1))
-    rows = np.flatnonzero(zoo.expert == x)
-    return rows[np.arange(len(given)) % len(rows)]
+    return np.flatnonzero(zoo.expert == x)
 
 
 def decoded(config: CodecConfig, b: Bench) -> list[DecodedExperts]:
@@ -165,11 +164,7 @@ METHODS = {
 
 
 def method(name: str) -> Method:
-    """The row called `name`.
-
-    Raises:
-        BadSetting: there is none; the message suggests one.
-    """
+    """The row called `name`; BadSetting, which suggests one, where there is none."""
     if name not in METHODS:
         raise unknown(BadSetting, "method", "Methods", name, METHODS)
     return METHODS[name]

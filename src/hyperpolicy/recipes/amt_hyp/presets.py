@@ -137,8 +137,6 @@ class Preset(Bounded):
     """Other configurations, in which the best policies are chosen."""
 
 
-SMALL = Preset()
-"""Sizes for two cores."""
 _AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)
 _HYPFORMER = HypFormerConfig(width=256, heads=128, ff=2048, batch=128, steps=90_000)
 PAPER = Preset(
@@ -158,4 +156,5 @@ PAPER = Preset(
     autoencoder=_AUTOENCODER,
 )
 """Published sizes, for a GPU; steps are about the published epochs on 4,000 rows, ending cycles."""
-PRESETS = {"small": SMALL, "paper": PAPER}
+PRESETS = {"small": Preset(), "paper": PAPER}
+"""For two cores, and as published."""

@@ -10,10 +10,8 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.generate.behavior import Aim
 from hyperpolicy.generate.lesson import Minibatch
 from hyperpolicy.generate.parts import Model
@@ -64,16 +62,11 @@ def attend_over_batch(
     return jax.vmap(net.read)(jnp.swapaxes(attended, 0, 1), mlps)
 
 
-def write_over_batch(
-    model: Model, demonstrations: Demonstrations, key: Key
-) -> Float[np.ndarray, "b p"]:
-    """The policies of a HypFormer for demonstrations that are looked at together, as one batch."""
-    conditions = jnp.asarray(model.reader.read(demonstrations))
-    return np.asarray(_write_over_batch(model, conditions, key))
-
-
 @jax.jit
-def _write_over_batch(model: Model, conditions: Float[Array, "b d"], key: Key):
+def write_over_batch(
+    model: Model, conditions: Float[Array, "b d"], key: Key
+) -> Float[Array, "b p"]:
+    """The policies of a HypFormer for demonstrations that are looked at together, as one batch."""
     former = cast(HypFormer, model.writer)
     tokens = hypformer.sample_each(former.base, conditions, former.tokens, key)
     latents = attend_over_batch(former.net, tokens, conditions).total

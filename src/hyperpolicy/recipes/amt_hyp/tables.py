@@ -42,22 +42,21 @@ Cells = Mapping[str, Played]
 
 def cells(b: Bench, half: str, names: Sequence[str], progress: Callable[[str], None]) -> Cells:
     """The cells of some methods on one half of the tasks."""
-    found = {name: play(b, METHODS[name], half, progress) for name in names}
-    return {name: one for name, one in found.items() if one is not None}
+    chosen = [METHODS[name] for name in names if half in METHODS[name].cells]
+    return {method.name: play(b, method, half, progress) for method in chosen}
 
 
 # --- Tables I and III ---------------------------------------------------------------------
 def per_task(found: Cells, half: str) -> str:
     """One half of the tasks under `strict`: a row a method, a column a task."""
-    names = [MetaWorld().task_name(context) for context in contexts_of(half)]
+    names = tasks_of(half)
     header = ["method", "average", "95 % CI", "IQM", "qualified", *names, "given", "seeds"]
     rows = [[name, *_strict_cells(one.strict)] for name, one in found.items()]
     for method, values in averages(printed(half)).items():
         tasks = [number(values.get(task), 0) for task in names]
-        average = number(values.get(half))
-        rows.append(
-            [f"{method} (published)", average, NONE, NONE, NONE, *tasks, _given(method), NONE]
-        )
+        given = next(row.given for row in published("metaworld") if row.method == method)
+        shown = [f"{method} (published)", number(values.get(half)), NONE, NONE, NONE, *tasks]
+        rows.append([*shown, given, NONE])
     return markdown(header, rows)
 
 
@@ -104,12 +103,9 @@ def _summary_cells(one: Played | None) -> list[str]:
         _percent(one.strict.best(k, one.choosing).successes.mean) if k <= draws else NONE
         for k in TOPS
     ]
-    released = [
-        _percent(float(np.mean([task[name] for task in one.legacy.values()])))
-        if one.legacy
-        else NONE
-        for name in ("average", *(f"top {k}" for k in TOPS))
-    ]
+    names = ["average", *(f"top {k}" for k in TOPS)]
+    means = [[task[name] for task in one.legacy.values()] for name in names]
+    released = [_percent(float(np.mean(one))) if one else NONE for one in means]
     return [_percent(one.strict.successes.mean), *best, *released]
 
 
@@ -118,18 +114,15 @@ def experts(b: Bench) -> str:
     """The experts: success of their final rows, when they first succeeded, checkpoints kept."""
     zoo, gate = b.data.zoo, files.load_json(b.out / "data/gate.json")
     success, updates = np.array(gate["success"]), np.array(gate["updates"])
-    x = np.arange(len(success)) % len(zoo.contexts)  # checkpoints lie task by task
     steps = zoo.training.env_steps / zoo.training.updates
-    shown = data.shown_steps(b.preset.data)
-    rows = []
+    shown, rows = f"{data.shown_steps(b.preset.data):,}", []
     for i, context in enumerate(zoo.contexts):
-        own = x == i
-        whole = updates[own & (success >= 1.0)]
+        own = slice(i, None, len(zoo.contexts))  # checkpoints lie task by task
+        whole = updates[own][success[own] >= 1.0]
         first = f"{whole.min() * steps:,.0f}" if len(whole) else "never"
-        kept = int((zoo.expert == i).sum())
-        final = success[own][-1]
+        kept = str((zoo.expert == i).sum())
         name = MetaWorld().task_name(context)
-        rows.append([name, _percent(final), first, str(kept), f"{shown:,}"])
+        rows.append([name, _percent(success[own][-1]), first, kept, shown])
     header = ["task", "final row", "steps to a checkpoint that always succeeds", "rows kept"]
     return markdown([*header, "steps that the base was fitted on"], rows)
 
@@ -150,28 +143,25 @@ def embedding(b: Bench) -> str:
 
 def neighbors(b: Bench) -> str:
     """Unseen tasks, and whose demonstrations lie nearest to theirs: shares of the seen tasks."""
-    zoo, nearest = b.data.zoo, NearestDemonstration(b.lesson())
-    rows = []
-    for context in contexts_of("unseen"):
+    zoo, nearest, rows = b.data.zoo, NearestDemonstration(b.lesson()), []
+    names = list(map(MetaWorld().task_name, zoo.contexts))
+    for task, context in zip(tasks_of("unseen"), contexts_of("unseen"), strict=True):
         expert = zoo.expert[nearest.rows(b.data.test.of(context))]
         share = np.bincount(expert, minlength=len(zoo.contexts)) / len(expert)
-        names = [MetaWorld().task_name(c) for c in zoo.contexts]
         most = [f"{names[x]} {_percent(share[x])}" for x in np.argsort(-share) if share[x] > 0]
-        rows.append([MetaWorld().task_name(context), ", ".join(most)])
+        rows.append([task, ", ".join(most)])
     return markdown(["unseen task", "tasks of the nearest training demonstrations, %"], rows)
 
 
 def experts_elsewhere(b: Bench) -> str:
     """What the seen tasks' experts do on the unseen ones, and what choosing among them can do."""
     share = transfer(b)
-    names = [MetaWorld().task_name(context) for context in contexts_of("unseen")]
+    experts = [*map(MetaWorld().task_name, b.data.zoo.contexts), "the best of them"]
     rows = [
-        [MetaWorld().task_name(context), _percent(own.mean()), *(number(100 * x, 0) for x in own)]
-        for context, own in zip(b.data.zoo.contexts, share, strict=True)
+        [name, _percent(own.mean()), *(number(100 * x, 0) for x in own)]
+        for name, own in zip(experts, [*share, share.max(axis=0)], strict=True)
     ]
-    best = share.max(axis=0)
-    rows.append(["the best of them", _percent(best.mean()), *(number(100 * x, 0) for x in best)])
-    return markdown(["expert of", "average", *names], rows)
+    return markdown(["expert of", "average", *tasks_of("unseen")], rows)
 
 
 # --- Are they copies? ---------------------------------------------------------------------
@@ -257,13 +247,18 @@ def protocol(preset: Preset) -> str:
 
 
 # --- Parts --------------------------------------------------------------------------------
+def tasks_of(half: str) -> list[str]:
+    """The names of the eight seen or the eight unseen tasks."""
+    return list(map(MetaWorld().task_name, contexts_of(half)))
+
+
 def _percent(share: float) -> str:
     return number(100 * share)
 
 
 def printed(half: str) -> dict[str, dict[str, float]]:
     """method → task, or the half → what is published."""
-    names = {MetaWorld().task_name(context) for context in contexts_of(half)} | {half}
+    names = {*tasks_of(half), half}
     found: dict[str, dict[str, float]] = {}
     for row in published("metaworld"):
         if row.tasks in names:
@@ -274,7 +269,3 @@ def printed(half: str) -> dict[str, dict[str, float]]:
 def averages(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Those that are no means of the best policies."""
     return {method: values for method, values in rows.items() if ", top " not in method}
-
-
-def _given(method: str) -> str:
-    return next(row.given for row in published("metaworld") if row.method == method)

@@ -9,38 +9,157 @@ under every way to begin its critics.
 Each curve is a fleet of its own (tasks × seeds), saved as it goes; the same call resumes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from tyro.conf import Suppress
 
 from hyperpolicy import fleet
-from hyperpolicy.envs import Grid, family
+from hyperpolicy.bounds import Bounded, Count, Counts, Place
+from hyperpolicy.envs import Grid, Split, family
+from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
 from hyperpolicy.evaluate import tables, tuning
 from hyperpolicy.evaluate.tuning import Curves
-from hyperpolicy.fleet import OffPolicy
+from hyperpolicy.fleet import OffPolicy, Schedule
 from hyperpolicy.generate.fitting import fit
-from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.tune import tune
-from hyperpolicy.recipes.genhyper.figure_6_config import (
-    TASKS,
-    Figure6Config,
-    Kind,
-    check,
-    scratch_schedule,
-    setting,
-    split_of,
-)
-from hyperpolicy.recipes.stage import recorded
-from hyperpolicy.recipes.zero_shot import sources, zoos
+from hyperpolicy.generate.tune_config import GENTLE, CriticStart, TuneConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.recipes.stage import record_once
+from hyperpolicy.recipes.zero_shot import methods, zoos
 from hyperpolicy.recipes.zero_shot.methods import fit_once
-from hyperpolicy.recipes.zero_shot.sources import Source
+from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns, uniform
+from hyperpolicy.run.job import METRICS
 from hyperpolicy.zoo import Zoo
 
 SCRATCH = "SAC from scratch"
+TASKS = {"ant-dir": (6, 41), "cheetah-vel": (7, 23)}
+PUBLISHED = replace(GENTLE["td-sac"], initial_alpha=1.0)
+"""CleanRL's settings, beside random critics."""
+Kind = CriticStart | Literal["ppo"]
+"""How a start is tuned."""
+
+
+@dataclass(frozen=True)
+class Figure6Config(Bounded):
+    family: str = "cheetah-vel"
+    """Task family."""
+    grid: str = "macaw"
+    """Grid of contexts."""
+    zoos: Path = Path("zoos")
+    """Zoos that are there already, in a directory for each family and grid."""
+    new_zoos: Place = Path("runs/genhyper-table1")
+    """Where missing zoos are trained, specialized ones of the splits random-<count>-0, and where
+    Table I leaves its own."""
+    out: Place = Path("runs/figure-6")
+    """Where curves and pictures go, in a directory of their own for each family and grid."""
+    counts: Counts = (15, 25, 35)
+    """Training tasks of the generators."""
+    critics: tuple[CriticStart, ...] = ("warm-up", "nearest", "generated", "fitted")
+    """Ways to begin the critics, beside the published random ones, for the largest count."""
+    seeds: Suppress[Count] = 3
+    steps: Count = 200_000
+    """Environment steps of SAC from scratch."""
+    tuned_steps: Count = 200_000
+    """Environment steps of generated starts whose critics are random."""
+    critics_steps: Count = 100_000
+    """Environment steps of the other ways to begin the critics."""
+    ppo_steps: Count = 100_000
+    """Environment steps of the starts tuned by PPO."""
+    episodes: Count = 5
+    """Episodes of each evaluation; Ant-Dir's returns spread by 50 and want 20."""
+    first_steps: Suppress[Count] = 10_000
+    """How many of them the enlarged picture shows, and in which dips count."""
+    hyplatent: Suppress[HypLatentConfig] = field(
+        default_factory=lambda: HypLatentConfig(steps=5_000, behavior=1e3)
+    )
+    tune: Suppress[TuneConfig] = field(default_factory=TuneConfig)
+    """Settings of all fine-tunings; steps, critics and episodes are set above."""
+    ppo: Suppress[Any] = GENTLE["ppo"]
+    """The learner of the starts that are tuned without critics."""
+    random_start_steps: Suppress[Count] = 5_000
+    """Random actions before SAC from scratch learns (CleanRL)."""
+    preset: Suppress[SpecializedPreset | None] = None
+    """How missing zoos are trained; the family's own preset by default."""
+
+    @property
+    def tasks(self) -> Grid:
+        return family(self.family).grid(self.grid)
+
+    def kinds_of(self, count: int) -> tuple[Kind, ...]:
+        """How starts of `count` training tasks are tuned."""
+        return "random", "ppo", *(self.critics if count == max(self.counts) else ())
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Directories of specialized zoos."""
+        place = zoos.place(self.tasks)
+        return self.zoos / place, self.new_zoos / "zoos" / place
+
+    @property
+    def home(self) -> Path:
+        """Where this family's curves go."""
+        return self.out / zoos.place(self.tasks)
+
+
+def check(config: Figure6Config) -> tuple[Grid, list[str]]:
+    """The grid, and the splits whose specialized zoos the figure needs.
+
+    Raises:
+        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a family without tasks in the figure,
+            other names that are none, or steps too few to learn from.
+    """
+    if config.family not in TASKS:
+        raise unknown(UnknownFamily, "tasks in Figure 6 of", "Families", config.family, TASKS)
+    grid = config.tasks
+    splits = [split_of(grid, count).name for count in config.counts]
+    if config.steps <= config.random_start_steps:
+        raise BadSetting(
+            f"steps={config.steps} (--steps): SAC from scratch begins with "
+            f"{config.random_start_steps} random ones; give more"
+        )
+    horizon_steps = family(config.family).horizon_steps
+    makers: dict[str, Callable[[], object]] = {
+        "steps": lambda: scratch_schedule(config),
+        "tuned_steps": lambda: setting(config, "random").schedule(),
+        "critics_steps": lambda: setting(config, "warm-up").schedule(),
+        "ppo_steps": lambda: setting(config, "ppo").rounds(horizon_steps),
+    }
+    for name, make in makers.items():
+        try:
+            make()
+        except BadSetting as error:
+            raise BadSetting(f"{name} (--{name.replace('_', '-')}): {error}") from None
+    return grid, list(dict.fromkeys(["full", *splits]))
+
+
+def scratch_schedule(config: Figure6Config) -> Schedule:
+    """One update a step, after random actions."""
+    like = replace(config.tune, steps=config.steps, episodes=config.episodes).schedule()
+    fill = config.random_start_steps
+    return replace(like, fill_steps=fill, num_updates=config.steps - fill)
+
+
+def setting(config: Figure6Config, kind: Kind) -> TuneConfig:
+    """How starts of that kind are tuned."""
+    tune = replace(config.tune, episodes=config.episodes)
+    if kind == "ppo":
+        return replace(tune, steps=config.ppo_steps, cfg=config.ppo, critics="warm-up")
+    if kind == "random":
+        return replace(tune, steps=config.tuned_steps, critics=kind, cfg=PUBLISHED)
+    return replace(tune, steps=config.critics_steps, critics=kind)
+
+
+def split_of(grid: Grid, count: int) -> Split:
+    """The first draw of `count` training tasks."""
+    everything = grid.split("full")
+    return everything if count == len(everything.train) else grid.split(f"random-{count}-0")
 
 
 @dataclass(frozen=True)
@@ -56,37 +175,32 @@ class Figure6:
     """Random actions."""
 
 
+# --- Curves -------------------------------------------------------------------------------
 def run(config: Figure6Config) -> Figure6:
-    """All curves, from disk where they are there already.
-
-    Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: as `check`, before any work.
-    """
+    """All curves, from disk where they are there already; raises as `check`, before any work."""
     grid, splits = check(config)
     zoos.provide(config.places, config.new_zoos, grid, splits, config.preset)
-    contexts = grid.contexts[list(TASKS[config.family])]
-    hidden = source(config, grid, config.counts[0]).train.spec.hidden
-    paths = {SCRATCH: scratch(config, contexts, hidden)}
+    fam, contexts = family(config.family), grid.contexts[list(TASKS[config.family])]
+    rows = np.repeat(contexts, config.seeds, axis=0)
+    paths: dict[str, Path] = {}
     for count in config.counts:
-        found = source(config, grid, count)
-        generator = start_of(config, found, count)
-        kinds: tuple[Kind, ...] = ("random", "ppo")
-        if count == max(config.counts):
-            kinds += config.critics
-        for kind in kinds:
-            paths[label(count, kind)] = fine_tune(config, kind, generator, found, contexts, count)
-    names = [family(config.family).task_name(context) for context in contexts]
-    curves = {
-        name: {kind: tuning.read(path, rows_of(config, i)) for kind, path in paths.items()}
-        for i, name in enumerate(names)
-    }
-    experts, chance = levels(config, grid, contexts)
-    return Figure6(
-        config,
-        curves,
-        dict(zip(names, experts, strict=True)),
-        dict(zip(names, chance, strict=True)),
-    )
+        [source, *_] = methods.find(config.places, "specialized", split_of(grid, count))
+        if not paths:
+            paths[SCRATCH] = scratch(config, rows, source.train.spec.hidden)
+        place = config.home / f"{count}-tasks-generator"
+        generator = fit_once(place, partial(fit, config.hyplatent, source.train, 0))
+        for kind in config.kinds_of(count):
+            out = config.home / f"{count}-tasks-{kind}"
+            tune(setting(config, kind), generator, rows, source.train, out=out)
+            paths[label(count, kind)] = out / METRICS
+    curves = {}
+    for i, context in enumerate(contexts):  # a fleet's learners stand task by task
+        own = slice(i * config.seeds, (i + 1) * config.seeds)
+        read = {kind: tuning.read(path, own) for kind, path in paths.items()}
+        curves[fam.task_name(context)] = read
+    found = record_once(config.home / "levels.json", partial(levels, config, contexts))
+    experts, random = (dict(zip(curves, found[k], strict=True)) for k in ("experts", "random"))
+    return Figure6(config, curves, experts, random)
 
 
 def label(count: int, kind: Kind) -> str:
@@ -94,64 +208,23 @@ def label(count: int, kind: Kind) -> str:
     return f"{count} tasks, " + ("PPO" if kind == "ppo" else f"critics {kind}")
 
 
-def rows_of(config: Figure6Config, task: int) -> slice:
-    """The learners of one task, in a fleet of tasks × seeds."""
-    return slice(task * config.seeds, (task + 1) * config.seeds)
-
-
-# --- Curves -------------------------------------------------------------------------------
-def scratch(config: Figure6Config, contexts, hidden: tuple[int, ...]) -> Path:
+def scratch(config: Figure6Config, rows, hidden: tuple[int, ...]) -> Path:
     """SAC alone, as CleanRL begins it; its metrics."""
     out = config.home / "scratch"
-    rows = np.repeat(contexts, config.seeds, axis=0)
     plan = OffPolicy(SacConfig(hidden=hidden), scratch_schedule(config))
     fleet.train(plan, family(config.family), rows, out=out)
-    return out / "metrics.jsonl"
+    return out / METRICS
 
 
-def fine_tune(
-    config: Figure6Config,
-    kind: Kind,
-    generator: Generator,
-    found: Source,
-    contexts,
-    count: int,
-) -> Path:
-    """The generator's policies, one a task and seed, tuned; their metrics."""
-    out, rows = config.home / f"{count}-tasks-{kind}", np.repeat(contexts, config.seeds, axis=0)
-    tune(setting(config, kind), generator, rows, found.train, out=out)
-    return out / "metrics.jsonl"
-
-
-def start_of(config: Figure6Config, found: Source, count: int) -> Generator:
-    """HypLatent on `count` training tasks."""
-    place = config.home / f"{count}-tasks-generator"
-    return fit_once(place, partial(fit, config.hyplatent, found.train, 0))
-
-
-def source(config: Figure6Config, grid: Grid, count: int) -> Source:
-    """The specialized zoo of `count` random training tasks; of all of them, `full`.
-
-    Raises:
-        BadZoo: it is not there.
-    """
-    return sources.find(config.places, "specialized", split_of(grid, count))[0]
-
-
-def levels(config: Figure6Config, grid: Grid, contexts) -> tuple[list[float], list[float]]:
+def levels(config: Figure6Config, contexts) -> dict:
     """The mean returns of the tasks' own experts and of random actions."""
-
-    def make() -> dict:
-        fam = family(config.family)
-        full = Zoo.load(sources.paths(config.places, "specialized", "full")[0])
-        own, chance = full.only(contexts).finals, uniform(fam)
-        return {
-            "experts": returns(own, fam, contexts).mean(axis=1),
-            "random": returns(chance, fam, contexts).mean(axis=1),
-        }
-
-    record = recorded("levels", config.home / "levels.json", make)
-    return record["experts"], record["random"]
+    fam = family(config.family)
+    full = Zoo.load(methods.paths(config.places, "specialized", "full")[0])
+    own = full.only(contexts).finals
+    return {
+        "experts": returns(own, fam, contexts).mean(axis=1),
+        "random": returns(uniform(fam), fam, contexts).mean(axis=1),
+    }
 
 
 # --- Out ----------------------------------------------------------------------------------
@@ -191,12 +264,9 @@ def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> l
 
 def _steps(reached) -> str:
     """Median over seeds with its range; a seed that never got there counts as infinite."""
-    low, middle, high = np.min(reached), np.median(reached), np.max(reached)
-
-    def text(steps: float) -> str:
-        return "never" if np.isinf(steps) else f"{steps:,.0f}"
-
-    return f"{text(middle)} ({text(low)} … {text(high)})"
+    ends = np.median(reached), np.min(reached), np.max(reached)
+    middle, low, high = ("never" if np.isinf(steps) else f"{steps:,.0f}" for steps in ends)
+    return f"{middle} ({low} … {high})"
 
 
 def draw(found: Figure6) -> list[Path]:
@@ -205,8 +275,7 @@ def draw(found: Figure6) -> list[Path]:
     levels = {task: {"the task's own expert": expert} for task, expert in found.experts.items()}
     published = {SCRATCH, *(label(count, "random") for count in config.counts)}
     most = max(config.counts)
-    kinds: tuple[Kind, ...] = ("random", "ppo", *config.critics)
-    ours = {label(most, kind) for kind in kinds}
+    ours = {label(most, kind) for kind in config.kinds_of(most)}
     ppo = {SCRATCH, *(label(count, "ppo") for count in config.counts)}
     made = []
     for name, chosen, until in (

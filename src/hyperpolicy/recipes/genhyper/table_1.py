@@ -21,18 +21,16 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.method import Cell
-from hyperpolicy.recipes.zero_shot import presets, sources, zoos
+from hyperpolicy.recipes.zero_shot import methods, presets, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
-from hyperpolicy.recipes.zero_shot.methods import (
+from hyperpolicy.recipes.zero_shot.methods import Cell, fit_learned, slug
+from hyperpolicy.recipes.zero_shot.presets import (
     LEARNED,
     RADIANS,
     Candidate,
+    SpecializedPreset,
     TableConfig,
-    fit_learned,
-    slug,
 )
-from hyperpolicy.recipes.zero_shot.presets import SpecializedPreset
 
 COUNTS = {"cheetah-vel": (10, 15, 20, 25), "ant-dir": (10, 15, 25, 35)}
 """Training tasks of the random splits; with all of them the split is `full`."""
@@ -78,12 +76,12 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
     left: list[Cell] = []
     for cell in _checked(config):
         table = table_config(config, cell)
-        if not zero_shot.stage(table, cell).result.exists():
+        if not zero_shot.path_of(table, cell).exists():
             if time.monotonic() - began >= 60.0 * config.minutes:
                 left.append(cell)
                 continue
             provide(config, cell)
-        done[cell] = zero_shot.run(table)[cell]
+        done[cell] = zero_shot.read(table, cell)
     return done, left
 
 
@@ -95,23 +93,18 @@ def _checked(config: Table1Config) -> list[Cell]:
     for row in config.rows or ():
         if row not in (known := config.learned | RADIANS):
             raise unknown(BadSetting, "generator of this table called", "Generators", row, known)
-    for kind in config.kinds:
-        if kind not in sources.ALL_KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, sources.ALL_KINDS)
+    methods.check_kinds(config.kinds)
     found = list(cells(config))
     for cell in found:
-        _ = cell.splits
+        _ = cell.splits  # a name that is none raises
     if not found:
+        named = config.families, config.grids, config.kinds, config.splits or ("all",)
+        families, grids, kinds, splits = map(", ".join, named)
         raise BadSetting(
-            f"no cell for families {_list(config.families)}, grids {_list(config.grids)}, kinds "
-            f"{_list(config.kinds)}, splits {_list(config.splits or ('all',))}; specialized zoos "
-            "can be made for every split, the others not for every family"
+            f"no cell for families {families}, grids {grids}, kinds {kinds}, splits {splits}; "
+            "specialized zoos can be made for every split, the others not for every family"
         )
     return found
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "(none)"
 
 
 def cells(config: Table1Config) -> Iterator[Cell]:
@@ -121,25 +114,18 @@ def cells(config: Table1Config) -> Iterator[Cell]:
             random = tuple(f"random-{count}" for count in COUNTS[name])
             splits = config.splits or (zoos.SPLITS[0], *random, *zoos.SPLITS[1:])
             for kind in config.kinds:
+                preset = presets.WITHOUT_BASE[name].get(methods.WITHOUT_BASE.get(kind, ""))
                 for split in splits:
-                    if _has(name, kind, split):
+                    served = preset and (preset.splits is None or split in preset.splits)
+                    if kind == "specialized" or served:
                         yield Cell(name, grid_name, split, kind)
-
-
-def _has(family_name: str, kind: str, split: str) -> bool:
-    """Whether the family has zoos of that kind, and experts for that split in them."""
-    if kind == "specialized":
-        return True
-    preset = presets.WITHOUT_BASE[family_name].get(sources.WITHOUT_BASE[kind])
-    return preset is not None and (preset.splits is None or split in preset.splits)
 
 
 def table_config(config: Table1Config, cell: Cell) -> TableConfig:
     """The zero-shot table that holds this cell."""
     place = zoos.place(cell.tasks)
     learned = config.learned | (RADIANS if cell.family == "ant-dir" else {})
-    if config.rows is not None:
-        learned = {name: one for name, one in learned.items() if name in config.rows}
+    learned = {k: one for k, one in learned.items() if config.rows is None or k in config.rows}
     return TableConfig(
         family=cell.family,
         grid=cell.grid,
@@ -160,7 +146,7 @@ def provide(config: Table1Config, cell: Cell) -> None:
         names = list(dict.fromkeys(["full", *(split.name for split in cell.splits)]))
         zoos.provide(roots, config.out, cell.tasks, names, config.preset)
         return
-    place, name = zoos.place(cell.tasks), sources.WITHOUT_BASE[cell.kind]
+    place, name = zoos.place(cell.tasks), methods.WITHOUT_BASE[cell.kind]
     for kind in dict.fromkeys([name, "independent"]):  # which has the test experts
         if not any((root / kind).exists() for root in roots):
             runs = config.out / "runs" / place
@@ -174,15 +160,14 @@ def audits(config: Table1Config, cell: Cell) -> dict[str, Audit]:
     cell's zoos."""
     table = table_config(config, cell)
     split = cell.tasks.split(cell.split)
-    lent = sources.find(table.zoos, cell.kind, split)
+    lent = methods.find(table.zoos, cell.kind, split)
     train = lent[0].train
-    held_out = sources.experts_at(table.zoos, cell.kind, split)[0]
+    held_out = methods.experts_at(table.zoos, cell.kind, split)[0]
 
     def make(name: str, learned: Candidate) -> Audit:
         fits = table.out / "fits" / cell.file / slug(name)
         generators = fit_learned(learned, lent, table.seeds, fits)
-        if len(lent) > 1:
-            generators = generators[:1]  # the others belong to other zoos
+        generators = generators[: 1 if len(lent) > 1 else None]  # the others are of other zoos
         drawn = [g.generate(split.test, seed).weights for g in generators for seed in range(4)]
         policies = Policies(np.concatenate(drawn), train.spec)
         return memorization.audit(policies, train, probe_states(train), held_out)

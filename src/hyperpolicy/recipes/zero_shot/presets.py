@@ -1,24 +1,27 @@
 """How long zoos train, and with what settings: a preset for each family, and schedules for zoos
-without a base."""
+without a base; and the settings of the tables that are made from them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
-from hyperpolicy.bounds import Bounded
+from tyro.conf import Suppress
+
+from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds
 from hyperpolicy.errors import UnknownFamily, unknown
 from hyperpolicy.fleet import OffPolicy, OnPolicy, Plan, RoundSchedule, Schedule
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.genhyper import GenHyperConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 
 T = TypeVar("T")
+SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 
 
 def preset_of(presets: dict[str, T], family: str) -> T:
-    """What `presets` have for a family.
-
-    Raises:
-        UnknownFamily: nothing.
-    """
+    """What `presets` have for a family; UnknownFamily where it is nothing."""
     if family not in presets:
         raise unknown(UnknownFamily, "preset for the zoos of", "Families", family, presets)
     return presets[family]
@@ -134,3 +137,51 @@ WITHOUT_BASE = {
 }
 """Kinds of zoos without a base, of each family. Nine ants alone, 410,000 steps each, take a quarter
 of an hour on one core; all fifty would take an hour and a half."""
+
+
+# --- Tables -------------------------------------------------------------------------------
+KINDS = ("specialized", "independent")
+
+
+@dataclass(frozen=True)
+class Candidate(Bounded):
+    """A generator to fit, and how it sees the contexts."""
+
+    config: HypLatentConfig | GenHyperConfig
+    family: str | None = None
+    """Another view of the family, such as `ant-dir-radians`."""
+
+
+HYPLATENT = {
+    "HypLatent": Candidate(HypLatentConfig(steps=5_000)),
+    "HypLatent, behavior loss": Candidate(HypLatentConfig(steps=5_000, behavior=1e3)),
+}
+"""λ_behavior was chosen on the `full` split with five of its training speeds held out."""
+LEARNED = HYPLATENT | {"GenHyper": Candidate(GenHyperConfig())}
+RADIANS = {
+    "HypLatent, direction in radians": Candidate(LEARNED["HypLatent"].config, "ant-dir-radians")
+}
+
+
+@dataclass(frozen=True)
+class TableConfig(Bounded):
+    family: Suppress[str] = "cheetah-vel"
+    grid: Suppress[str] = "macaw"
+    zoos: tuple[Path, ...] = (Path("zoos/cheetah-vel"),)
+    """Directories of the family's zoos, which `recipe zoos` makes and the repository ships; the
+    first that has those of a kind and split serves."""
+    out: Place = Path("runs/cheetah-vel-table")
+    """Where fits and cells go; the same command goes on from what is there."""
+    kinds: Names = KINDS
+    """Zoos to use."""
+    splits: Names = SPLITS
+    """Splits to use."""
+    seeds: Suppress[Seeds] = (0, 1, 2)
+    """Fits of a method on one zoo."""
+    episodes: Suppress[Count | None] = None
+    """Episodes of each policy on each test task; 100 on Ant-Dir and 10 on Cheetah-Vel if not given
+    (`evaluate.protocol.EPISODES`)."""
+    draws: Suppress[Count] = 8
+    """Noise draws of a HypLatent on each test task."""
+    learned: Suppress[dict[str, Candidate]] = field(default_factory=lambda: dict(HYPLATENT))
+    distill: Suppress[DistillConfig] = field(default_factory=DistillConfig)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperpolicy.envs import family
-from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import results, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.rows import (
@@ -19,31 +18,33 @@ from hyperpolicy.evaluate.rows import (
     NEAREST,
     ORACLE,
     REGRESSION,
-    Published,
-    published,
 )
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import interval_text, number
-from hyperpolicy.recipes.method import Cell
-from hyperpolicy.recipes.stage import Stage, recorded
+from hyperpolicy.generate.fitting import fit
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.regression import RegressionConfig
+from hyperpolicy.recipes.stage import make_once, record_once
 from hyperpolicy.recipes.zero_shot.methods import (
-    BASE,
-    CHANGED,
-    DISTILL,
-    LOOKED_UP,
-    MIXED,
-    REGRESSED,
-    RESIDUAL,
+    Cell,
     Lent,
-    TableConfig,
+    Source,
+    check_kinds,
     decoded_row,
-    learned,
-    row,
+    distill,
+    experts_at,
+    find,
+    fit_learned,
+    paths,
+    slug,
     turned,
 )
-from hyperpolicy.recipes.zero_shot.sources import ALL_KINDS, experts_at, find, paths
+from hyperpolicy.recipes.zero_shot.presets import TableConfig
 from hyperpolicy.zoo import Zoo
+
+RESIDUAL = "base + interpolated change"
 
 
 def cells(config: TableConfig) -> list[Cell]:
@@ -55,46 +56,57 @@ def cells(config: TableConfig) -> list[Cell]:
     ]
 
 
-def stage(config: TableConfig, cell: Cell) -> Stage:
-    """What computes a cell, and where it is kept."""
-    path = config.out / f"{cell.file}.json"
-    return Stage(cell.file, path, lambda: measure(config, cell).save(path))
+def path_of(config: TableConfig, cell: Cell) -> Path:
+    """The file that keeps a cell."""
+    return config.out / f"{cell.file}.json"
 
 
 def run(config: TableConfig) -> dict[Cell, Comparison]:
-    """Every cell of the table, from disk where it is there already."""
-    return {cell: read(config, stage(config, cell).run()) for cell in cells(config)}
+    """Every cell of the table."""
+    return {cell: read(config, cell) for cell in cells(config)}
+
+
+def read(config: TableConfig, cell: Cell) -> Comparison:
+    """A cell, from disk where it is there already."""
+    path = path_of(config, cell)
+    make_once(path, lambda: measure(config, cell).save(path))
+    return compare(results.read(path).rows, cell.published)
 
 
 def measure(config: TableConfig, cell: Cell) -> Comparison:
     """Fit and score all methods on one kind of zoo and one split."""
-    with warnings.catch_warnings():  # which splits extrapolate is known
-        warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
-        return _cell(config, cell)
-
-
-def _cell(config: TableConfig, cell: Cell) -> Comparison:
     sources = [source for split in cell.splits for source in find(config.zoos, cell.kind, split)]
     lent = Lent(config, sources, config.out / "fits" / cell.file)
     base = sources[0].base
-    distilled = row(DISTILL, lent)
-    methods = {one.name: row(one, lent) for one in learned(config)}
+    distilled = lent.row(distill(lent))
+    methods = {}
+    for name, one in config.learned.items():
+        makers = fit_learned(one, sources, config.seeds, lent.out / slug(name))
+        methods[name] = lent.row(makers, config.draws)
+    conditioned = distilled
     if base is not None:
-        methods |= {RESIDUAL: row(CHANGED, lent), DISTILLED: distilled}
-    of_base = base and replace(row(BASE, lent), env_steps=base.training.env_steps)
+        methods |= {RESIDUAL: lent.each(changed), DISTILLED: distilled}
+        conditioned = replace(lent.each(Source.conditioned), env_steps=base.training.env_steps)
     trivial = {
-        NEAREST: row(LOOKED_UP, lent),
-        INTERPOLATED: row(MIXED, lent),
-        CONDITIONED: of_base or distilled,
-        REGRESSION: row(REGRESSED, lent),
+        NEAREST: lent.each(lambda source: lookup.nearest(source.train)),
+        INTERPOLATED: lent.each(lambda source: lookup.linear(source.train)),
+        CONDITIONED: conditioned,
+        REGRESSION: lent.each(lambda source: fit(RegressionConfig(), source.train)),
     }
     oracles = experts_at(config.zoos, cell.kind, cell.splits[0])[: len(sources)]
     ceilings = {ORACLE: Row(oracles, pipelines=range(len(oracles)))}
     if found := decoded_row(cell, sources, oracles):
         ceilings[DECODED] = found
     asked = trivial | methods | turned(trivial | methods) | ceilings
-    rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
-    return compare(rows, _published(config, cell.split))
+    with warnings.catch_warnings():  # which splits extrapolate is known
+        warnings.filterwarnings("ignore", "(?s).*outside the trained range", UserWarning)
+        rows = standard_rows(family(cell.family), cell.contexts, asked, config.episodes)
+    return compare(rows, cell.published)
+
+
+def changed(source: Source) -> Generator:
+    """The base, and the change that its experts made to it, interpolated."""
+    return residual.around(source.conditioned(), source.train)
 
 
 def between(config: TableConfig) -> dict[str, Score]:
@@ -107,7 +119,7 @@ def between(config: TableConfig) -> dict[str, Score]:
 
     def make() -> dict:
         sources = find(config.zoos, "specialized", grid.split("full"))
-        makers = CHANGED.fit(Lent(config, sources, config.out))
+        makers = [changed(source) for source in sources]
         halves = (grid.contexts[1:] + grid.contexts[:-1]) / 2
         experts = [Zoo.load(s.path).only(grid.contexts).finals for s in sources]
         several = range(len(sources))
@@ -122,7 +134,7 @@ def between(config: TableConfig) -> dict[str, Score]:
         }
         return {name: one.to_json() for name, one in found.items()}
 
-    found = recorded("between the grid's points", config.out / "between.json", make)
+    found = record_once(config.out / "between.json", make)
     return {name: Score.from_json(one) for name, one in found.items()}
 
 
@@ -135,9 +147,7 @@ def check(config: TableConfig) -> None:
         BadZoo: no zoo of a kind and split, or none with the experts of its test contexts.
     """
     grid = family(config.family).grid(config.grid)
-    for kind in config.kinds:
-        if kind not in ALL_KINDS:
-            raise unknown(BadSetting, "kind of zoos called", "Kinds", kind, ALL_KINDS)
+    check_kinds(config.kinds)
     for cell in cells(config):
         for split in (grid.split("full"), *cell.splits):
             paths(config.zoos, cell.kind, split.name)
@@ -145,15 +155,6 @@ def check(config: TableConfig) -> None:
 
 
 # --- Out ----------------------------------------------------------------------------------
-def read(config: TableConfig, path: Path) -> Comparison:
-    """A saved cell."""
-    return compare(results.read(path).rows, _published(config, path.stem))
-
-
-def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
-    """What others printed, beside the splits with all training tasks; on any grid, for the table
-    keeps grids apart."""
-    return published(config.family) if name.endswith("full") else ()
 
 
 def markdown(cells: dict[Cell, Comparison], halves: dict[str, Score]) -> str:

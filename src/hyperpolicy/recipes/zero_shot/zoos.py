@@ -20,6 +20,7 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.zero_shot.presets import (
     PRESETS,
     SHORTER,
+    SPLITS,
     IndependentPreset,
     SpecializedPreset,
     preset_of,
@@ -49,7 +50,6 @@ def place(grid: Grid) -> str:
 
 
 FULL = (Pipeline("full"),)
-SPLITS = ("full", "eighth", "sixteenth", "extrapolation")
 ALL_SPLITS = tuple(Pipeline(split) for split in SPLITS)
 
 REPLICAS = (Pipeline("full", 1), Pipeline("full", 2))
@@ -82,10 +82,7 @@ def specialized(
     """A zoo of fine-tuned experts for each pipeline, in `out/seed-<seed>/<split>/zoo`.
 
     `full` also holds the test contexts' experts, for oracle rows only. The family's preset by
-    default.
-
-    Raises:
-        UnknownFamily: none is given and the family has none.
+    default; UnknownFamily where it has none.
     """
     fam, preset = family(grid.family), preset or preset_of(PRESETS, grid.family)
     zoos = {}
@@ -111,8 +108,7 @@ def provide(
     missing = [s for s in splits if not any((r / f"specialized-{s}").exists() for r in roots)]
     runs = out / "runs" / place(grid)
     for name in missing:
-        usual = PRESETS if name == "full" else SHORTER
-        chosen = preset or preset_of(usual, grid.family)
+        chosen = preset or preset_of(PRESETS if name == "full" else SHORTER, grid.family)
         specialized(runs / "specialized", grid, (Pipeline(name),), chosen)
     ship(runs, out / "zoos" / place(grid))
 
@@ -120,15 +116,16 @@ def provide(
 def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
     """Experts from one shared initialization, in `out/zoo`: one for each context of the grid or of
     the preset's splits; one for each training context where they share their replay."""
-    contexts = grid.contexts
     splits = [grid.split(name) for name in preset.splits or ("full",)]
-    trained, tested = [s.train_ids for s in splits], [s.test_ids for s in splits]
+    trained = np.concatenate([split.train_ids for split in splits])
+    tested = np.concatenate([split.test_ids for split in splits])
+    contexts = grid.contexts
     if preset.shares:
-        contexts = grid.contexts[np.unique(np.concatenate(trained))]
+        contexts = grid.contexts[np.unique(trained)]
     elif preset.splits is not None:
-        contexts = grid.contexts[np.unique(np.concatenate(trained + tested))]
+        contexts = grid.contexts[np.union1d(trained, tested)]
     origin = _origin(splits[0] if preset.shares else grid.split("full"))
-    plan = preset.expert.holding_out(grid.contexts[np.unique(np.concatenate(tested))])
+    plan = preset.expert.holding_out(grid.contexts[np.unique(tested)])
     output = Output(out, provenance=origin)
     return train(plan, family(grid.family), contexts, "shared", out=output)
 
@@ -140,14 +137,11 @@ def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
         updates, returns = read_curve(path)
         for i, name in enumerate(base_names(path.parent.name)):
             bases[name] = updates, returns[:, [i]]
-    experts = {}
-    for path in sorted((runs / "specialized").glob("seed-*/full/metrics.jsonl")):
-        seed = path.parent.parent.name.removeprefix("seed-")
-        experts[f"specialized, seed {seed}"] = path
-    names = {"independent": "independent, shared start", "shared-replay": "shared replay"}
-    for kind, label in names.items():
-        if (runs / kind / "metrics.jsonl").exists():
-            experts[label] = runs / kind / "metrics.jsonl"
+    found = sorted((runs / "specialized").glob("seed-*/full/metrics.jsonl"))
+    experts = {f"specialized, seed {p.parts[-3].removeprefix('seed-')}": p for p in found}
+    experts["independent, shared start"] = runs / "independent/metrics.jsonl"
+    experts["shared replay"] = runs / "shared-replay/metrics.jsonl"
+    experts = {name: path for name, path in experts.items() if path.exists()}
     made = []
     for name, curves in (("bases", bases), ("experts", experts)):
         if curves:
@@ -192,14 +186,13 @@ def _ship_one(
     if base is None:
         zoo.save(into)
     else:
-        half = replace(base, policy=Policies(_half(base.policy.weights), base.policy.spec))
-        half = replace(half, critics=_half(base.critics))
+        weights, found = (
+            numbers.astype(np.float16).astype(np.float32)
+            for numbers in (base.policy.weights, base.critics)
+        )
+        half = replace(base, policy=Policies(weights, base.policy.spec), critics=found)
         zoo.save(into, lambda new: half.save(new / "base.safetensors"))
     return [into]
-
-
-def _half(numbers):
-    return numbers.astype(np.float16).astype(np.float32)
 
 
 def cut(zoo: Zoo, num_checkpoints: int, num_states: int = 128) -> Zoo:
