@@ -19,8 +19,7 @@ from msgspec import Meta
 
 from hyperpolicy import seeds
 from hyperpolicy.devices import num_cores
-from hyperpolicy.envs.context import ContextSpace, Numbers
-from hyperpolicy.envs.grid import Grid
+from hyperpolicy.envs.context import ContextSpace, Grid, Numbers
 from hyperpolicy.errors import BadSetting, BadShape, UnknownGrid, unknown
 from hyperpolicy.symmetry import Symmetry
 

@@ -3,7 +3,7 @@
 The package's classes are used as they are; each task's is extended by what may be cut around it:
 body and site lookups are kept, a model is compiled once and copied, an observation is written into
 place, the wrappers' checks and info dictionaries are left out, and rewards compute on plain numbers
-(`quick.py`, `arithmetic.py`). Of the two resets the package does, one after the other, the first
+(`arithmetic.py`). Of the two resets the package does, one after the other, the first
 does not move the hand: all it is good for is the model's object and goal positions, which the
 second starts from. After a step positions are computed anew, but no contacts and forces: the next
 step does not start from them, and where a task reads them `touching_object` computes them. Nor are
@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.envs.metaworld.quick import Data, quickened
+from hyperpolicy.envs.metaworld.arithmetic import quickened
 from hyperpolicy.errors import MissingExtra
 
 SETTLING_STEPS = 50
@@ -95,12 +95,7 @@ class Arm:
         env.settling_steps = SETTLING_STEPS
 
     def step(self, action: Float[np.ndarray, " a"]) -> ArmStep:
-        """Advance by one environment step; the action is in [−1, 1]."""
-        with silent():
-            return self.advance(action)
-
-    def advance(self, action: Float[np.ndarray, " a"]) -> ArmStep:
-        """`step` for a loop that has told NumPy to be silent."""
+        """Advance by one environment step, to be done within `silent`; the action is in [−1, 1]."""
         env, data = self.env, self.env.data
         self._pull(action)
         mujoco.mj_step(env.model, data, env.frame_skip)
@@ -157,6 +152,44 @@ def _frozen(arm: Arm, seed: int) -> Float[np.ndarray, " v"]:
 
 
 # --- The package's classes ----------------------------------------------------------------
+class Data(mujoco.MjData):
+    """State whose views by name are made once."""
+
+    def __init__(self, model: mujoco.MjModel):
+        super().__init__(model)
+        for kind in ("body", "site", "geom", "joint"):  # over the methods: `data.body("hand")`
+            setattr(self, kind, _Views(getattr(super(), kind)).__getitem__)
+
+    def forget(self) -> None:
+        """Let go of the views, which hold what they view: nothing else would free either."""
+        self.__dict__.clear()
+
+
+class _Views(dict):
+    """Views by name."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def __missing__(self, name):
+        view = self[name] = _View(self._make(name))
+        return view
+
+
+class _View:
+    """The arrays of a body, site, geom or joint: they lie where they lay."""
+
+    def __init__(self, made):
+        object.__setattr__(self, "_made", made)
+
+    def __getattr__(self, name):
+        value = self.__dict__[name] = getattr(self._made, name)
+        return value
+
+    def __setattr__(self, name, value):
+        setattr(self._made, name, value)
+
+
 class _Quick:
     """What is cut around a task's class."""
 
