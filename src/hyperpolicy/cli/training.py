@@ -54,7 +54,7 @@ class Train(Command):
     def run(self, console: Console) -> None:
         from hyperpolicy import fleet
         from hyperpolicy.envs import family
-        from hyperpolicy.evaluate import plots, tuning
+        from hyperpolicy.evaluate import learning
         from hyperpolicy.run.job import METRICS, Output
 
         fam = family(self.family)
@@ -64,12 +64,12 @@ class Train(Command):
         plan = kind(self.cfg, self.schedule).holding_out(split.test)
         output = Output(self.out, self.track, origin)
         zoo = fleet.train(plan, fam, split.train, self.start, self.seed, output)
-        curves = tuning.read(self.out / METRICS)
+        curves = learning.read(self.out / METRICS)
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
-        curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
+        curve = learning.plot_tasks(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        losses = plots.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
+        losses = learning.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
         console.print(
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )

@@ -89,17 +89,17 @@ class Tune(Command):
     def _save(self, fam, contexts, tuned) -> str:
         """Everything beside the tuned zoo, before anything is printed; why there is no video."""
         from hyperpolicy import files
-        from hyperpolicy.evaluate import tuning
+        from hyperpolicy.evaluate import learning
 
         for name, policies in (("start", tuned.start), ("better", tuned.better)):
             files.write(self.out / f"{name}.safetensors", policies.save, overwrite=True)
         panels = {
-            fam.task_name(context): {"tuned": tuning.read(self.out / "metrics.jsonl", [i])}
+            fam.task_name(context): {"tuned": learning.read(self.out / "metrics.jsonl", [i])}
             for i, context in enumerate(contexts[:4])
         }
         how = self.learner + (f", critics: {self.config.critics}" * self.config.has_critics)
         title = f"{fam.name}: fine-tuning, {how}"
-        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
+        learning.plot_tasks(panels, self.out / "curve.png", title, overwrite=True)
         return self._film(fam, contexts, tuned) if self.video else ""
 
     def _film(self, fam, contexts, tuned) -> str:

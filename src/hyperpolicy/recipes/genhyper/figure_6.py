@@ -17,8 +17,8 @@ import numpy as np
 
 from hyperpolicy import fleet
 from hyperpolicy.envs import Grid, family
-from hyperpolicy.evaluate import tables, tuning
-from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.evaluate import learning, tables
+from hyperpolicy.evaluate.learning import Curves
 from hyperpolicy.fleet import OffPolicy
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator
@@ -77,7 +77,7 @@ def run(config: Figure6Config) -> Figure6:
             paths[label(count, kind)] = fine_tune(config, kind, generator, found, contexts, count)
     names = [family(config.family).task_name(context) for context in contexts]
     curves = {
-        name: {kind: tuning.read(path, rows_of(config, i)) for kind, path in paths.items()}
+        name: {kind: learning.read(path, rows_of(config, i)) for kind, path in paths.items()}
         for i, name in enumerate(names)
     }
     experts, chance = levels(config, grid, contexts)
@@ -184,8 +184,8 @@ def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> l
         values = curves.returns[:, np.abs(curves.steps - step).argmin()]
         return f"{values.mean():.1f} ± {values.std():.1f}"
 
-    reached = tuning.steps_to(curves, threshold)
-    worst = 100.0 * tuning.dip(curves, first_steps).max() / span
+    reached = learning.steps_to(curves, threshold)
+    worst = 100.0 * learning.dip(curves, first_steps).max() / span
     return [*map(at, (0, 50_000, 100_000, curves.steps[-1])), _steps(reached), f"{worst:.1f}"]
 
 
@@ -220,5 +220,7 @@ def draw(found: Figure6) -> list[Path]:
             for task, kinds in found.curves.items()
         }
         title = f"{config.family}: fine-tuning, mean ± std of {config.seeds} seeds"
-        made.append(tuning.plot(panels, config.home / name, title, levels, until, overwrite=True))
+        made.append(
+            learning.plot_tasks(panels, config.home / name, title, levels, until, overwrite=True)
+        )
     return made
