@@ -3,20 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
 from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import results, tables
-from hyperpolicy.evaluate.protocol import UNTRAINED, grid_by_name
-from hyperpolicy.evaluate.records import read_json
+from hyperpolicy.errors import BadFile, BadSetting, BadShape
+from hyperpolicy.evaluate import tables
+from hyperpolicy.evaluate.protocol import UNTRAINED
+from hyperpolicy.evaluate.records import Text, line, read_json
 from hyperpolicy.evaluate.rows import (
     CEILINGS,
     GIVEN,
+    NEAREST,
     OF_EXPERTS,
     ORACLE,
     RANDOM,
@@ -49,10 +52,6 @@ class Comparison:
     """(return − random) / (oracle − random), where both are among the rows."""
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        return next(iter(self.rows.values())).tasks
-
-    @property
     def shown(self) -> dict[str, Score]:
         """What the table is about: success rates where all rows know them, else returns."""
         if all(row.success is not None for row in self.rows.values()):
@@ -81,7 +80,8 @@ class Comparison:
         if full:
             header += ["IQM", "a new pipeline, 95 %"]
             header += ["normalized"] if self.normalized else []
-            header += self.tasks if len(self.tasks) <= MOST_TASKS else ()
+            tasks = next(iter(self.rows.values())).tasks
+            header += tasks if len(tasks) <= MOST_TASKS else ()
         header += ["given at test time", *(["env steps"] if full else [])]
         rows = [self._cells(name) for name in self.rows]
         rows += [self._published_cells(row) for row in self._here()]
@@ -117,8 +117,7 @@ class Comparison:
 
     def _here(self, here: bool = True) -> tuple[Published, ...]:
         """The published rows of this grid, or those of other grids."""
-        first = next(iter(self.rows.values()))
-        grid = first.card.grid or grid_by_name(first.family, first.contexts)
+        grid = next(iter(self.rows.values())).card.grid
         return tuple(p for p in self.published if (grid in (None, p.grid)) == here)
 
     def markdown(self) -> str:
@@ -172,7 +171,7 @@ class Comparison:
         Raises:
             BadFile: no file, or not such a record.
         """
-        return compare(*results.read_comparison(read_json(path)))
+        return compare(*read_comparison(read_json(path)))
 
 
 def scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
@@ -233,3 +232,37 @@ def standard_rows(
             row = replace(rows[name], given=rows[name].given or GIVEN.get(name))
             found[name] = score(row, family, contexts, episodes, seed)
     return found
+
+
+# --- Files --------------------------------------------------------------------------------
+class _Row(msgspec.Struct):
+    score: dict
+
+
+class _Comparison(msgspec.Struct):
+    rows: Annotated[dict[Text, _Row], msgspec.Meta(min_length=1)]
+    published: list[Published] = []
+
+
+def read_comparison(record: Any) -> tuple[dict[str, Score], tuple[Published, ...]]:
+    """The rows of a saved comparison, and what others published.
+
+    In an older table, looking up the nearest expert takes one maker a zoo, so that its runs count
+    the pipelines of the table.
+
+    Raises:
+        BadFile: it is none.
+    """
+    try:
+        found = msgspec.convert(record, _Comparison)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadFile(f"this is no comparison: {line(error)}") from None
+    rows = {name: Score.from_json(row.score) for name, row in found.rows.items()}
+    if NEAREST in rows and rows[NEAREST].pipelines is None:
+        n = rows[NEAREST].num_seeds
+        for name, row in rows.items():
+            s = row.num_seeds
+            numbers = tuple(range(s)) if s == n else (0,) * s if n == 1 or s == 1 else None
+            if row.pipelines is None:
+                rows[name] = replace(row, pipelines=numbers)
+    return rows, tuple(found.published)

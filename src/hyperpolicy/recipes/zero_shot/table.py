@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate import side_by_side, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
@@ -147,7 +147,7 @@ def check(config: TableConfig) -> None:
 # --- Out ----------------------------------------------------------------------------------
 def read(config: TableConfig, path: Path) -> Comparison:
     """A saved cell."""
-    return compare(results.read(path).rows, _published(config, path.stem))
+    return compare(side_by_side.read(path)[0], _published(config, path.stem))
 
 
 def _published(config: TableConfig, name: str) -> tuple[Published, ...]:
