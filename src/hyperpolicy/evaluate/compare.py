@@ -97,10 +97,10 @@ class Comparison:
         cells = {
             "method": name,
             self._what: number(scale * row.mean),
-            "95 % CI": interval_text(scaled(row.interval, scale)),
+            "95 % CI": interval_text(row.interval, scale=scale),
             "over": row.over,
             "IQM": number(scale * row.iqm),
-            "a new pipeline, 95 %": interval_text(scaled(row.new_pipeline, scale)),
+            "a new pipeline, 95 %": interval_text(row.new_pipeline, scale=scale),
             "given at test time": row.given,
             "env steps": amount(row.env_steps),
         }
@@ -172,10 +172,6 @@ class Comparison:
             BadFile: no file, or not such a record.
         """
         return compare(*read_comparison(read_json(path)))
-
-
-def scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
-    return scale * ends[0], scale * ends[1]
 
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:

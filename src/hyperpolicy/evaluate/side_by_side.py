@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpolicy.errors import BadFile, BadSetting, unknown
-from hyperpolicy.evaluate.compare import Comparison, compare, read_comparison, scaled
+from hyperpolicy.evaluate.compare import Comparison, compare, read_comparison
 from hyperpolicy.evaluate.protocol import NOT_RECORDED
 from hyperpolicy.evaluate.records import read_json
 from hyperpolicy.evaluate.rows import GIVEN, Published
@@ -193,9 +193,8 @@ def differences(
             own = [base for base in here if origin[base] == origin[name]]
             base = shown[(own or here)[0]]
             scale = 100.0 if row.rates else 1.0
-            ends = scaled(row.minus(base, paired=bool(own)), scale)
-            gap = number(scale * (row.mean - base.mean))
-            rows.append([name, gap, interval_text(ends), row.over])
+            ends = interval_text(row.minus(base, paired=bool(own)), scale=scale)
+            rows.append([name, number(scale * (row.mean - base.mean)), ends, row.over])
         if rows:
             out.append((f"Table {place}, ahead of {against!r}", rows))
     return out

@@ -27,9 +27,9 @@ def number(value: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def interval_text(ends: tuple[float, float], digits: int = 1) -> str:
+def interval_text(ends: tuple[float, float], digits: int = 1, scale: float = 1.0) -> str:
     """'[−17.0, −15.8]', with more digits if narrow; '–' where it is not known or has no width."""
-    low, high = ends
+    low, high = scale * ends[0], scale * ends[1]
     for shown in range(digits, digits + MORE_DIGITS):
         if number(low, shown) != number(high, shown) and high > low:
             return f"[{number(low, shown)}, {number(high, shown)}]"
