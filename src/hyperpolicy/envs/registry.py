@@ -82,11 +82,6 @@ def _kinds() -> dict[str, type[Family]]:
     return {type(one).__name__: type(one) for one in FAMILIES.values()}
 
 
-for _one in (
-    CheetahVel(),
-    AntDir(),
-    ANT_DIR_RADIANS,
-    MetaWorld(),
-    MetaWorld(name="metaworld-v1", reward_version="v1"),
-):
+for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, MetaWorld()):
     register(_one)
+register(MetaWorld(name="metaworld-v1", reward_version="v1"))

@@ -36,11 +36,6 @@ from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
 MOST_TASKS = 8
 """Tables show a column a task up to this many; JSON always has them all."""
 
-ONE_PIPELINE = (
-    "One pipeline: the interval is over what is named (fits, draws or starts) and says nothing of "
-    "training luck."
-)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -137,8 +132,10 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """What a reader of the table must know."""
-        rows = self.shown.values()
-        return [ONE_PIPELINE] if any(row.over.startswith("one pipeline") for row in rows) else []
+        if not any(row.over.startswith("one pipeline") for row in self.shown.values()):
+            return []
+        what = "the interval is over what is named (fits, draws or starts)"
+        return [f"One pipeline: {what} and says nothing of training luck."]
 
     def rich(self, title: str = "") -> Table:
         """For the terminal, without the columns that do not fit there."""

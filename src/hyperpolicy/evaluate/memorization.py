@@ -22,12 +22,7 @@ from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate.distances import (
-    Distances,
-    MixtureDistances,
-    TrainingRows,
-    same_size_noise,
-)
+from hyperpolicy.evaluate.distances import Distances, MixtureDistances, TrainingRows
 from hyperpolicy.evaluate.tables import NONE, markdown, number
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
@@ -182,10 +177,12 @@ def audit(
     rows = TrainingRows(training, states)
     found = rows.distances(generated.weights)
     nearest = np.array(found.nearest)
-    noise = same_size_noise(generated.weights - training.weights[nearest], seed)
+    first = training.weights[nearest]
+    noise = np.random.default_rng(seed).normal(size=first.shape).astype(np.float32)
+    length = np.linalg.norm(generated.weights - first, axis=1) / np.linalg.norm(noise, axis=1)
+    noisy = first + noise * length[:, None]
     second = rows.nearest_of_another_expert(generated.weights, nearest)
-    noisy = training.weights[nearest] + noise
-    mean = (training.weights[nearest] + training.weights[second]) / 2
+    mean = (first + training.weights[second]) / 2
     groups = {GENERATED: found, NOISE: rows.distances(noisy), MEAN: rows.distances(mean)}
     segments = {GENERATED: rows.segments(generated.weights), NOISE: rows.segments(noisy)}
     finals, expert = training.final_rows, training.expert

@@ -64,11 +64,6 @@ TINY = 1e-12
 
 
 # --- Means --------------------------------------------------------------------------------
-def task_means(returns: Returns) -> Float[np.ndarray, " k"]:
-    """Mean of each task over runs, draws and starts."""
-    return returns.mean(axis=(0, 1, 3))
-
-
 def iqm(returns: Returns) -> float:
     """Mean of the middle half of the s × k means of a run on a task; NaN if a return is.
 

@@ -54,12 +54,13 @@ class Arm:
         self.env.__dict__.pop("sawyer_observation_space", None)  # of a hidden goal
         space = self.env.sawyer_observation_space
         self._low, self._high = space.low.copy(), space.high.copy()
-        self._mocap_bounds = list(
-            zip(self.env.mocap_low.tolist(), self.env.mocap_high.tolist(), strict=True)
-        )
-        data = self.env.data
-        self._hand, self._hand_quat, self._effort = data.mocap_pos, data.mocap_quat, data.ctrl
-        weakref.finalize(self, data.forget).atexit = False
+        ends = self.env.mocap_low.tolist(), self.env.mocap_high.tolist()
+        self._mocap_bounds = list(zip(*ends, strict=True))
+        self.model: mujoco.MjModel = self.env.model
+        self.data: Data = self.env.data
+        self._hand, self._hand_quat = self.data.mocap_pos, self.data.mocap_quat
+        self._effort = self.data.ctrl
+        weakref.finalize(self, self.data.forget).atexit = False
 
     def reset(self, seed: int, episode: int) -> Float[np.ndarray, " o"]:
         """Start the episode that seed and number name; the observation."""
@@ -79,7 +80,7 @@ class Arm:
         env._freeze_rand_vec, env._last_rand_vec = True, np.array(configuration)
         env.curr_path_length = 0
         self._place()
-        mujoco.mj_resetData(env.model, env.data)
+        mujoco.mj_resetData(self.model, self.data)
         with silent():
             obs = env.reset_model()
         env._prev_obs = obs[:18].copy()
@@ -96,11 +97,11 @@ class Arm:
 
     def step(self, action: Float[np.ndarray, " a"]) -> ArmStep:
         """Advance by one environment step, to be done within `silent`; the action is in [−1, 1]."""
-        env, data = self.env, self.env.data
+        env, data = self.env, self.data
         self._pull(action)
-        mujoco.mj_step(env.model, data, env.frame_skip)
+        mujoco.mj_step(self.model, data, env.frame_skip)
         env.curr_path_length += 1
-        mujoco.mj_kinematics(env.model, data)  # of `mj_forward`, all that most tasks read
+        mujoco.mj_kinematics(self.model, data)  # of `mj_forward`, all that most tasks read
         obs = np.minimum(np.maximum(env._get_obs(), self._low), self._high)
         env._last_stable_obs = obs
         reward, info = env.evaluate_state(obs, action)
@@ -121,14 +122,6 @@ class Arm:
         self._hand[0] = hand
         self._hand_quat[0] = MOCAP_QUAT
         self._effort[:] = effort, -effort
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        return self.env.model
-
-    @property
-    def data(self) -> mujoco.MjData:
-        return self.env.data
 
 
 def silent():
