@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from hyperpolicy import seeds
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import Family
+from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import protocol
 from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
@@ -18,6 +19,8 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor, results, results_from, successes_from
 
 MOST_EPISODES, MOST_DRAWS = 10_000, 1_000
+RELEASED_SEEDS = (720, 920)
+"""Of released scripts' environments; each freezes one configuration."""
 
 
 @runtime_checkable
@@ -176,3 +179,31 @@ def _score(family: Family, contexts, found, card: protocol.Protocol, about: dict
     reached, success = (np.stack(part) for part in zip(*found, strict=True))
     knows = success if card.success != "none" else None
     return Score(family.name, contexts, tasks, reached, success=knows, protocol=card, **about)
+
+
+# --- As released scripts do it ------------------------------------------------------------
+def released_successes(policies: Policies, task: str) -> Float[np.ndarray, " p"]:
+    """What p policies written for one Meta-World task reach as Make-An-Agent's and AMT-Hyp's
+    released scripts evaluate it, best first: the mean is the column all published tables show, the
+    mean of the first k is "the top k policies".
+
+    Each policy plays one episode, until its first success, in the two configurations of environment
+    seeds 720 and 920. For each seed the successes are sorted by themselves; the two sorted lists
+    are averaged and sorted again. So the policies at the top may differ from seed to seed; top-k
+    success is min(1, successes / k) but for how they fall on the seeds. The best are chosen on the
+    very episodes that are reported.
+
+    Raises:
+        UnknownTask, MissingExtra, BadShape: as the family's worlds.
+    """
+    family = MetaWorld(frozen=True)
+    contexts = np.repeat(family.contexts([task]), len(policies), axis=0)
+    starts = np.tile(RELEASED_SEEDS, (len(policies), 1))
+    return sorted_averages(successes_from(policies, family, contexts, starts).success)
+
+
+def sorted_averages(success: Bool[np.ndarray, "p e"]) -> Float[np.ndarray, " p"]:
+    """Each column, an environment seed, sorted by itself, largest first; their average, sorted
+    likewise."""
+    mean = np.sort(success.astype(float), axis=0)[::-1].mean(axis=1)
+    return np.sort(mean)[::-1]

@@ -24,10 +24,9 @@ from jaxtyping import Float
 
 from hyperpolicy import files, rollout
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import Row, score, score_demonstrated
+from hyperpolicy.evaluate.scoring import Row, released_successes, score, score_demonstrated
 from hyperpolicy.generate import loop, parts
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
@@ -216,7 +215,7 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
         for context in contexts:
             policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
             task = MetaWorld().task_name(context)
-            found = legacy.evaluate(policies, task)
+            found = released_successes(policies, task)
             tops = {f"top {k}": float(found[:k].mean()) for k in (5, 10)}
             released[task] = {"average": float(found.mean()), **tops}
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
