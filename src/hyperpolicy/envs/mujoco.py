@@ -211,12 +211,11 @@ class quiet_engine:
     """
 
     def __enter__(self) -> None:
-        library = _library()
-        self.theirs = None if library is None else library.mju_getLogConfig()
-        if library is not None:
-            library.mju_setLogConfig(_QUIET)
+        self.library = _library()
+        if self.library is not None:
+            self.theirs = self.library.mju_getLogConfig()
+            self.library.mju_setLogConfig(_QUIET)
 
     def __exit__(self, *_) -> None:
-        library = _library()
-        if library is not None:
-            library.mju_setLogConfig(self.theirs)
+        if self.library is not None:
+            self.library.mju_setLogConfig(self.theirs)

@@ -71,14 +71,8 @@ class Comparison:
 
     def cells(self, full: bool = True) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table as text; what is not `full` fits a terminal."""
-        header = ["method", self._what, "95 % CI", "over"]
-        if full:
-            header += ["IQM", "a new pipeline, 95 %"]
-            header += ["normalized"] if self.normalized else []
-            tasks = next(iter(self.rows.values())).tasks
-            header += tasks if len(tasks) <= MOST_TASKS else ()
-        header += ["given at test time", *(["env steps"] if full else [])]
-        rows = [self._cells(name) for name in self.rows]
+        rows = [self._cells(name, full) for name in self.rows]
+        header = list(rows[0])
         rows += [self._published_cells(row) for row in self._here()]
         return header, [[row.get(column, NONE) for column in header] for row in rows]
 
@@ -86,7 +80,7 @@ class Comparison:
     def _what(self) -> str:
         return "success [%]" if next(iter(self.shown.values())).rates else "mean"
 
-    def _cells(self, name: str) -> dict[str, str]:
+    def _cells(self, name: str, full: bool) -> dict[str, str]:
         row = self.shown[name]
         scale = 100.0 if row.rates else 1.0
         cells = {
@@ -94,15 +88,17 @@ class Comparison:
             self._what: number(scale * row.mean),
             "95 % CI": interval_text(row.interval, scale=scale),
             "over": row.over,
-            "IQM": number(scale * row.iqm),
-            "a new pipeline, 95 %": interval_text(row.new_pipeline, scale=scale),
-            "given at test time": row.given,
-            "env steps": amount(row.env_steps),
         }
+        if not full:
+            return cells | {"given at test time": row.given}
+        cells["IQM"] = number(scale * row.iqm)
+        cells["a new pipeline, 95 %"] = interval_text(row.new_pipeline, scale=scale)
         if self.normalized:
             cells["normalized"] = number(self.normalized[name].mean, 3)
-        means = (number(scale * x) for x in row.task_means)
-        return cells | dict(zip(row.tasks, means, strict=True))
+        if len(row.tasks) <= MOST_TASKS:
+            means = (number(scale * x) for x in row.task_means)
+            cells |= dict(zip(row.tasks, means, strict=True))
+        return cells | {"given at test time": row.given, "env steps": amount(row.env_steps)}
 
     def _published_cells(self, row: Published) -> dict[str, str]:
         spread = "" if row.spread is None else f" ± {number(row.spread, 2)}"

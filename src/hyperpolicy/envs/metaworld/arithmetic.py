@@ -56,14 +56,11 @@ def tolerance(x, bounds=(0.0, 0.0), margin=0.0, sigmoid="gaussian", value_at_mar
 
 def norm(x, ord=None, *rest, **named):
     """The length of a vector, or of a number: `np.linalg.norm`."""
-    kind = type(x)
-    if rest or named:
-        pass
-    elif kind is np.ndarray and x.ndim == 1 and x.dtype is FLOAT and x.flags.contiguous:
-        if ord is None or ord == 2:
+    if (ord is None or ord == 2) and not (rest or named):
+        if type(x) is np.ndarray and x.ndim == 1 and x.dtype is FLOAT and x.flags.contiguous:
             return np.float64(math.sqrt(x.dot(x)))
-    elif kind is np.float64 and ord is None:
-        return np.float64(math.sqrt(x * x))
+        if type(x) is np.float64 and ord is None:
+            return np.float64(math.sqrt(x * x))
     return np.linalg.norm(x, ord, *rest, **named)
 
 

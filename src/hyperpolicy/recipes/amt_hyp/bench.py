@@ -5,7 +5,7 @@ A method is fitted once a seed and writes one policy a demonstration. Two evalua
     strict   policies of each task in configurations nobody trained on, the same ones for all
              methods; mean and interval over tasks, policies and training seeds, qualified rate, and
              the best policies chosen in other configurations
-    legacy   the released scripts' (`evaluate.legacy`), first seed only
+    legacy   the released scripts' (`evaluate.scoring`), first seed only
 
 Each cell, a method on the seen or the unseen tasks, is saved when it is done and never computed
 twice; so is each fit.
