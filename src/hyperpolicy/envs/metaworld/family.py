@@ -115,13 +115,7 @@ class ArmWorlds(Worlds):
 
     family: MetaWorld
 
-    def __init__(
-        self,
-        family: MetaWorld,
-        contexts,
-        seed: int | Int[np.ndarray, " n"] = 0,
-        num_threads: int = 0,
-    ):
+    def __init__(self, family: MetaWorld, contexts, seed=0, num_threads: int = 0):
         """Raises MissingExtra without the package metaworld, and as `Worlds`."""
         check_package()
         super().__init__(family, contexts, seed, num_threads)
@@ -152,10 +146,9 @@ class ArmWorlds(Worlds):
     def recast(self, ids, contexts, seeds):
         tasks = self._tasks(ids, self.family.context.check(contexts))
         self._block.seed[ids] = seeds
+        k = len(self._crews)
         for i, crew in enumerate(self._crews):
-            crew.hold(
-                {row: task for row, task in tasks.items() if int(row) % len(self._crews) == i}
-            )
+            crew.hold({row: task for row, task in tasks.items() if int(row) % k == i})
         lost = [row for crew in self._crews for row in crew.wait()]
         if lost:
             self._replay(np.setdiff1d(lost, ids), self.elapsed_steps)
