@@ -46,11 +46,6 @@ class Coordinate:
             raise BadContext(f"coordinate {self.name!r} is a choice; its bounds are 0 and a whole")
 
     @property
-    def label(self) -> str:
-        """Name and unit: 'velocity in m/s'."""
-        return f"{self.name} in {self.unit}" if self.unit else self.name
-
-    @property
     def encoded_size(self) -> int:
         """Numbers that tell a network of it: one, two on a circle, one for each choice."""
         if self.role == "task":
@@ -95,8 +90,8 @@ class ContextSpace:
 
     @property
     def label(self) -> str:
-        """All names with their units."""
-        return ", ".join(x.label for x in self.coordinates)
+        """All names with their units: 'velocity in m/s'."""
+        return ", ".join(f"{x.name} in {x.unit}" if x.unit else x.name for x in self.coordinates)
 
     @property
     def low(self) -> Float[np.ndarray, " c"]:
@@ -220,10 +215,11 @@ class Grid:
 
     def __post_init__(self):
         for one in self.divisions:
-            if max((*one.train, *one.test), default=0) >= len(self.points):
+            last = max((*one.train, *one.test), default=0)
+            if last >= len(self.points):
                 raise BadContext(
-                    f"split {one.name!r} of grid {self.name!r} names row "
-                    f"{max((*one.train, *one.test))}; the grid has {len(self.points)}"
+                    f"split {one.name!r} of grid {self.name!r} names row {last}; the grid has "
+                    f"{len(self.points)}"
                 )
 
     @classmethod
@@ -254,22 +250,19 @@ class Grid:
         """
         known = self.splits
         if name in known:
-            train, test = (np.array(ids, int) for ids in (known[name].train, known[name].test))
+            train, test = np.array(known[name].train, int), np.array(known[name].test, int)
         elif (match := RANDOM_SPLIT.fullmatch(name)) and "full" in known:
-            train, test = self._random(name, *map(int, match.groups()))
+            k, draw = map(int, match.groups())
+            train, test = np.array(known["full"].train, int), np.array(known["full"].test, int)
+            if not 1 <= k <= len(train):
+                raise UnknownSplit(
+                    f"split {name!r} of {self.family}'s grid {self.name!r} asks for {k} training "
+                    f"tasks; give 1 to {len(train)}"
+                )
+            train = np.sort(np.random.default_rng(draw).permutation(train)[:k])
         else:
             kind = f"split of {self.family}'s grid {self.name!r} called"
             names = [*known, "random-10-0"] if "full" in known else list(known)
             raise unknown(UnknownSplit, kind, "Splits", name, names)
         all_ = self.contexts
         return Split(self.family, self.name, name, all_[train], all_[test], train, test)
-
-    def _random(self, name: str, k: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-        full = self.splits["full"]
-        train, test = np.array(full.train, int), np.array(full.test, int)
-        if not 1 <= k <= len(train):
-            raise UnknownSplit(
-                f"split {name!r} of {self.family}'s grid {self.name!r} asks for {k} training "
-                f"tasks; give 1 to {len(train)}"
-            )
-        return np.sort(np.random.default_rng(draw).permutation(train)[:k]), test

@@ -88,10 +88,9 @@ class Score:
         found = _count(len(rows), level.removesuffix("s"))
         if level == "pipelines":
             return found
-        return {0: f"untrained: {found}", 1: f"one pipeline: {found}"}.get(
-            -1 if self.num_pipelines is None else self.num_pipelines,
-            f"pipelines {NOT_RECORDED}: {found}",
-        )
+        if self.num_pipelines is None:
+            return f"pipelines {NOT_RECORDED}: {found}"
+        return f"{'one pipeline' if self.num_pipelines else 'untrained'}: {found}"
 
     @property
     def card(self) -> Protocol:
