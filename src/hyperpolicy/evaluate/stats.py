@@ -12,9 +12,6 @@ each of the s runs came out of; `()` where nothing was trained.
     one pipeline           Student's t over fits; with one fit over draws, with one draw over
                            starts. It knows nothing of training luck, and tables say so
 
-With two pipelines t has one degree of freedom: the interval is honest, and about 13 times the
-standard error wide on each side.
-
 **Contexts** lie between pipelines and starts and are never resampled: a split fixes its test tasks,
 every pipeline plays all of them, and a pipeline's mean keeps them together. An interval speaks of
 these tasks.
