@@ -11,7 +11,7 @@ import tyro
 from harness import Case, console, measure, save, spread
 from rich.table import Table
 
-from hyperpolicy.envs.metaworld.tasks import SEEN, UNSEEN
+from hyperpolicy.envs.metaworld.family import SEEN, UNSEEN
 
 NUM_TASKS = (1, 8, 16)
 WAYS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from goal import EPISODES, EVERY_STEPS, goals
 
-from hyperpolicy.evaluate import tuning
+from hyperpolicy.evaluate import learning
 from hyperpolicy.generate import load
 from hyperpolicy.generate.tune import tune
 from hyperpolicy.generate.tune_config import TuneConfig
@@ -30,7 +30,7 @@ def main(steps: int, speeds: list[float], seed: int) -> dict:
         tune(config, load("cheetah-vel"), contexts, train, seed, f"{place}/run")
         spent = time.perf_counter() - began
         metrics = Path(f"{place}/run/metrics.jsonl")
-        curves = tuning.read(metrics)
+        curves = learning.read(metrics)
         seconds = [json.loads(line)["seconds"] for line in metrics.read_text().splitlines()]
     reached = [
         np.flatnonzero(row >= goal) for row, goal in zip(curves.returns, wanted, strict=True)

@@ -10,7 +10,7 @@ from mujoco.batch import Batch
 
 import hyperpolicy as hp
 from hyperpolicy.envs import FAMILIES, MujocoFamily
-from hyperpolicy.envs.engine import compile_model
+from hyperpolicy.envs.mujoco import compile_model
 
 MUJOCO = [family for family in FAMILIES.values() if isinstance(family, MujocoFamily)]
 CHEETAH, ANT = (compile_model(hp.family(name).mjcf) for name in ("cheetah-vel", "ant-dir"))

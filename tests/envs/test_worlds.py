@@ -6,7 +6,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.envs import FAMILIES, MujocoFamily, Worlds
-from hyperpolicy.envs.engine import compile_model
+from hyperpolicy.envs.mujoco import compile_model
 from hyperpolicy.errors import BadContext, BadShape
 
 MUJOCO = [family for family in FAMILIES.values() if isinstance(family, MujocoFamily)]

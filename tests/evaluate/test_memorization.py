@@ -11,7 +11,7 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate import distances, memorization, palette, plots
+from hyperpolicy.evaluate import distances, memorization, plots
 from hyperpolicy.evaluate.memorization import (
     CHECKPOINT,
     EXPERT,
@@ -242,7 +242,7 @@ def test_plot_has_a_color_for_every_group(tmp_path):
     found = audit(strangers(), ZOO, STATES, held_out=strangers(1))
     path = plots.plot_memorization(found, tmp_path / "audit.png")
     pixels = (matplotlib.image.imread(path)[..., :3] * 255).astype(int).reshape(-1, 3)
-    ours = tuple(int(palette.COLORS[0][i : i + 2], 16) for i in (1, 3, 5))
+    ours = tuple(int(plots.COLORS[0][i : i + 2], 16) for i in (1, 3, 5))
     assert ours in {tuple(color) for color in np.unique(pixels, axis=0).tolist()}
     text = plots.plot_memorization(found, tmp_path / "audit.svg").read_text()
     assert all(f"<!-- {name.split(' + ')[0]}" in text for name in found.groups)

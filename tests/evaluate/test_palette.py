@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hyperpolicy.evaluate import palette
+from hyperpolicy.evaluate import plots
 
 BLIND = {
     "nobody": np.eye(3),
@@ -52,8 +52,8 @@ def nearest(colors, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", BLIND)
 def test_every_pair_of_colors_is_told_apart(kind):
-    assert nearest([*palette.COLORS, palette.INK], kind) >= 15
-    assert min(nearest([color, "#ffffff"], kind) for color in palette.COLORS) >= 30
+    assert nearest([*plots.COLORS, plots.INK], kind) >= 15
+    assert min(nearest([color, "#ffffff"], kind) for color in plots.COLORS) >= 30
 
 
 def test_the_measure_finds_the_red_and_green_of_before():
@@ -62,12 +62,12 @@ def test_the_measure_finds_the_red_and_green_of_before():
 
 
 def test_series_differ_without_their_color():
-    shapes = [palette.stroke(i) for i in range(len(palette.LINES) * len(palette.MARKERS))]
+    shapes = [plots.stroke(i) for i in range(len(plots.LINES) * len(plots.MARKERS))]
     assert len({(s["marker"], str(s["linestyle"])) for s in shapes}) == len(shapes)
-    assert len({palette.dots(i)["marker"] for i in range(len(palette.MARKERS))}) == 8
+    assert len({plots.dots(i)["marker"] for i in range(len(plots.MARKERS))}) == 8
 
 
 def test_few_points_of_a_long_line_carry_a_marker():
-    start, every = palette.stroke(2, points=100)["markevery"]
+    start, every = plots.stroke(2, points=100)["markevery"]
     assert 7 <= len(range(start, 100, every)) <= 10
-    assert palette.stroke(3, points=5)["markevery"] == (0, 1)
+    assert plots.stroke(3, points=5)["markevery"] == (0, 1)

@@ -9,8 +9,8 @@ import pytest
 from hyperpolicy import rollout
 from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
-from hyperpolicy.evaluate import Score, palette, plots, tuning
-from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.evaluate import Score, learning, plots
+from hyperpolicy.evaluate.learning import Curves
 
 FAMILY = CheetahVel(horizon_steps=8)
 CONTEXTS = np.array([[2.0], [0.5], [1.0]])
@@ -34,11 +34,10 @@ def made_up(num_seeds: int) -> Score:
 def test_returns_are_drawn_one_color_a_score(tmp_path):
     scores = {"experts": made_up(1), "generator": made_up(3)}
     path = plots.plot_returns(scores, FAMILY, tmp_path / "returns.png", train=CONTEXTS)
-    assert {rgb(c) for c in palette.COLORS[:2]} <= colors(path)
-    assert rgb(palette.COLORS[2]) not in colors(path)
+    assert {rgb(c) for c in plots.COLORS[:2]} <= colors(path)
+    assert rgb(plots.COLORS[2]) not in colors(path)
     with pytest.raises(AlreadyExists):
         plots.plot_returns(scores, FAMILY, path)
-    plots.plot_returns(scores, FAMILY, path, overwrite=True)
 
 
 def test_velocities_are_drawn_for_a_speed_only(tmp_path):
@@ -56,36 +55,36 @@ def test_what_updates_measured_is_drawn(tmp_path):
         lines.append({"updates": u, "return": [1.0, 2.0], "loss/actor": [u, 2.0], "q": [1.0, None]})
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("\n".join(map(json.dumps, lines)))
-    text = plots.plot_measured(metrics, tmp_path / "measured.svg").read_text()
+    text = learning.plot_measured(metrics, tmp_path / "measured.svg").read_text()
     assert "<!-- loss/actor -->" in text and "<!-- q -->" in text
     assert "<!-- return -->" not in text
     metrics.write_text(json.dumps(lines[0]))
     with pytest.raises(BadFile, match="holds nothing that updates measured"):
-        plots.plot_measured(metrics, tmp_path / "nothing.svg")
+        learning.plot_measured(metrics, tmp_path / "nothing.svg")
 
 
 def test_learning_curves_skip_half_a_line_and_dead_experts(tmp_path):
     lines = [json.dumps({"updates": u, "return": [-u, float("nan"), -2 * u]}) for u in (8, 16)]
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("\n".join([*lines, '{"updates": 24, "ret']))
-    updates, returns = plots.read_curve(metrics)
+    updates, returns = learning.read(metrics, along="updates")
     np.testing.assert_array_equal(updates, [8, 16])
-    np.testing.assert_array_equal(returns, [[-8, np.nan, -16], [-16, np.nan, -32]])
-    path = plots.plot_learning({"fleet": metrics}, tmp_path / "learning.svg")
+    np.testing.assert_array_equal(returns.T, [[-8, np.nan, -16], [-16, np.nan, -32]])
+    path = learning.plot_learning({"fleet": metrics}, tmp_path / "learning.svg")
     assert "<svg" in path.read_text()
 
 
 def curve(last: int, n: int = 3):
     """Made-up learning curves of n experts, up to `last` updates."""
     updates = np.linspace(last / 10, last, 10)
-    return updates, -np.outer(1 / updates, np.arange(1, n + 1))
+    return Curves(updates, -np.outer(np.arange(1, n + 1), 1 / updates))
 
 
 def test_much_longer_curves_get_a_panel_of_their_own(tmp_path):
     curves = {"a": curve(16_000), "slow": curve(120_000), "b": curve(20_000)}
-    assert plots._by_length(curves) == [["a", "b"], ["slow"]]
+    assert learning._by_length(curves) == [["a", "b"], ["slow"]]
     one, two = (
-        plots.plot_learning({name: curves[name] for name in names}, tmp_path / f"{names}.svg")
+        learning.plot_learning({name: curves[name] for name in names}, tmp_path / f"{names}.svg")
         for names in ("ab", ["a", "slow"])
     )
     panels = [path.read_text().count("gradient updates") for path in (one, two)]
@@ -93,7 +92,7 @@ def test_much_longer_curves_get_a_panel_of_their_own(tmp_path):
 
 
 def test_one_learner_has_a_line_and_no_range(tmp_path):
-    text = plots.plot_learning({"base": curve(100, n=1)}, tmp_path / "a.svg").read_text()
+    text = learning.plot_learning({"base": curve(100, n=1)}, tmp_path / "a.svg").read_text()
     assert "<!-- base -->" in text and "range" not in text
 
 
@@ -111,7 +110,7 @@ def test_every_series_has_a_marker_of_its_own(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", keep)
         names = "abcdefg"
-        plots.plot_learning({name: curve(100) for name in names}, tmp_path / "l.png")
+        learning.plot_learning({name: curve(100) for name in names}, tmp_path / "l.png")
         plots.plot_returns({name: made_up(1) for name in names}, FAMILY, tmp_path / "r.png")
     for figure in drawn:
         lines = figure.axes[0].get_lines()
@@ -120,10 +119,10 @@ def test_every_series_has_a_marker_of_its_own(tmp_path):
 
 def test_metrics_that_are_none_are_explained(tmp_path):
     with pytest.raises(BadFile, match="cannot read metrics"):
-        plots.plot_learning({"fleet": tmp_path / "none.jsonl"}, tmp_path / "a.png")
+        learning.plot_learning({"fleet": tmp_path / "none.jsonl"}, tmp_path / "a.png")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(BadFile, match="holds no evaluations"):
-        plots.plot_learning({"fleet": tmp_path / "empty.jsonl"}, tmp_path / "a.png")
+        learning.plot_learning({"fleet": tmp_path / "empty.jsonl"}, tmp_path / "a.png")
 
 
 def test_a_name_that_is_no_picture_is_refused(tmp_path):
@@ -141,29 +140,29 @@ def test_curves_are_read(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = [{"env_steps": 0, "return": [1, 2, 3]}, {"env_steps": 50, "return": [4, 5, 6]}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = tuning.read(path, [2, 0])
+    found = learning.read(path, [2, 0])
     np.testing.assert_array_equal(found.steps, [0, 50])
     np.testing.assert_array_equal(found.returns, [[3, 6], [1, 4]])
     with pytest.raises(BadFile, match="cannot read"):
-        tuning.read(tmp_path / "nothing")
+        learning.read(tmp_path / "nothing")
 
 
 def test_steps_to_a_threshold():
-    np.testing.assert_array_equal(tuning.steps_to(RUNS, 5.5), [2000, 1000])
-    np.testing.assert_array_equal(tuning.steps_to(RUNS, 5.0), [0, 0])
-    np.testing.assert_array_equal(tuning.steps_to(RUNS, 8.0), [3000, np.inf])
+    np.testing.assert_array_equal(learning.steps_to(RUNS, 5.5), [2000, 1000])
+    np.testing.assert_array_equal(learning.steps_to(RUNS, 5.0), [0, 0])
+    np.testing.assert_array_equal(learning.steps_to(RUNS, 8.0), [3000, np.inf])
 
 
 def test_dips():
-    np.testing.assert_array_equal(tuning.dip(RUNS, 1000), [2, 0])
-    np.testing.assert_array_equal(tuning.dip(RUNS, 3000), [2, 1])
+    np.testing.assert_array_equal(learning.dip(RUNS, 1000), [2, 0])
+    np.testing.assert_array_equal(learning.dip(RUNS, 3000), [2, 1])
 
 
 def test_curves_of_tasks_are_drawn(tmp_path):
     panels = {"task 6": {"scratch": RUNS, "generated": RUNS}, "task 41": {"generated": RUNS}}
     levels = {"task 6": {"expert": 8.0}}
-    path = tuning.plot(panels, tmp_path / "a.png", "Fine-tuning", levels, until=2000)
+    path = learning.plot_tasks(panels, tmp_path / "a.png", "Fine-tuning", levels, until=2000)
     assert path.stat().st_size > 10_000
     with pytest.raises(AlreadyExists):
-        tuning.plot(panels, path)
-    assert tuning.plot({"one": panels["task 6"]}, tmp_path / "b.png").stat().st_size > 5_000
+        learning.plot_tasks(panels, path)
+    assert learning.plot_tasks({"one": panels["task 6"]}, tmp_path / "b.png").stat().st_size > 5_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadFile, BadSetting, HyperpolicyError
-from hyperpolicy.evaluate import Protocol, Score, compare, results, side_by_side
+from hyperpolicy.evaluate import Protocol, Score, compare, side_by_side
 
 CARD = Protocol(
     "cheetah-vel", "macaw", "r1", 200, "none", "the task's own", "deterministic", "shared"
@@ -101,7 +101,7 @@ def test_results_of_the_repository_are_readable():
     seen = 0
     for path in sorted(RESULTS.rglob("*.json")):
         try:
-            rows = results.read(path).rows
+            rows = side_by_side.read(path)[0]
         except BadFile as error:
             assert "no scores in it" in str(error), path
             continue
@@ -145,7 +145,7 @@ def test_damaged_results_are_one_line(as_user, tmp_path):
     for _ in range(400):
         path.write_text(damaged(rng))
         try:
-            rows, published = results.read(path)
+            rows, published = side_by_side.read(path)
             compare(rows, published).cells()
         except HyperpolicyError as error:
             told += 1
@@ -160,13 +160,13 @@ def test_what_is_not_json_is_told(tmp_path, text):
     path = tmp_path / "r.json"
     path.write_text(text)
     with pytest.raises(BadFile, match=r"r\.json"):
-        results.read(path)
+        side_by_side.read(path)
 
 
 def test_only_regular_files_are_read(tmp_path):
     with pytest.raises(BadFile, match="is not a file"):
-        results.read(tmp_path)
+        side_by_side.read(tmp_path)
     with pytest.raises(BadFile, match="does not exist"):
-        results.read(tmp_path / "nothing.json")
+        side_by_side.read(tmp_path / "nothing.json")
     with pytest.raises(BadFile, match="is not a file"):
-        results.read("/dev/zero")
+        side_by_side.read("/dev/zero")

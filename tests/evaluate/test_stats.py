@@ -28,12 +28,6 @@ def test_iqm_by_hand():
     assert stats.iqm(one_number_a_run([1, 2, 90])) == 31.0  # ⌊3/4⌋ = 0 left out
 
 
-def test_task_means_by_hand():
-    returns = np.zeros((2, 2, 2, 2))
-    returns[:, :, 1] = [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
-    np.testing.assert_array_equal(stats.task_means(returns), [0.0, 4.5])
-
-
 def test_a_broken_episode_is_not_trimmed_away():
     returns = one_number_a_run([1, 2, 3, np.nan], [5, 6, 7, 8])
     assert np.isnan(stats.iqm(returns))

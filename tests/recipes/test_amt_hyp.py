@@ -13,7 +13,7 @@ from hyperpolicy.cli import recipes
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.evaluate import legacy
+from hyperpolicy.evaluate import scoring
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
 from hyperpolicy.generate.codecs.pca import PcaConfig
@@ -109,7 +109,7 @@ def b(tmp_path_factory):
     record = {"success": share, "return": share, "updates": zoo.updates.tolist()}
     files.save_json(out / "data/gate.json", record)
     with pytest.MonkeyPatch.context() as patch:
-        for page in (bench, methods, tables, figures, legacy):
+        for page in (bench, methods, tables, figures, scoring):
             patch.setattr(page, "MetaWorld", Short)
         yield bench.Bench(TINY, data, out)
     crews.dismiss()

@@ -135,8 +135,8 @@ class Score(Command):
                 continue
             given = None if hasattr(maker, "generate") else "policies written beforehand"
             rows[name] = Row([maker], draws=self.draws, given=given)
-        own = foreign.methods(self.method, fam, split.test, self.draws)
-        foreign.check_names(list(own), [*rows, *readers, *STANDARD])
+        taken = [*rows, *readers, *STANDARD]
+        own = foreign.methods(self.method, fam, split.test, self.draws, taken)
         rows |= own
         writers = [row for row in rows.values() if hasattr(row.makers[0], "generate")]
         if self.draws > 1 and not writers and not readers:

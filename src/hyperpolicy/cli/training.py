@@ -60,7 +60,7 @@ class Train(Command):
         return _train_by(option(options, "learner", cls.learner))
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.evaluate import plots, tuning
+        from hyperpolicy.evaluate import learning
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
@@ -70,17 +70,16 @@ class Train(Command):
         zoo = fleet.train(
             plan.holding_out(split.test), fam, split.train, self.start, self.seed, output
         )
-        metrics = self.out / METRICS
-        curves = {f"{len(zoo.contexts)} experts": tuning.read(metrics)}
-        panels = {f"{fam.name}: training": curves}
-        curve = tuning.plot(panels, self.out / "curve.png", overwrite=True)
+        curves = learning.read(self.out / METRICS)
+        panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
+        curve = learning.plot_tasks(panels, self.out / "curve.png", overwrite=True)
         console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        losses = plots.plot_measured(metrics, self.out / "losses.png", overwrite=True)
+        losses = learning.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
         console.print(
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )
-        console.print(f"all numbers: {metrics}")
+        console.print(f"all numbers: {self.out / METRICS}")
 
 
 @cache
@@ -216,17 +215,17 @@ class Tune(Command):
 
     def _save(self, fam, contexts, tuned) -> str:
         """Everything beside the tuned zoo, before anything is printed; why there is no video."""
-        from hyperpolicy.evaluate import tuning
+        from hyperpolicy.evaluate import learning
 
         for name, policies in (("start", tuned.start), ("better", tuned.better)):
             files.write(self.out / f"{name}.safetensors", policies.save, overwrite=True)
         panels = {
-            fam.task_name(context): {"tuned": tuning.read(self.out / METRICS, [i])}
+            fam.task_name(context): {"tuned": learning.read(self.out / METRICS, [i])}
             for i, context in enumerate(contexts[:4])
         }
         title = f"{fam.name}: fine-tuning, {self.learner}"
         title += f", critics: {self.config.critics}" * self.config.has_critics
-        tuning.plot(panels, self.out / "curve.png", title, overwrite=True)
+        learning.plot_tasks(panels, self.out / "curve.png", title, overwrite=True)
         return self._film(fam, contexts, tuned) if self.video else ""
 
     def _film(self, fam, contexts, tuned) -> str:

@@ -1,9 +1,8 @@
 """Environments: contexts → worlds. `family("cheetah-vel")` finds a family by name, `register` makes
 one's own known. Nothing here imports JAX."""
 
-from hyperpolicy.envs.context import ContextSpace, Coordinate, line
+from hyperpolicy.envs.context import ContextSpace, Coordinate, Grid, Split, line
 from hyperpolicy.envs.family import Advance, Family, Step, Worlds
-from hyperpolicy.envs.grid import Grid, Split
 from hyperpolicy.envs.mujoco import MujocoFamily, MujocoWorlds
 from hyperpolicy.envs.registry import FAMILIES, family, read, register
 

@@ -19,16 +19,13 @@ from msgspec import Meta
 
 from hyperpolicy import seeds
 from hyperpolicy.devices import num_cores
-from hyperpolicy.envs.context import ContextSpace, Numbers
-from hyperpolicy.envs.grid import Grid
+from hyperpolicy.envs.context import ContextSpace, Grid, Numbers
 from hyperpolicy.errors import BadSetting, BadShape, UnknownGrid, unknown
 from hyperpolicy.symmetry import Symmetry
 
 Size = Annotated[int, Meta(ge=1, le=100_000)]
 Steps = Annotated[int, Meta(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Meta(gt=0)]
-
-
 LEAST, MOST = np.float32(-1), np.float32(1)
 """Of an action's numbers."""
 
@@ -120,16 +117,10 @@ class Family(ABC):
         """Where a step's outcome is a success; None for families that only know returns."""
         return None
 
-    @property
-    def relabels(self) -> bool:
-        """Whether `reward` holds for any context, so that transitions can be labeled with another:
-        every coordinate is one of the reward."""
-        return all(x.role == "reward" for x in self.context.coordinates)
-
     def check_relabels(self, what: str) -> None:
         """Raises BadSetting where `what` needs a reward that holds for any context, and this
-        family's is its simulator's."""
-        if not self.relabels:
+        family's is its simulator's, as that of a body or a choice is."""
+        if any(x.role != "reward" for x in self.context.coordinates):
             raise BadSetting(
                 f"{what} labels transitions with other contexts; the reward of {self.name} is "
                 "known for the context they were made in only"

@@ -21,8 +21,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Float, Int
 
-from hyperpolicy.envs.context import ContextSpace
-from hyperpolicy.envs.family import Family, Step
+from hyperpolicy.envs.family import Family
 from hyperpolicy.envs.registry import family as find
 from hyperpolicy.envs.rendering import Pictures
 from hyperpolicy.errors import BadContext, BadShape
@@ -158,12 +157,13 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
     def step(self, actions: Float[np.ndarray, "n a"]):
         step = self._worlds.step(actions)
         ended = step.terminated | step.truncated
-        info = masked(details(self.contexts, step), np.ones(self.num_envs, bool))
+        details = {"context": self.contexts, "outcome": step.outcome, "broken": step.broken}
+        info = masked({k: x.copy() for k, x in details.items()}, np.ones(self.num_envs, bool))
         if ended.any():
             final_obs = np.full(self.num_envs, None, object)
             for i in np.flatnonzero(ended):
                 final_obs[i] = step.next_obs[i]
-            final_info = masked(details(self.contexts, step), ended)
+            final_info = masked({k: x.copy() for k, x in details.items()}, ended)
             info |= masked({"final_obs": final_obs, "final_info": final_info}, ended)
         return step.obs, step.reward.astype(np.float64), step.terminated, step.truncated, info
 
@@ -171,11 +171,8 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
 def spaces_of(family: Family) -> tuple[Box, Box]:
     """Observation and action space. Worlds never hand out a number that is not finite, so the
     observation's bounds are those of float32."""
-    most = np.finfo(np.float32).max
-    return (
-        Box(-most, most, (family.obs_size,), np.float32),
-        Box(-1.0, 1.0, (family.action_size,), np.float32),
-    )
+    most = float(np.finfo(np.float32).max)
+    return Box(-most, most, (family.obs_size,)), Box(-1.0, 1.0, (family.action_size,))
 
 
 def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarray, "n c"]:
@@ -192,30 +189,16 @@ def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarra
         )
     if named:
         context = np.stack(np.broadcast_arrays(*(named[k] for k in space.names)), axis=-1)
-    elif context is None:
-        context = default_context(space)
+    elif context is None:  # a choice's first, else the middle of the bounds
+        context = [0.0 if x.role == "task" else (x.low + x.high) / 2 for x in space.coordinates]
     checked = space.check(context if np.ndim(context) == 2 else [context])
     if len(checked) not in (1, n):
         raise BadContext(f"{len(checked)} contexts for {n} environments; give one, or one each")
     return np.repeat(checked, n, axis=0) if len(checked) == 1 else checked
 
 
-def default_context(space: ContextSpace) -> Float[np.ndarray, " c"]:
-    """The middle of the bounds; the first of the choices where a coordinate is one."""
-    return np.array([0.0 if x.role == "task" else (x.low + x.high) / 2 for x in space.coordinates])
-
-
 def new_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
-
-
-def details(contexts: Float[np.ndarray, "n c"], step: Step) -> dict[str, np.ndarray]:
-    """What `info` says of a step, one row a world."""
-    return {
-        "context": contexts.copy(),
-        "outcome": step.outcome.copy(),
-        "broken": step.broken.copy(),
-    }
 
 
 def masked(info: dict[str, Any], where: np.ndarray) -> dict[str, Any]:

@@ -4,9 +4,12 @@ A user's own robot is thirty lines: a model, what is observed, what the reward d
 reward.
 """
 
+import ctypes
 import math
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +20,8 @@ from msgspec import Meta
 from mujoco.batch import Batch as Simulations
 
 from hyperpolicy import seeds
-from hyperpolicy.envs.engine import compile_model, quiet_engine
 from hyperpolicy.envs.family import Advance, Family, Worlds
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.errors import BadFile, BadSetting
 
 Noise = Annotated[float, Meta(ge=0, le=1e6)]
 Skip = Annotated[int, Meta(ge=1, le=10_000)]
@@ -144,13 +146,76 @@ def _check(family: MujocoFamily, model: mujoco.MjModel) -> None:
 
 def _check_widths(family: MujocoFamily, view: dict[str, np.ndarray], n: int) -> None:
     """Raises BadSetting where observations or outcomes have another shape than the family says."""
-    made = {
-        "observe": (np.shape(family.observe(view)), (n, family.obs_size)),
-        "outcome": (np.shape(family.outcome(view, view)), (n, family.outcome_size)),
-    }
-    for name, (found, wanted) in made.items():
-        if found != wanted:
+    sizes = {"observe": family.obs_size, "outcome": family.outcome_size}
+    made = {"observe": family.observe(view), "outcome": family.outcome(view, view)}
+    for name, size in sizes.items():
+        found = list(np.shape(made[name]))
+        if found != [n, size]:
             raise BadSetting(
-                f"{name} of family {family.name} gives {list(found)} for {n} worlds; its facts say "
-                f"{list(wanted)}"
+                f"{name} of family {family.name} gives {found} for {n} worlds; its facts say "
+                f"{[n, size]}"
             )
+
+
+# --- MuJoCo's own habits, tamed -----------------------------------------------------------
+@cache
+def compile_model(mjcf: Path | str) -> mujoco.MjModel:
+    """The compiled model of an XML file, or of XML text; MuJoCo 3.17's notice that `settotalmass`
+    will go is kept quiet.
+
+    Raises:
+        BadFile: MuJoCo cannot read it.
+    """
+    with warnings.catch_warnings(), quiet_engine():
+        warnings.simplefilter("ignore")
+        try:
+            if isinstance(mjcf, Path):
+                return mujoco.MjModel.from_xml_path(str(mjcf))
+            return mujoco.MjModel.from_xml_string(mjcf)
+        except ValueError as error:
+            name = mjcf if isinstance(mjcf, Path) else "this model's XML"
+            raise BadFile(f"MuJoCo cannot read {name}: {error}") from None
+
+
+class _LogConfig(ctypes.Structure):
+    """mjLogConfig of mujoco/mjtype.h."""
+
+    _fields_ = [
+        ("logto_console", ctypes.c_bool),
+        ("logto_file", ctypes.c_bool),
+        ("logfile", ctypes.c_char * 1024),
+        ("topics", ctypes.c_int),
+    ]
+
+
+_QUIET = _LogConfig(False, False, b"", 0)
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The engine this process already runs on; None where its file has another name."""
+    for path in sorted(Path(mujoco.__file__).parent.glob("libmujoco*")):
+        library = ctypes.CDLL(str(path))
+        if hasattr(library, "mju_setLogConfig"):
+            library.mju_getLogConfig.restype = _LogConfig
+            library.mju_setLogConfig.argtypes = [_LogConfig]
+            library.mju_setLogConfig.restype = None
+            return library
+    return None
+
+
+class quiet_engine:
+    """Within it, MuJoCo neither prints warnings nor writes MUJOCO_LOG.TXT where the user stands.
+
+    Worlds read the warning counters instead. A class, as it is entered at every step.
+    """
+
+    def __enter__(self) -> None:
+        self.library = _library()
+        if self.library is not None:
+            self.theirs = self.library.mju_getLogConfig()
+            self.library.mju_setLogConfig(_QUIET)
+
+    def __exit__(self, *_) -> None:
+        if self.library is not None:
+            self.library.mju_setLogConfig(self.theirs)

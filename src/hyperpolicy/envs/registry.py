@@ -22,8 +22,8 @@ def register(new: Family) -> Family:
         AlreadyExists: another family has this name, or another class the name of this one's.
         BadSetting: it cannot be written as JSON, or has no plain name.
     """
-    known, kind = FAMILIES.get(new.name), type(new).__name__
-    if known is not None and known != new:
+    kind = type(new).__name__
+    if FAMILIES.get(new.name, new) != new:
         raise AlreadyExists(f"a family {new.name!r} is registered already; give yours another name")
     if _kinds().get(kind, type(new)) is not type(new):
         raise AlreadyExists(f"a class of families {kind!r} is registered already; rename yours")
@@ -82,11 +82,6 @@ def _kinds() -> dict[str, type[Family]]:
     return {type(one).__name__: type(one) for one in FAMILIES.values()}
 
 
-for _one in (
-    CheetahVel(),
-    AntDir(),
-    ANT_DIR_RADIANS,
-    MetaWorld(),
-    MetaWorld(name="metaworld-v1", reward_version="v1"),
-):
+for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, MetaWorld()):
     register(_one)
+register(MetaWorld(name="metaworld-v1", reward_version="v1"))

@@ -32,8 +32,6 @@ with mujoco.Renderer(model, 32, 32) as renderer:
     renderer.update_scene(data)
     assert renderer.render().max() > 0, "the picture is black"
 """
-
-
 INSTALL = "Install one: `apt-get install libegl1 libgl1-mesa-dri`, or `apt-get install libosmesa6`"
 
 
@@ -118,12 +116,11 @@ _open: weakref.WeakSet["Pictures"] = weakref.WeakSet()
 @cache
 def _close_at_exit() -> None:
     """To be called when a renderer is there: OpenGL's own end then comes after ours."""
-    atexit.register(_close_all)
 
-
-def _close_all() -> None:
-    for pictures in list(_open):
-        pictures.close()
+    @atexit.register
+    def close_all() -> None:
+        for pictures in list(_open):
+            pictures.close()
 
 
 class Pictures:

@@ -3,20 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
 from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import results, tables
-from hyperpolicy.evaluate.protocol import UNTRAINED, grid_by_name
-from hyperpolicy.evaluate.records import read_json
+from hyperpolicy.errors import BadFile, BadSetting, BadShape
+from hyperpolicy.evaluate import tables
+from hyperpolicy.evaluate.protocol import UNTRAINED
+from hyperpolicy.evaluate.records import Text, line, read_json
 from hyperpolicy.evaluate.rows import (
     CEILINGS,
     GIVEN,
+    NEAREST,
     OF_EXPERTS,
     ORACLE,
     RANDOM,
@@ -33,11 +36,6 @@ from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
 MOST_TASKS = 8
 """Tables show a column a task up to this many; JSON always has them all."""
 
-ONE_PIPELINE = (
-    "One pipeline: the interval is over what is named (fits, draws or starts) and says nothing of "
-    "training luck."
-)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -47,10 +45,6 @@ class Comparison:
     published: tuple[Published, ...] = ()
     normalized: dict[str, Score] = field(default_factory=dict)
     """(return − random) / (oracle − random), where both are among the rows."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return next(iter(self.rows.values())).tasks
 
     @property
     def shown(self) -> dict[str, Score]:
@@ -77,13 +71,8 @@ class Comparison:
 
     def cells(self, full: bool = True) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table as text; what is not `full` fits a terminal."""
-        header = ["method", self._what, "95 % CI", "over"]
-        if full:
-            header += ["IQM", "a new pipeline, 95 %"]
-            header += ["normalized"] if self.normalized else []
-            header += self.tasks if len(self.tasks) <= MOST_TASKS else ()
-        header += ["given at test time", *(["env steps"] if full else [])]
-        rows = [self._cells(name) for name in self.rows]
+        rows = [self._cells(name, full) for name in self.rows]
+        header = list(rows[0])
         rows += [self._published_cells(row) for row in self._here()]
         return header, [[row.get(column, NONE) for column in header] for row in rows]
 
@@ -91,23 +80,25 @@ class Comparison:
     def _what(self) -> str:
         return "success [%]" if next(iter(self.shown.values())).rates else "mean"
 
-    def _cells(self, name: str) -> dict[str, str]:
+    def _cells(self, name: str, full: bool) -> dict[str, str]:
         row = self.shown[name]
         scale = 100.0 if row.rates else 1.0
         cells = {
             "method": name,
             self._what: number(scale * row.mean),
-            "95 % CI": interval_text(scaled(row.interval, scale)),
+            "95 % CI": interval_text(row.interval, scale=scale),
             "over": row.over,
-            "IQM": number(scale * row.iqm),
-            "a new pipeline, 95 %": interval_text(scaled(row.new_pipeline, scale)),
-            "given at test time": row.given,
-            "env steps": amount(row.env_steps),
         }
+        if not full:
+            return cells | {"given at test time": row.given}
+        cells["IQM"] = number(scale * row.iqm)
+        cells["a new pipeline, 95 %"] = interval_text(row.new_pipeline, scale=scale)
         if self.normalized:
             cells["normalized"] = number(self.normalized[name].mean, 3)
-        means = (number(scale * x) for x in row.task_means)
-        return cells | dict(zip(row.tasks, means, strict=True))
+        if len(row.tasks) <= MOST_TASKS:
+            means = (number(scale * x) for x in row.task_means)
+            cells |= dict(zip(row.tasks, means, strict=True))
+        return cells | {"given at test time": row.given, "env steps": amount(row.env_steps)}
 
     def _published_cells(self, row: Published) -> dict[str, str]:
         spread = "" if row.spread is None else f" ± {number(row.spread, 2)}"
@@ -117,8 +108,7 @@ class Comparison:
 
     def _here(self, here: bool = True) -> tuple[Published, ...]:
         """The published rows of this grid, or those of other grids."""
-        first = next(iter(self.rows.values()))
-        grid = first.card.grid or grid_by_name(first.family, first.contexts)
+        grid = next(iter(self.rows.values())).card.grid
         return tuple(p for p in self.published if (grid in (None, p.grid)) == here)
 
     def markdown(self) -> str:
@@ -138,8 +128,10 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """What a reader of the table must know."""
-        rows = self.shown.values()
-        return [ONE_PIPELINE] if any(row.over.startswith("one pipeline") for row in rows) else []
+        if not any(row.over.startswith("one pipeline") for row in self.shown.values()):
+            return []
+        what = "the interval is over what is named (fits, draws or starts)"
+        return [f"One pipeline: {what} and says nothing of training luck."]
 
     def rich(self, title: str = "") -> Table:
         """For the terminal, without the columns that do not fit there."""
@@ -172,11 +164,7 @@ class Comparison:
         Raises:
             BadFile: no file, or not such a record.
         """
-        return compare(*results.read_comparison(read_json(path)))
-
-
-def scaled(ends: tuple[float, float], scale: float) -> tuple[float, float]:
-    return scale * ends[0], scale * ends[1]
+        return compare(*read_comparison(read_json(path)))
 
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:
@@ -233,3 +221,37 @@ def standard_rows(
             row = replace(rows[name], given=rows[name].given or GIVEN.get(name))
             found[name] = score(row, family, contexts, episodes, seed)
     return found
+
+
+# --- Files --------------------------------------------------------------------------------
+class _Row(msgspec.Struct):
+    score: dict
+
+
+class _Comparison(msgspec.Struct):
+    rows: Annotated[dict[Text, _Row], msgspec.Meta(min_length=1)]
+    published: list[Published] = []
+
+
+def read_comparison(record: Any) -> tuple[dict[str, Score], tuple[Published, ...]]:
+    """The rows of a saved comparison, and what others published.
+
+    In an older table, looking up the nearest expert takes one maker a zoo, so that its runs count
+    the pipelines of the table.
+
+    Raises:
+        BadFile: it is none.
+    """
+    try:
+        found = msgspec.convert(record, _Comparison)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadFile(f"this is no comparison: {line(error)}") from None
+    rows = {name: Score.from_json(row.score) for name, row in found.rows.items()}
+    if NEAREST in rows and rows[NEAREST].pipelines is None:
+        n = rows[NEAREST].num_seeds
+        for name, row in rows.items():
+            s = row.num_seeds
+            numbers = tuple(range(s)) if s == n else (0,) * s if n == 1 or s == 1 else None
+            if row.pipelines is None:
+                rows[name] = replace(row, pipelines=numbers)
+    return rows, tuple(found.published)

@@ -132,13 +132,6 @@ def nearest_mixture(
     return int(a[best]), int(b[best]), float(share[best])
 
 
-def same_size_noise(steps: Float[np.ndarray, "n p"], seed: int) -> Float[np.ndarray, "n p"]:
-    """Steps of the same lengths in random directions."""
-    noise = np.random.default_rng(seed).normal(size=steps.shape).astype(np.float32)
-    lengths = np.linalg.norm(steps, axis=1) / np.linalg.norm(noise, axis=1)
-    return noise * lengths[:, None]
-
-
 def _norms(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "n r"]:
     """‖aᵢ − bⱼ‖, by subtraction: exactly 0 for a copy."""
     return np.stack([np.linalg.norm(b - one, axis=1) for one in a])

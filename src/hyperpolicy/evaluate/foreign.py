@@ -12,7 +12,8 @@ episodes. Files of one NAME are pipelines of one method.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,8 @@ from hyperpolicy.rollout import Actor, Memoryless
 
 CONTRACT = "generate(contexts, seed) -> hyperpolicy.Policies or act(obs, contexts) -> actions"
 ACTIONS = ("deterministic", "sampled")
-NAMES = {"NAME": str, "GIVEN": str, "ENV_STEPS": int, "ACTION": str}
+TEXT = str, "text"
+NAMES = {"NAME": TEXT, "GIVEN": TEXT, "ENV_STEPS": (int, "a whole number"), "ACTION": TEXT}
 
 
 class BadMethod(HyperpolicyError):
@@ -48,10 +50,6 @@ class Own:
     env_steps: int | None = None
     action: str = "deterministic"
 
-    def call(self, *arguments):
-        """The function's answer; whatever it raises is one line that names the file."""
-        return _guarded(self.path, self.function, *arguments)
-
 
 def load(path: str | Path) -> Own:
     """The method that a file defines; its code runs.
@@ -68,8 +66,8 @@ def load(path: str | Path) -> Own:
         raise BadMethod(f"{path} defines {' and '.join(functions) or 'neither'}; define {CONTRACT}")
     facts = {name: found[name] for name in NAMES if found.get(name) is not None}
     for name, value in facts.items():
-        if not isinstance(value, NAMES[name]) or isinstance(value, bool):
-            wanted = {str: "text", int: "a whole number"}[NAMES[name]]
+        kind, wanted = NAMES[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise BadMethod(f"{path}: {name} = {value!r}; give {wanted}")
     if facts.get("ENV_STEPS", 0) < 0 or facts.get("ACTION", "sampled") not in ACTIONS:
         raise BadMethod(f"{path}: ENV_STEPS is 0 or more, ACTION one of {', '.join(ACTIONS)}")
@@ -89,11 +87,18 @@ def _run(path: Path) -> dict:
     return module.__dict__
 
 
-def methods(paths: Sequence[str | Path], family: Family, contexts, draws: int = 1):
+def methods(
+    paths: Sequence[str | Path],
+    family: Family,
+    contexts,
+    draws: int = 1,
+    taken: Container[str] = (),
+) -> dict[str, Row]:
     """A row for each NAME among the files, with one pipeline a file.
 
     Raises:
         BadMethod: as `load`, or files of one name that are given different things.
+        BadSetting: a name that another row has `taken`.
     """
     found: dict[str, list[Own]] = {}
     for path in paths:
@@ -101,6 +106,8 @@ def methods(paths: Sequence[str | Path], family: Family, contexts, draws: int = 
         found.setdefault(own.name, []).append(own)
     rows = {}
     for name, files in found.items():
+        if name in taken:
+            raise BadSetting(f"two rows called {name!r}; set another NAME in the file")
         first = files[0]
         for own in files[1:]:
             if (own.given, own.action, own.writes) != (first.given, first.action, first.writes):
@@ -120,7 +127,7 @@ class _Writer:
     own: Own
 
     def generate(self, given, seed: int = 0) -> Policies:
-        made = self.own.call(given.copy(), seed)
+        made = _guarded(self.own.path, self.own.function, given.copy(), seed)
         if not isinstance(made, Policies):
             raise BadMethod(
                 f"{self.own.path}: generate gave {_kind(made)}; give hyperpolicy.Policies, one for "
@@ -140,7 +147,7 @@ def _actor(own: Own, family: Family, contexts) -> Actor:
     def act(obs, t):
         n, e, o = obs.shape
         tasks = np.repeat(np.asarray(contexts, float), e, axis=0)
-        answer = own.call(obs.reshape(n * e, o).copy(), tasks)
+        answer = _guarded(own.path, own.function, obs.reshape(n * e, o).copy(), tasks)
         try:
             action = np.asarray(answer, np.float32)
         except (TypeError, ValueError):
@@ -173,20 +180,10 @@ def line_in(path: Path, error: BaseException) -> str:
     """', line 12' where the traceback passed through the file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
-    place, found = error.__traceback__, ""
-    while place is not None:
-        if place.tb_frame.f_code.co_filename == str(path):
-            found = f", line {place.tb_lineno}"
-        place = place.tb_next
-    return found
+    steps = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in steps if frame.f_code.co_filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _kind(value) -> str:
     return f"a {type(value).__name__}" if value is not None else "None"
-
-
-def check_names(rows: Sequence[str], taken: Sequence[str]) -> None:
-    """Raises BadSetting where a row of one's own has the name of another row."""
-    for name in rows:
-        if name in taken:
-            raise BadSetting(f"two rows called {name!r}; set another NAME in the file")

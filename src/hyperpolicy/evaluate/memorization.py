@@ -16,17 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.evaluate.distances import (
-    Distances,
-    MixtureDistances,
-    TrainingRows,
-    same_size_noise,
-)
+from hyperpolicy.evaluate.distances import Distances, MixtureDistances, TrainingRows
 from hyperpolicy.evaluate.tables import NONE, markdown, number
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
@@ -70,28 +66,28 @@ class Audit:
         """How many generated policies are near-duplicates of a training row, in weights and in
         actions; None where experts have only one row."""
         near = self._near(self.groups[GENERATED])
-        return None if near is None else {name: int(found.sum()) for name, found in near.items()}
+        return {name: int(found.sum()) for name, found in near.items()} or None
 
     @property
     def kinds(self) -> dict[str, Kinds] | None:
         """What the generated policies are, in weights and in actions; None where experts have only
         one row, or where mixtures were not measured."""
-        near = self._near(self.groups[GENERATED])
-        mixed = self._near(self.segments[GENERATED]) if self.segments else None
-        if near is None or mixed is None:
+        if not self.segments:
             return None
+        near = self._near(self.groups[GENERATED])
+        mixed = self._near(self.segments[GENERATED])
         found = {}
         for name, copies in near.items():
-            mixtures = mixed[name] & ~copies
-            rest = int((~copies & ~mixtures).sum())
-            found[name] = Kinds(int(copies.sum()), int(mixtures.sum()), rest)
-        return found
+            kinds = copies, mixed[name] & ~copies, ~(mixed[name] | copies)
+            found[name] = Kinds(*(int(kind.sum()) for kind in kinds))
+        return found or None
 
-    def _near(self, distances: Distances | MixtureDistances) -> dict[str, np.ndarray] | None:
-        """Which policies are nearer than an expert typically is to its own nearest checkpoint."""
-        if CHECKPOINT not in self.groups:
-            return None
-        own = self.groups[CHECKPOINT]
+    def _near(self, distances: Distances | MixtureDistances) -> dict[str, np.ndarray]:
+        """Which policies are nearer than an expert typically is to its own nearest checkpoint, in
+        weights and in actions; empty where experts have only one row."""
+        own = self.groups.get(CHECKPOINT)
+        if own is None:
+            return {}
         return {
             "weights": np.array(distances.weights) < np.median(own.weights),
             "actions": np.array(distances.actions) < np.median(own.actions),
@@ -99,23 +95,35 @@ class Audit:
 
     def table(self) -> str:
         """Markdown: a line for each group, medians and ranges; mixtures; and what policies are."""
-        tables = [self._lines(self.groups, ["policies", "n"])]
         weights, actions = self.between_experts
-        notes = [
+        parts = [
+            self._lines(self.groups, "policies"),
             "Distance to the nearest training row: median, relative to the median distance between "
             f"two training experts ({number(weights, 2)} in weights, {number(actions, 4)} in "
-            f"actions, rms over {self.num_states} observations), and range."
+            f"actions, rms over {self.num_states} observations), and range.",
         ]
         if self.segments:
-            tables.append(self._lines(self.segments, ["to mixtures of two experts", "n"]))
-            notes.append(
+            parts += [
+                self._lines(self.segments, "to mixtures of two experts"),
                 "Distance to the nearest mixture (1 − λ)·θ_a + λ·θ_b of two training experts, in "
-                "weights and in what that mixture does; experts: to mixtures of the others."
+                "weights and in what that mixture does; experts: to mixtures of the others.",
+            ]
+        if (copies := self.copies) is not None:
+            parts.append(
+                f"Of {len(self.groups[GENERATED].weights)} generated policies {copies['weights']} "
+                f"in weights and {copies['actions']} in actions are near-duplicates: nearer to a "
+                "training row than an expert typically is to its own nearest checkpoint."
             )
-        parts = [text for pair in zip(tables, notes, strict=True) for text in pair]
-        return "\n\n".join([*parts, *self._sentences()])
+        if (kinds := self.kinds) is not None:
+            weight, action = kinds["weights"], kinds["actions"]
+            parts.append(
+                f"{weight.mixtures} in weights and {action.mixtures} in actions are mixtures: no "
+                "near-duplicates, and nearer than that to a point between two training experts. "
+                f"{weight.neither} and {action.neither} are neither."
+            )
+        return "\n\n".join(parts)
 
-    def _lines(self, groups: Mapping[str, Distances | MixtureDistances], header: list[str]) -> str:
+    def _lines(self, groups: Mapping[str, Distances | MixtureDistances], what: str) -> str:
         rows = []
         for name, found in groups.items():
             cells = [name, str(len(found.weights))]
@@ -126,25 +134,7 @@ class Audit:
                 cells.append(" … ".join(number(end, digits) for end in ends))
             rows.append(cells)
         columns = ["weights", "relative", "range", "actions", "relative", "range"]
-        return markdown([*header, *columns], rows)
-
-    def _sentences(self) -> list[str]:
-        if self.copies is None:
-            return []
-        n = len(self.groups[GENERATED].weights)
-        found = [
-            f"Of {n} generated policies {self.copies['weights']} in weights and "
-            f"{self.copies['actions']} in actions are near-duplicates: nearer to a training row "
-            "than an expert typically is to its own nearest checkpoint."
-        ]
-        if self.kinds is not None:
-            found.append(
-                f"{self.kinds['weights'].mixtures} in weights and "
-                f"{self.kinds['actions'].mixtures} in actions are mixtures: no near-duplicates, "
-                "and nearer than that to a point between two training experts. "
-                f"{self.kinds['weights'].neither} and {self.kinds['actions'].neither} are neither."
-            )
-        return found
+        return markdown([what, "n", *columns], rows)
 
     def to_json(self) -> dict:
         kinds = {name: found._asdict() for name, found in (self.kinds or {}).items()}
@@ -158,21 +148,9 @@ class Audit:
             BadFile: not such a record.
         """
         try:
-            groups = {
-                name: Distances(**{column: tuple(values) for column, values in found.items()})
-                for name, found in record["groups"].items()
-            }
-            segments = {
-                name: MixtureDistances(
-                    **{k: tuple(found[k]) for k in ("weights", "actions", "share")},
-                    pair=tuple((a, b) for a, b in found["pair"]),
-                )
-                for name, found in record.get("segments", {}).items()
-            }
-            unit = tuple(record["between_experts"])
-            return cls(groups, unit, record["num_states"], segments)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadFile(f"this is no audit: {error!r}") from None
+            return msgspec.convert(record, cls)
+        except msgspec.ValidationError as error:
+            raise BadFile(f"this is no audit: {error}") from None
 
     def save(self, path: str | Path) -> Path:
         """Write JSON; an existing file is an error."""
@@ -199,10 +177,12 @@ def audit(
     rows = TrainingRows(training, states)
     found = rows.distances(generated.weights)
     nearest = np.array(found.nearest)
-    noise = same_size_noise(generated.weights - training.weights[nearest], seed)
+    first = training.weights[nearest]
+    noise = np.random.default_rng(seed).normal(size=first.shape).astype(np.float32)
+    length = np.linalg.norm(generated.weights - first, axis=1) / np.linalg.norm(noise, axis=1)
+    noisy = first + noise * length[:, None]
     second = rows.nearest_of_another_expert(generated.weights, nearest)
-    noisy = training.weights[nearest] + noise
-    mean = (training.weights[nearest] + training.weights[second]) / 2
+    mean = (first + training.weights[second]) / 2
     groups = {GENERATED: found, NOISE: rows.distances(noisy), MEAN: rows.distances(mean)}
     segments = {GENERATED: rows.segments(generated.weights), NOISE: rows.segments(noisy)}
     finals, expert = training.final_rows, training.expert

@@ -1,13 +1,13 @@
 """Protocol cards: how a score was measured, and whether two may stand in one table."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.data.given import Contexts
-from hyperpolicy.envs import Family
+from hyperpolicy.envs import FAMILIES, Family
 
 CONTEXT, DEMONSTRATION = Contexts.column, Demonstrations.column
 """What a generator is given of a test task."""
@@ -21,8 +21,6 @@ NEAR = 1e-3
 NOT_RECORDED = "not recorded"
 SAME_STARTS = "the same for every policy"
 OWN_STARTS = "drawn anew for each policy"
-OWN_END = "the task's own, else the horizon"
-AT_SUCCESS = "the first success"
 
 EPISODES = {"ant-dir": 100, "ant-dir-radians": 100, "metaworld": 20, "metaworld-v1": 20}
 """Starts of each policy on each task where a score does not say; 10 in other families. Ant-Dir's
@@ -53,36 +51,23 @@ class Protocol:
     starts: str | None = None
     """Whether policies share their starts."""
 
-    def to_json(self) -> dict:
-        return asdict(self)
-
     def unlike(self, other: "Protocol") -> list[str]:
         """What the two differ in, in words: 'horizon 200 steps, not 1000'; [] where they agree."""
+        pairs = zip(self.lines(), other.lines(), strict=True)
         return [
-            f"{_NAMES[f.name]} {_said(getattr(self, f.name))}, not {_said(getattr(other, f.name))}"
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(other, f.name)
+            f"{what} {mine}, not {theirs}" for (what, mine), (_, theirs) in pairs if mine != theirs
         ]
 
     def lines(self) -> list[tuple[str, str]]:
         """The card for reading: what, and its value."""
-        return [(_NAMES[f.name], _said(getattr(self, f.name))) for f in fields(self)]
+        values = (NOT_RECORDED if value is None else str(value) for value in astuple(self))
+        return list(zip(NAMES, values, strict=True))
 
 
-_NAMES = {
-    "family": "family",
-    "grid": "grid",
-    "reward": "reward version",
-    "horizon_steps": "horizon in steps",
-    "success": "success",
-    "termination": "end of an episode:",
-    "action": "actions",
-    "starts": "starts",
-}
-
-
-def _said(value: str | int | None) -> str:
-    return NOT_RECORDED if value is None else str(value)
+NAMES = (
+    "family, grid, reward version, horizon in steps, success, end of an episode:, actions, starts"
+).split(", ")
+"""How a card's fields are said."""
 
 
 def of(
@@ -100,7 +85,7 @@ def of(
         str(getattr(family, "reward_version", "the family's only one")),
         family.horizon_steps,
         "at any step" if knows else "none",
-        AT_SUCCESS if until_success else OWN_END,
+        "the first success" if until_success else "the task's own, else the horizon",
         action,
         starts,
     )
@@ -108,17 +93,13 @@ def of(
 
 def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
     """The first grid of the family that holds all these contexts, or "none"."""
-    for grid in family.grids:
-        known = grid.contexts
-        if known.shape[1] != contexts.shape[1]:
-            continue
-        if (family.context.distance(contexts, known).min(axis=1) < NEAR).all():
-            return grid.name
+    if contexts.shape[1] == family.context.size:
+        for grid in family.grids:
+            if (family.context.distance(contexts, grid.contexts).min(axis=1) < NEAR).all():
+                return grid.name
     return "none"
 
 
 def grid_by_name(name: str, contexts: Float[np.ndarray, "k c"]) -> str | None:
     """As `grid_of`, for a family of this library; None for one that is not known here."""
-    from hyperpolicy.envs import FAMILIES
-
     return grid_of(FAMILIES[name], contexts) if name in FAMILIES else None

@@ -9,8 +9,14 @@ from jaxtyping import Float
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.evaluate import protocol, records, stats
-from hyperpolicy.evaluate.protocol import CONTEXT, NOTHING, Protocol
+from hyperpolicy.evaluate import records, stats
+from hyperpolicy.evaluate.protocol import (
+    CONTEXT,
+    NOT_RECORDED,
+    NOTHING,
+    Protocol,
+    grid_by_name,
+)
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 
 
@@ -82,19 +88,18 @@ class Score:
         found = _count(len(rows), level.removesuffix("s"))
         if level == "pipelines":
             return found
-        return {0: f"untrained: {found}", 1: f"one pipeline: {found}"}.get(
-            -1 if self.num_pipelines is None else self.num_pipelines,
-            f"pipelines {protocol.NOT_RECORDED}: {found}",
-        )
+        if self.num_pipelines is None:
+            return f"pipelines {NOT_RECORDED}: {found}"
+        return f"{'one pipeline' if self.num_pipelines else 'untrained'}: {found}"
 
     @property
     def card(self) -> Protocol:
-        """Its protocol, or what can be known of one that was not recorded."""
-        return self.protocol or Protocol(self.family)
+        """Its protocol, or what can be known of one that was not recorded: family and grid."""
+        return self.protocol or Protocol(self.family, grid_by_name(self.family, self.contexts))
 
     @property
     def task_means(self) -> Float[np.ndarray, " k"]:
-        return stats.task_means(self.returns)
+        return self.returns.mean(axis=(0, 1, 3))
 
     @property
     def successes(self) -> "Score":

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from hyperpolicy import seeds
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import Family
-from hyperpolicy.errors import BadSetting, BadShape
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import protocol
 from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
 from hyperpolicy.evaluate.score import Score
@@ -18,6 +19,8 @@ from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor, results, results_from, successes_from
 
 MOST_EPISODES, MOST_DRAWS = 10_000, 1_000
+RELEASED_SEEDS = (720, 920)
+"""Of released scripts' environments; each freezes one configuration."""
 
 
 @runtime_checkable
@@ -122,12 +125,12 @@ def score_demonstrated(
         raise BadSetting(f"{draws} policies a task; there are {fewest} demonstrations of a task")
     contexts = family.context.check(np.concatenate([demos.contexts[:1] for demos in shown]))
     tasks = np.repeat(contexts, draws, axis=0)
+    starts = seeds.episodes(seed, len(tasks) * episodes).reshape(-1, episodes)
     found = []
     for maker in row.makers:
         assert isinstance(maker, SupportsGenerate)
-        made = [maker.generate(demos[:draws], seed=0) for demos in shown]
-        who = Policies(np.concatenate([p.weights for p in made]), made[0].spec)
-        pair = _own_starts(who, family, tasks, episodes, seed, until_success)
+        who = _joined([maker.generate(demos[:draws], seed=0) for demos in shown])
+        pair = _own_starts(who, family, tasks, starts, until_success)
         found.append([x.reshape(len(contexts), draws, -1).swapaxes(0, 1) for x in pair])
     card = protocol.of(family, contexts, until_success, OWN_STARTS)
     return _score(family, contexts, found, card, about)
@@ -145,32 +148,29 @@ def _results(
     maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
 ) -> tuple[Float[np.ndarray, "d k e"], Float[np.ndarray, "d k e"]]:
     """Returns and successes."""
-    if not isinstance(maker, SupportsGenerate):
-        found = results(maker, family, contexts, episodes, seed)
-        return found.returns[None], found.success[None].astype(float)
-    drawn = [maker.generate(contexts, seed=draw) for draw in range(draws)]
-    policies = Policies(np.concatenate([p.weights for p in drawn]), drawn[0].spec)
-    found = results(policies, family, np.tile(contexts, (draws, 1)), episodes, seed)
+    who: Policies | Actor
+    if isinstance(maker, SupportsGenerate):
+        who = _joined([maker.generate(contexts, seed=draw) for draw in range(draws)])
+    else:
+        who, draws = maker, 1
+    found = results(who, family, np.tile(contexts, (draws, 1)), episodes, seed)
     shape = (draws, len(contexts), episodes)
     return found.returns.reshape(shape), found.success.reshape(shape).astype(float)
 
 
 def _own_starts(
-    who: Policies, family: Family, contexts, episodes: int, seed: int, until_success: bool
+    who: Policies, family: Family, contexts, starts, until_success: bool
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n e"]]:
     """Returns and successes of n policies, each on starts of its own."""
-    n, sizes = len(contexts), (who.spec.obs, who.spec.action)
-    if (len(who), *sizes) != (n, family.obs_size, family.action_size):
-        raise BadShape(
-            f"{len(who)} policies of {sizes[0]} observations and {sizes[1]} actions for {n} "
-            f"demonstrations; {family.name} has {family.obs_size} and {family.action_size}"
-        )
-    own = seeds.episodes(seed, n * episodes).reshape(n, episodes)
     if until_success:
-        success = successes_from(who, family, contexts, own).success
+        success = successes_from(who, family, contexts, starts).success
         return np.full(success.shape, np.nan), success.astype(float)
-    found = results_from(who, family, contexts, own)
+    found = results_from(who, family, contexts, starts)
     return found.returns, found.success.astype(float)
+
+
+def _joined(made: Sequence[Policies]) -> Policies:
+    return Policies(np.concatenate([one.weights for one in made]), made[0].spec)
 
 
 def _score(family: Family, contexts, found, card: protocol.Protocol, about: dict) -> Score:
@@ -179,3 +179,31 @@ def _score(family: Family, contexts, found, card: protocol.Protocol, about: dict
     reached, success = (np.stack(part) for part in zip(*found, strict=True))
     knows = success if card.success != "none" else None
     return Score(family.name, contexts, tasks, reached, success=knows, protocol=card, **about)
+
+
+# --- As released scripts do it ------------------------------------------------------------
+def released_successes(policies: Policies, task: str) -> Float[np.ndarray, " p"]:
+    """What p policies written for one Meta-World task reach as Make-An-Agent's and AMT-Hyp's
+    released scripts evaluate it, best first: the mean is the column all published tables show, the
+    mean of the first k is "the top k policies".
+
+    Each policy plays one episode, until its first success, in the two configurations of environment
+    seeds 720 and 920. For each seed the successes are sorted by themselves; the two sorted lists
+    are averaged and sorted again. So the policies at the top may differ from seed to seed; top-k
+    success is min(1, successes / k) but for how they fall on the seeds. The best are chosen on the
+    very episodes that are reported.
+
+    Raises:
+        UnknownTask, MissingExtra, BadShape: as the family's worlds.
+    """
+    family = MetaWorld(frozen=True)
+    contexts = np.repeat(family.contexts([task]), len(policies), axis=0)
+    starts = np.tile(RELEASED_SEEDS, (len(policies), 1))
+    return sorted_averages(successes_from(policies, family, contexts, starts).success)
+
+
+def sorted_averages(success: Bool[np.ndarray, "p e"]) -> Float[np.ndarray, " p"]:
+    """Each column, an environment seed, sorted by itself, largest first; their average, sorted
+    likewise."""
+    mean = np.sort(success.astype(float), axis=0)[::-1].mean(axis=1)
+    return np.sort(mean)[::-1]

@@ -8,12 +8,12 @@ stand in every table of their tasks, horizon, reward and rule of success.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate import results
-from hyperpolicy.evaluate.compare import Comparison, compare, scaled
-from hyperpolicy.evaluate.protocol import NOT_RECORDED, Protocol, grid_by_name
+from hyperpolicy.errors import BadFile, BadSetting, unknown
+from hyperpolicy.evaluate.compare import Comparison, compare, read_comparison
+from hyperpolicy.evaluate.protocol import NOT_RECORDED
+from hyperpolicy.evaluate.records import read_json
 from hyperpolicy.evaluate.rows import GIVEN, Published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import interval_text, number
@@ -45,6 +45,35 @@ class Loaded(NamedTuple):
     """The file of each row."""
 
 
+def read(path: str | Path) -> tuple[dict[str, Score], tuple[Published, ...]]:
+    """The rows of a file of results, and what it quotes: a saved Score, a saved Comparison, several
+    named scores, or a cell of AMT-Hyp's tables.
+
+    Raises:
+        BadFile: it holds none of these.
+    """
+    path = Path(path)
+    record = read_json(path)
+    try:
+        return _read(record, path.stem)
+    except BadFile as error:
+        raise BadFile(f"{path}: {error}") from None
+
+
+def _read(record: Any, name: str) -> tuple[dict[str, Score], tuple[Published, ...]]:
+    if isinstance(record, dict):
+        if "rows" in record:
+            return read_comparison(record)
+        if "contexts" in record or "strict" in record:
+            score = record if "contexts" in record else record["strict"]
+            return {name: Score.from_json(score)}, ()
+        scores = record.get("scores", record)
+        several = scores.values() if isinstance(scores, dict) else ()
+        if several and all(isinstance(one, dict) and "contexts" in one for one in several):
+            return {key: Score.from_json(one) for key, one in scores.items()}, ()
+    raise BadFile("no scores in it; give what `hyperpolicy score --out` or Score.save wrote")
+
+
 def load(paths: Sequence[str | Path]) -> Loaded:
     """The rows of all files, and what they quote; a name that several files use has its file's name
     before it.
@@ -57,15 +86,15 @@ def load(paths: Sequence[str | Path]) -> Loaded:
         raise BadSetting("nothing to compare; give files of results")
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise BadSetting("one file twice; give every file once")
-    found = [results.read(path) for path in paths]
-    names = [name for one in found for name in one.rows]
+    found = [read(path) for path in paths]
+    names = [name for one, _ in found for name in one]
     labels = _labels([Path(path) for path in paths])
     rows, origin = {}, {}
-    for path, label, one in zip(paths, labels, found, strict=True):
-        for name, row in one.rows.items():
+    for path, label, (one, _) in zip(paths, labels, found, strict=True):
+        for name, row in one.items():
             key = name if names.count(name) == 1 else f"{label}: {name}"
-            rows[key], origin[key] = with_card(row), Path(path)
-    return Loaded(rows, tuple(dict.fromkeys(p for one in found for p in one.published)), origin)
+            rows[key], origin[key] = row, Path(path)
+    return Loaded(rows, tuple(dict.fromkeys(p for _, quoted in found for p in quoted)), origin)
 
 
 def _labels(paths: list[Path]) -> list[str]:
@@ -77,38 +106,21 @@ def _labels(paths: list[Path]) -> list[str]:
     return labels
 
 
-def with_card(row: Score) -> Score:
-    """The row with what can be known of a protocol that was not recorded: family and grid."""
-    if row.protocol is not None:
-        return row
-    return replace(row, protocol=Protocol(row.family, grid_by_name(row.family, row.contexts)))
-
-
 def groups(rows: dict[str, Score], published: tuple[Published, ...] = ()) -> list[Group]:
     """The rows in tables of one protocol each, in their order."""
     found: list[Group] = []
-    for name, row in rows.items():
-        if row.given in REFERENCES:
-            continue
-        for group in found:
-            if not unlike(row, group.head):
-                break
-        else:
-            group = Group(row, unlike(row, found[0].head) if found else [])
-            found.append(group)
-        group.rows[name] = row
-    for name, row in rows.items():
-        if row.given not in REFERENCES:
-            continue
-        homes = [group for group in found if not unlike(row, group.head, reference=True)]
-        if not homes:
-            homes = [Group(row, unlike(row, found[0].head, reference=True) if found else [])]
-            found += homes
-        for group in homes:
-            group.rows[name] = row
+    for reference in (False, True):
+        for name, row in rows.items():
+            if (row.given in REFERENCES) != reference:
+                continue
+            homes = [group for group in found if not unlike(row, group.head, reference)]
+            if not homes:
+                homes = [Group(row, unlike(row, found[0].head, reference) if found else [])]
+                found += homes
+            for group in homes:
+                group.rows[name] = row
     for group in found:
-        order = {name: group.rows[name] for name in rows if name in group.rows}
-        group.rows = order
+        group.rows = {name: row for name, row in rows.items() if name in group.rows}
         group.published = tuple(p for p in published if p.family == group.head.family)
     return found
 
@@ -181,9 +193,8 @@ def differences(
             own = [base for base in here if origin[base] == origin[name]]
             base = shown[(own or here)[0]]
             scale = 100.0 if row.rates else 1.0
-            ends = scaled(row.minus(base, paired=bool(own)), scale)
-            gap = number(scale * (row.mean - base.mean))
-            rows.append([name, gap, interval_text(ends), row.over])
+            ends = interval_text(row.minus(base, paired=bool(own)), scale=scale)
+            rows.append([name, number(scale * (row.mean - base.mean)), ends, row.over])
         if rows:
             out.append((f"Table {place}, ahead of {against!r}", rows))
     return out

@@ -12,9 +12,6 @@ each of the s runs came out of; `()` where nothing was trained.
     one pipeline           Student's t over fits; with one fit over draws, with one draw over
                            starts. It knows nothing of training luck, and tables say so
 
-With two pipelines t has one degree of freedom: the interval is honest, and about 13 times the
-standard error wide on each side.
-
 **Contexts** lie between pipelines and starts and are never resampled: a split fixes its test tasks,
 every pipeline plays all of them, and a pipeline's mean keeps them together. An interval speaks of
 these tasks.
@@ -54,18 +51,16 @@ Pipelines = Sequence[int] | None
 """One number a run; None: all runs are fits of one pipeline, as is `()`."""
 
 UNKNOWN = (np.nan, np.nan)
+LOWER, UPPER = 0.5 - 0.95 / 2, 0.5 + 0.95 / 2
+"""Quantiles at the ends of an interval of 95 %."""
 MOST_FOR_T = 5
 """Pipelines up to which the interval is Student's t."""
+RESAMPLES = 4000
 TINY = 1e-12
 """Standard errors below this share of the largest number are rounding."""
 
 
 # --- Means --------------------------------------------------------------------------------
-def task_means(returns: Returns) -> Float[np.ndarray, " k"]:
-    """Mean of each task over runs, draws and starts."""
-    return returns.mean(axis=(0, 1, 3))
-
-
 def iqm(returns: Returns) -> float:
     """Mean of the middle half of the s × k means of a run on a task; NaN if a return is.
 
@@ -113,8 +108,9 @@ class Error(NamedTuple):
     variance: float
     df: float
 
-    def half_width(self, confidence: float) -> float:
-        return float(stdtrit(self.df, 0.5 + confidence / 2) * np.sqrt(self.variance))
+    @property
+    def half_width(self) -> float:
+        return float(stdtrit(self.df, UPPER) * np.sqrt(self.variance))
 
 
 def error(found: Units) -> Error:
@@ -143,38 +139,32 @@ def _shared(table: Float[np.ndarray, "u j"]) -> tuple[float, int]:
 
 
 # --- Intervals ----------------------------------------------------------------------------
-def interval(
-    returns: Returns, pipelines: Pipelines = None, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The interval of the mean; NaN where it cannot be known."""
+def interval(returns: Returns, pipelines: Pipelines = None) -> tuple[float, float]:
+    """The 95 % interval of the mean; NaN where it cannot be known."""
     found = units(returns, pipelines)
     spread = error(found)
     if np.isnan(spread.variance):
         return UNKNOWN
     if found.level == "pipelines" and len(found.rows) > MOST_FOR_T:
-        return _bootstrap(found.rows, confidence)
-    half, middle = spread.half_width(confidence), found.means.mean()
+        return _bootstrap(found.rows)
+    half, middle = spread.half_width, found.means.mean()
     return float(middle - half), float(middle + half)
 
 
-def _bootstrap(
-    rows: Float[np.ndarray, "p d k e"], confidence: float, resamples: int = 4000, seed: int = 0
-) -> tuple[float, float]:
+def _bootstrap(rows: Float[np.ndarray, "p d k e"]) -> tuple[float, float]:
     """Expanded percentiles of the mean: pipelines, draws and starts resampled, each once for all
     others; a function of the numbers alone."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     p, d, _, e = rows.shape
-    drawn = [rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in (p, d, e)]
+    drawn = [rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in (p, d, e)]
     means = np.einsum("bp,bd,be,pde->b", *drawn, rows.mean(axis=2), optimize=True)
-    tail = ndtr(-np.sqrt(p / (p - 1)) * stdtrit(p - 1, 0.5 + confidence / 2))
+    tail = ndtr(-np.sqrt(p / (p - 1)) * stdtrit(p - 1, UPPER))
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
 
 
-def rate_interval(
-    successes: Returns, pipelines: Pipelines = None, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The interval of a success rate, from successes 0 and 1; NaN only if one of them is."""
+def rate_interval(successes: Returns, pipelines: Pipelines = None) -> tuple[float, float]:
+    """The 95 % interval of a success rate, from successes 0 and 1; NaN only if one of them is."""
     if np.isnan(successes).any():
         return UNKNOWN
     found = units(successes, pipelines)
@@ -182,27 +172,24 @@ def rate_interval(
     _, d, k, e = successes.shape
     n = k * min([m for m in (d, e) if m > 1], default=1)
     if 0.0 < rate < 1.0 and not np.isnan(spread.variance):
-        t = stdtrit(spread.df, 0.5 + confidence / 2)
-        n = rate * (1 - rate) / spread.variance * (ndtri(0.5 + confidence / 2) / t) ** 2
+        t = stdtrit(spread.df, UPPER)
+        n = rate * (1 - rate) / spread.variance * (ndtri(UPPER) / t) ** 2
         n = min(n, d * k * e)
-    tail, won = 0.5 - confidence / 2, rate * n
-    low = 0.0 if rate <= 0.0 else betaincinv(won, n - won + 1, tail)
-    high = 1.0 if rate >= 1.0 else betaincinv(won + 1, n - won, 1.0 - tail)
+    won = rate * n
+    low = 0.0 if rate <= 0.0 else betaincinv(won, n - won + 1, LOWER)
+    high = 1.0 if rate >= 1.0 else betaincinv(won + 1, n - won, 1.0 - LOWER)
     return float(low), float(high)
 
 
-def prediction(
-    returns: Returns, pipelines: Pipelines, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Where the mean of one new pipeline will lie: m ± t·s·√(1 + 1/n) over n pipelines' means.
-
-    NaN for fewer than two pipelines.
+def prediction(returns: Returns, pipelines: Pipelines) -> tuple[float, float]:
+    """Where the mean of one new pipeline will lie in 95 % of cases: m ± t·s·√(1 + 1/n) over n
+    pipelines' means; NaN for fewer than two.
     """
     means = by_pipeline(returns, pipelines).mean(axis=(1, 2, 3))
     n = len(means)
     if n < 2 or np.isnan(means).any():
         return UNKNOWN
-    half = stdtrit(n - 1, 0.5 + confidence / 2) * means.std(ddof=1) * np.sqrt(1 + 1 / n)
+    half = stdtrit(n - 1, UPPER) * means.std(ddof=1) * np.sqrt(1 + 1 / n)
     if half <= TINY * np.abs(means).max():
         return UNKNOWN
     return float(means.mean() - half), float(means.mean() + half)
@@ -214,7 +201,7 @@ def difference(
     pipelines: tuple[Pipelines, Pipelines],
     paired: bool,
 ) -> tuple[float, float]:
-    """The interval of mean(a) − mean(b) on the same tasks.
+    """The 95 % interval of mean(a) − mean(b) on the same tasks.
 
     Where the two are `paired` (same starts, and the same pipelines or one run each) it is that of
     the differences. Otherwise their errors are added (Welch), which is too wide rather than too
@@ -229,5 +216,5 @@ def difference(
     first, second = (error(units(x, p)) for x, p in zip((a, b), pipelines, strict=True))
     variance = first.variance + second.variance
     df = variance**2 / sum(one.variance**2 / one.df for one in (first, second))
-    half, gap = Error(variance, df).half_width(0.95), a.mean() - b.mean()
+    half, gap = Error(variance, df).half_width, a.mean() - b.mean()
     return UNKNOWN if np.isnan(half) else (float(gap - half), float(gap + half))

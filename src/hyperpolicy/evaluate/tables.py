@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -12,8 +11,6 @@ from rich.text import Text
 from hyperpolicy.terminal import Sheet
 
 NONE = "–"
-MORE_DIGITS = 4
-"""How many digits more show that an interval has a width."""
 NUMERIC = re.compile(r"[−\d\[].*|–|broken")
 
 
@@ -27,10 +24,11 @@ def number(value: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def interval_text(ends: tuple[float, float], digits: int = 1) -> str:
-    """'[−17.0, −15.8]', with more digits if narrow; '–' where it is not known or has no width."""
-    low, high = ends
-    for shown in range(digits, digits + MORE_DIGITS):
+def interval_text(ends: tuple[float, float], digits: int = 1, scale: float = 1.0) -> str:
+    """'[−17.0, −15.8]', with up to three more digits if narrow; '–' where it is not known or has no
+    width."""
+    low, high = scale * ends[0], scale * ends[1]
+    for shown in range(digits, digits + 4):
         if number(low, shown) != number(high, shown) and high > low:
             return f"[{number(low, shown)}, {number(high, shown)}]"
     return NONE
@@ -74,8 +72,7 @@ def rich_table(
     )
     for i, name in enumerate(header):
         right = _numeric([row[i] for row in rows])
-        justify: Literal["left", "right"] = "right" if right else "left"
-        table.add_column(name, justify=justify, no_wrap=right)
+        table.add_column(name, justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(*map(Text, row))
     return table

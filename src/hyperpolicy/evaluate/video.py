@@ -21,16 +21,10 @@ from hyperpolicy.run.progress import Steps
 
 WINDOW_STEPS = 10
 """The speed shown is the mean over these last steps; a gait swings within a step."""
-
 FRAMES_A_SECOND = 20
 """At least, unless the family's steps are longer."""
-
 TARGET, ACTUAL = (255, 255, 255), (255, 176, 0)
 """Colors of the compass's needles."""
-
-CROP = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
-"""H.264 wants even numbers of pixels."""
-
 MARGIN = 8
 """Pixels between a panel's edge and its text."""
 
@@ -125,14 +119,12 @@ def frames(
             outcomes.append(moment.step.outcome)
             ended = moment.step.terminated | moment.step.truncated
             for i in np.flatnonzero(moment.alive & ~ended).tolist() if t % every == 0 else ():
-                picture = pictures.draw(*worlds.scene(i))
                 recent = np.mean([outcome[i] for outcome in outcomes], axis=0)
                 target = f"target {family.task_name(contexts[i])}"
-                caption = target, f"actual {family.outcome_name(recent)}"
-                panel = _label(picture, [titles[i], *caption])
+                lines = titles[i], target, f"actual {family.outcome_name(recent)}"
+                panels[i] = _label(pictures.draw(*worlds.scene(i)), lines)
                 if isinstance(family, AntDir):
-                    panel = _compass(panel, contexts[i, 0], recent)
-                panels[i] = panel
+                    panels[i] = _compass(panels[i], contexts[i, 0], recent)
             if t % every == 0:
                 yield np.concatenate(panels, axis=1)
             if t + 1 == steps:
@@ -148,9 +140,9 @@ def _encode(path: Path, shots: UInt8[np.ndarray, "t h w 3"], rate: float) -> Non
 
     _, h, w, _ = shots.shape
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", f"{rate:g}", "-i", "-"]
-    h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", CROP, "-crf", "21"]
-    mp4 = [*h264, "-f", "mp4", "-y", str(path)]
-    command = [get_ffmpeg_exe(), "-v", "error", *raw, *mp4]
+    even = "crop=trunc(iw/2)*2:trunc(ih/2)*2"  # H.264 wants even numbers of pixels
+    h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", even, "-crf", "21"]
+    command = [get_ffmpeg_exe(), "-v", "error", *raw, *h264, "-f", "mp4", "-y", str(path)]
     done = subprocess.run(command, input=shots.tobytes(), capture_output=True)
     if done.returncode:
         raise OSError(done.stderr.decode(errors="replace").strip())

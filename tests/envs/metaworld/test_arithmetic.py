@@ -8,8 +8,8 @@ from metaworld.utils import reward_utils
 from scipy.spatial.transform import Rotation
 
 from hyperpolicy.envs.metaworld import arithmetic
+from hyperpolicy.envs.metaworld.arithmetic import quickened
 from hyperpolicy.envs.metaworld.arm import package
-from hyperpolicy.envs.metaworld.quick import quickened
 
 RANDOM = np.random.default_rng(0)
 

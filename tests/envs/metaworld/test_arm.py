@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hyperpolicy.envs.metaworld.arm import Arm, package
+from hyperpolicy.envs.metaworld.family import SEEN, TASKS, UNSEEN
 from hyperpolicy.envs.metaworld.scripted import Script
-from hyperpolicy.envs.metaworld.tasks import SEEN, TASKS, UNSEEN
 
 FAST = ["window-open", "basketball", "door-lock", "button-press"]
 """Goals that are views of the state, physics inside a reset, and plain ones."""
@@ -45,7 +45,7 @@ def assert_same_step(env, arm, action):
     """The observation after it."""
     with np.errstate(all="ignore"):
         expected, reward, _, _, info = env.step(action)
-    step = arm.step(action)
+        step = arm.step(action)
     np.testing.assert_array_equal(step.obs, expected)
     assert (step.reward, step.success) == (reward, bool(info["success"]))
     return step.obs

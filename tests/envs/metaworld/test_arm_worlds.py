@@ -9,9 +9,10 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import rollout
-from hyperpolicy.envs.metaworld import MetaWorld, crews, worlds
+from hyperpolicy.envs.metaworld import MetaWorld, crews
+from hyperpolicy.envs.metaworld import family as page
+from hyperpolicy.envs.metaworld.family import SEEN, TASKS, UNSEEN
 from hyperpolicy.envs.metaworld.scripted import scripted
-from hyperpolicy.envs.metaworld.tasks import SEEN, TASKS, UNSEEN
 from hyperpolicy.errors import BadContext, BadSetting, MissingExtra, UnknownTask, WorkerDied
 
 FAMILY = hp.family("metaworld")
@@ -172,7 +173,7 @@ def test_worlds_put_on_other_tasks_are_as_new_and_the_others_go_on(dies):
 def test_a_worker_that_keeps_dying_is_given_up(monkeypatch):
     monkeypatch.setattr(crews, "MODULE", "hyperpolicy.no_such_worker")
     worker = crews.Worker()
-    worker.open({"tasks": {"0": "window-open"}})
+    worker.open(tasks={"0": "window-open"})
     with pytest.raises(WorkerDied, match=r"died 3 times: .*no_such_worker"):
         worker.wait()
     worker.stop()
@@ -239,7 +240,7 @@ def test_bad_input_is_explained(monkeypatch):
     made = FAMILY.worlds(FAMILY.contexts(FOUR), num_threads=2)
     with pytest.raises(BadSetting, match="num_threads=1"):
         made.scene(0)
-    monkeypatch.setattr(worlds, "version", lambda name: "3.1.1")
+    monkeypatch.setattr(page, "version", lambda name: "3.1.1")
     with pytest.raises(MissingExtra, match=r"3\.1\.1 is there; pip install 'hyperpolicy\[meta"):
         FAMILY.worlds(FAMILY.contexts(FOUR))
 
@@ -269,6 +270,6 @@ def test_a_crew_does_not_keep_arms_without_end():
     made = FAMILY.worlds(FAMILY.contexts(["reach"] * 2), num_threads=1)
     for task in ("window-open", "door-lock", "coffee-button"):
         made.recast(np.arange(2), FAMILY.contexts([task] * 2), np.arange(2))
-    crew = made._crews[0].crew
+    crew = made._crews[0]
     kept = {key[0]: len(arms) for key, arms in crew.idle.items() if arms}
     assert kept == {"door-lock": 2, "window-open": 2} and len(crew.arms) == 2

@@ -3,7 +3,7 @@
 The package's classes are used as they are; each task's is extended by what may be cut around it:
 body and site lookups are kept, a model is compiled once and copied, an observation is written into
 place, the wrappers' checks and info dictionaries are left out, and rewards compute on plain numbers
-(`quick.py`, `arithmetic.py`). Of the two resets the package does, one after the other, the first
+(`arithmetic.py`). Of the two resets the package does, one after the other, the first
 does not move the hand: all it is good for is the model's object and goal positions, which the
 second starts from. After a step positions are computed anew, but no contacts and forces: the next
 step does not start from them, and where a task reads them `touching_object` computes them. Nor are
@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.envs.metaworld.quick import Data, quickened
+from hyperpolicy.envs.metaworld.arithmetic import quickened
 from hyperpolicy.errors import MissingExtra
 
 SETTLING_STEPS = 50
@@ -54,12 +54,13 @@ class Arm:
         self.env.__dict__.pop("sawyer_observation_space", None)  # of a hidden goal
         space = self.env.sawyer_observation_space
         self._low, self._high = space.low.copy(), space.high.copy()
-        self._mocap_bounds = list(
-            zip(self.env.mocap_low.tolist(), self.env.mocap_high.tolist(), strict=True)
-        )
-        data = self.env.data
-        self._hand, self._hand_quat, self._effort = data.mocap_pos, data.mocap_quat, data.ctrl
-        weakref.finalize(self, data.forget).atexit = False
+        ends = self.env.mocap_low.tolist(), self.env.mocap_high.tolist()
+        self._mocap_bounds = list(zip(*ends, strict=True))
+        self.model: mujoco.MjModel = self.env.model
+        self.data: Data = self.env.data
+        self._hand, self._hand_quat = self.data.mocap_pos, self.data.mocap_quat
+        self._effort = self.data.ctrl
+        weakref.finalize(self, self.data.forget).atexit = False
 
     def reset(self, seed: int, episode: int) -> Float[np.ndarray, " o"]:
         """Start the episode that seed and number name; the observation."""
@@ -79,7 +80,7 @@ class Arm:
         env._freeze_rand_vec, env._last_rand_vec = True, np.array(configuration)
         env.curr_path_length = 0
         self._place()
-        mujoco.mj_resetData(env.model, env.data)
+        mujoco.mj_resetData(self.model, self.data)
         with silent():
             obs = env.reset_model()
         env._prev_obs = obs[:18].copy()
@@ -95,17 +96,12 @@ class Arm:
         env.settling_steps = SETTLING_STEPS
 
     def step(self, action: Float[np.ndarray, " a"]) -> ArmStep:
-        """Advance by one environment step; the action is in [−1, 1]."""
-        with silent():
-            return self.advance(action)
-
-    def advance(self, action: Float[np.ndarray, " a"]) -> ArmStep:
-        """`step` for a loop that has told NumPy to be silent."""
-        env, data = self.env, self.env.data
+        """Advance by one environment step, to be done within `silent`; the action is in [−1, 1]."""
+        env, data = self.env, self.data
         self._pull(action)
-        mujoco.mj_step(env.model, data, env.frame_skip)
+        mujoco.mj_step(self.model, data, env.frame_skip)
         env.curr_path_length += 1
-        mujoco.mj_kinematics(env.model, data)  # of `mj_forward`, all that most tasks read
+        mujoco.mj_kinematics(self.model, data)  # of `mj_forward`, all that most tasks read
         obs = np.minimum(np.maximum(env._get_obs(), self._low), self._high)
         env._last_stable_obs = obs
         reward, info = env.evaluate_state(obs, action)
@@ -126,14 +122,6 @@ class Arm:
         self._hand[0] = hand
         self._hand_quat[0] = MOCAP_QUAT
         self._effort[:] = effort, -effort
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        return self.env.model
-
-    @property
-    def data(self) -> mujoco.MjData:
-        return self.env.data
 
 
 def silent():
@@ -157,6 +145,44 @@ def _frozen(arm: Arm, seed: int) -> Float[np.ndarray, " v"]:
 
 
 # --- The package's classes ----------------------------------------------------------------
+class Data(mujoco.MjData):
+    """State whose views by name are made once."""
+
+    def __init__(self, model: mujoco.MjModel):
+        super().__init__(model)
+        for kind in ("body", "site", "geom", "joint"):  # over the methods: `data.body("hand")`
+            setattr(self, kind, _Views(getattr(super(), kind)).__getitem__)
+
+    def forget(self) -> None:
+        """Let go of the views, which hold what they view: nothing else would free either."""
+        self.__dict__.clear()
+
+
+class _Views(dict):
+    """Views by name."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def __missing__(self, name):
+        view = self[name] = _View(self._make(name))
+        return view
+
+
+class _View:
+    """The arrays of a body, site, geom or joint: they lie where they lay."""
+
+    def __init__(self, made):
+        object.__setattr__(self, "_made", made)
+
+    def __getattr__(self, name):
+        value = self.__dict__[name] = getattr(self._made, name)
+        return value
+
+    def __setattr__(self, name, value):
+        setattr(self._made, name, value)
+
+
 class _Quick:
     """What is cut around a task's class."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs.metaworld.arm import package
-from hyperpolicy.envs.metaworld.tasks import TASKS, numbers
+from hyperpolicy.envs.metaworld.family import TASKS, contexts_of
 
 
 class Script:
@@ -16,7 +16,7 @@ class Script:
 
     def __init__(self, task: str):
         """Raises UnknownTask, MissingExtra."""
-        name = TASKS[int(numbers([task])[0])]
+        name = TASKS[int(contexts_of([task])[0, 0])]
         self._policy = package().policies.ENV_POLICY_MAP[f"{name}-v3"]()
 
     def __call__(self, obs: Float[np.ndarray, " o"]) -> Float[np.ndarray, " a"]:

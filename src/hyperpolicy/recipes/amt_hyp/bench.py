@@ -5,7 +5,7 @@ A method is fitted once a seed and writes one policy a demonstration. Two evalua
     strict   policies of each task in configurations nobody trained on, the same ones for all
              methods; mean and interval over tasks, policies and training seeds, qualified rate, and
              the best policies chosen in other configurations
-    legacy   the released scripts' (`evaluate.legacy`), first seed only
+    legacy   the released scripts' (`evaluate.scoring`), first seed only
 
 Each cell, a method on the seen or the unseen tasks, is saved when it is done and never computed
 twice; so is each fit.
@@ -24,10 +24,9 @@ from jaxtyping import Float
 
 from hyperpolicy import files, rollout
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import Row, score, score_demonstrated
+from hyperpolicy.evaluate.scoring import Row, released_successes, score, score_demonstrated
 from hyperpolicy.generate import loop, parts
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
@@ -215,9 +214,9 @@ def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
         for context in contexts_of(half):
             policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
             task = MetaWorld().task_name(context)
-            found = legacy.evaluate(policies, task, until_success=True)
-            tops = {f"top {k}": found.top(k) for k in (5, 10)}
-            released[task] = {"average": found.average, **tops}
+            found = released_successes(policies, task)
+            tops = {f"top {k}": float(found[:k].mean()) for k in (5, 10)}
+            released[task] = {"average": float(found.mean()), **tops}
     return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
 
 

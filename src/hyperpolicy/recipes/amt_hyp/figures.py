@@ -18,8 +18,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.evaluate.palette import COLORS, INK, dots, stroke
-from hyperpolicy.evaluate.plots import figure_at
+from hyperpolicy.evaluate.plots import COLORS, INK, dots, figure_at, stroke
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import markdown, number

@@ -22,8 +22,8 @@ from hyperpolicy import fleet
 from hyperpolicy.bounds import Bounded, Count, Counts, Place
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, UnknownFamily, unknown
-from hyperpolicy.evaluate import tables, tuning
-from hyperpolicy.evaluate.tuning import Curves
+from hyperpolicy.evaluate import learning, tables
+from hyperpolicy.evaluate.learning import Curves
 from hyperpolicy.fleet import OffPolicy, Schedule
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.tune import tune
@@ -196,7 +196,7 @@ def run(config: Figure6Config) -> Figure6:
     curves = {}
     for i, context in enumerate(contexts):  # a fleet's learners stand task by task
         own = slice(i * config.seeds, (i + 1) * config.seeds)
-        read = {kind: tuning.read(path, own) for kind, path in paths.items()}
+        read = {kind: learning.read(path, own) for kind, path in paths.items()}
         curves[fam.task_name(context)] = read
     found = record_once(config.home / "levels.json", partial(levels, config, contexts))
     experts, random = (dict(zip(curves, found[k], strict=True)) for k in ("experts", "random"))
@@ -257,8 +257,8 @@ def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> l
         values = curves.returns[:, np.abs(curves.steps - step).argmin()]
         return f"{values.mean():.1f} ± {values.std():.1f}"
 
-    reached = tuning.steps_to(curves, threshold)
-    worst = 100.0 * tuning.dip(curves, first_steps).max() / span
+    reached = learning.steps_to(curves, threshold)
+    worst = 100.0 * learning.dip(curves, first_steps).max() / span
     return [*map(at, (0, 50_000, 100_000, curves.steps[-1])), _steps(reached), f"{worst:.1f}"]
 
 
@@ -289,5 +289,7 @@ def draw(found: Figure6) -> list[Path]:
             for task, kinds in found.curves.items()
         }
         title = f"{config.family}: fine-tuning, mean ± std of {config.seeds} seeds"
-        made.append(tuning.plot(panels, config.home / name, title, levels, until, overwrite=True))
+        made.append(
+            learning.plot_tasks(panels, config.home / name, title, levels, until, overwrite=True)
+        )
     return made

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperpolicy.envs import family
-from hyperpolicy.evaluate import results, tables
+from hyperpolicy.evaluate import side_by_side, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
 from hyperpolicy.evaluate.rows import (
     CONDITIONED,
@@ -70,7 +70,7 @@ def read(config: TableConfig, cell: Cell) -> Comparison:
     """A cell, from disk where it is there already."""
     path = path_of(config, cell)
     make_once(path, lambda: measure(config, cell).save(path))
-    return compare(results.read(path).rows, cell.published)
+    return compare(side_by_side.read(path)[0], cell.published)
 
 
 def measure(config: TableConfig, cell: Cell) -> Comparison:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperpolicy.envs import Grid, Split, family
-from hyperpolicy.evaluate.plots import Curve, plot_learning, read_curve
+from hyperpolicy.evaluate import learning
 from hyperpolicy.fleet import Base, fold, train, train_bases
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.zero_shot.presets import (
@@ -132,11 +132,10 @@ def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
 
 def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
     """Learning curves of whatever lies under `runs`: `bases.png` and `experts.png` in `into`."""
-    bases: dict[str, Curve] = {}
+    bases = {}
     for path in sorted((runs / "specialized").glob("bases-*/metrics.jsonl")):
-        updates, returns = read_curve(path)
         for i, name in enumerate(base_names(path.parent.name)):
-            bases[name] = updates, returns[:, [i]]
+            bases[name] = learning.read(path, [i], "updates")
     found = sorted((runs / "specialized").glob("seed-*/full/metrics.jsonl"))
     experts = {f"specialized, seed {p.parts[-3].removeprefix('seed-')}": p for p in found}
     experts["independent, shared start"] = runs / "independent/metrics.jsonl"
@@ -146,7 +145,8 @@ def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
     for name, curves in (("bases", bases), ("experts", experts)):
         if curves:
             text = f"{title} {name}: return of the averaged weights"
-            made.append(plot_learning(curves, into / f"{name}.png", text, overwrite=True))
+            picture = into / f"{name}.png"
+            made.append(learning.plot_learning(curves, picture, text, overwrite=True))
     return made
 
 
