@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate.weights import align
+from hyperpolicy.generate import align
 from hyperpolicy.nets import symmetry
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies

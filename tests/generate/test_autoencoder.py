@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.generate.codecs import autoencoder
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig, Coder
-from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate import autoencoder
+from hyperpolicy.generate.autoencoder import AutoencoderConfig, Coder
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.nets.policy import PolicySpec
 
 

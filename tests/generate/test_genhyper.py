@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.codecs.autoencoder import Coder
+from hyperpolicy.generate.autoencoder import Coder
 from hyperpolicy.generate.fitting import fit, fit_seeds
 from hyperpolicy.generate.lesson import Minibatch
 from hyperpolicy.generate.writers import gan, genhyper, hyplatent

@@ -12,14 +12,12 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import loop
+from hyperpolicy.generate import autoencoder, loop, pca
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.codecs import autoencoder, pca
-from hyperpolicy.generate.codecs.autoencoder import Autoencoder, AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig
 from hyperpolicy.generate.lesson import Minibatch, Pairs, of_zoo, pairs
-from hyperpolicy.generate.parts import Frame, Model
-from hyperpolicy.generate.readers.context import EncodedContext
+from hyperpolicy.generate.parts import EncodedContext, Frame, Model
+from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import diffusion, make_an_agent
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig

@@ -7,8 +7,7 @@ import pytest
 
 from hyperpolicy import envs
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import normalizer
-from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate import normalizer, pca
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.generate.writers.regression import RegressionConfig

@@ -250,7 +250,7 @@ def _say(name: str) -> None:
 def _turned(trivial: dict, rows: dict) -> dict:
     """The zoo's rows turned, where a generator is told the robot's symmetries."""
     from hyperpolicy.evaluate.rows import OF_EXPERTS, TOLD_SYMMETRIES, TURNED
-    from hyperpolicy.generate.weights import symmetric
+    from hyperpolicy.generate import symmetric
 
     columns = [getattr(m, "column", None) for row in rows.values() for m in row.makers]
     if TOLD_SYMMETRIES not in columns:

@@ -99,9 +99,9 @@ class LearnedConfig(FitConfig):
         """Whether it learns from what experts do, beside their weights."""
         return False
 
-    @abstractmethod
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> Any:
         """One codec for each seed, on axis n; None where it is trained along."""
+        return None
 
     @abstractmethod
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:

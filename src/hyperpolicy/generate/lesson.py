@@ -11,8 +11,7 @@ from hyperpolicy.data.given import Contexts, Given
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import behavior
-from hyperpolicy.generate.parts import Reader
-from hyperpolicy.generate.readers.context import EncodedContext
+from hyperpolicy.generate.parts import EncodedContext, Reader
 from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from hyperpolicy import devices, seeds
 from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.run import directory
 from hyperpolicy.run.job import RUN, Job, Output
 from hyperpolicy.run.progress import Steps
+from hyperpolicy.types import Scalar
 
 REPORT_STEPS = 100
 """Steps of one jitted call, and between two records of metrics."""
@@ -137,6 +138,13 @@ def _advance(step: Callable, fits, own, shared, start, stop):
 
     fits, sums = jax.lax.fori_loop(start, stop, body, (fits, sums))
     return fits, jax.tree.map(lambda s: s / (stop - start), sums)
+
+
+def warm_restarts(rate: float, first_cycle: int, step: Int[Array, ""]) -> Scalar:
+    """Step sizes in cosine cycles of lengths T, 2T, 4T …, each from `rate` down to 0."""
+    cycle = jnp.floor(jnp.log2(step / first_cycle + 1.0))
+    length = first_cycle * 2.0**cycle
+    return 0.5 * rate * (1.0 + jnp.cos(jnp.pi * (step - (length - first_cycle)) / length))
 
 
 def _report_dead(run: FitJob, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -6,7 +6,6 @@ to get one: from the weights of a conditioned learner, or by distilling the expe
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import equinox as eqx
@@ -21,12 +20,10 @@ from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import behavior, loop
-from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.fitting import LearnedConfig, Written
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, Pairs, of_zoo
-from hyperpolicy.generate.parts import Frame, Model, RowWriter
-from hyperpolicy.generate.readers.context import EncodedContext
+from hyperpolicy.generate.parts import EncodedContext, Frame, Identity, Model, RowWriter
 from hyperpolicy.nets.fold import fold_actor
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.provenance import library_versions
@@ -51,9 +48,6 @@ class DistillConfig(LearnedConfig):
     def lesson(self, zoo: Zoo) -> Lesson:
         """Each expert once: checkpoints say nothing here."""
         return of_zoo(zoo, zoo.final_rows)
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
-        return None
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)

@@ -20,7 +20,6 @@ sentences contradict each other in places; this reading satisfies most. Marked w
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -31,8 +30,8 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
+from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
 from hyperpolicy.generate.behavior import behavior_loss
-from hyperpolicy.generate.codecs.autoencoder import Coder, ScaledCoder
 from hyperpolicy.generate.fitting import Written
 from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
 from hyperpolicy.generate.normalizer import Normalizer
@@ -52,7 +51,6 @@ from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
 
 
 # --- Config and state ---------------------------------------------------------------------
@@ -65,9 +63,6 @@ class GenHyperConfig(GanConfig):
     steps: Count = 3_000
     """Updates (published: 5000 epochs)."""
     name: ClassVar[str] = "genhyper"
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
-        return None
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec)

@@ -28,11 +28,11 @@ import optax
 from jaxtyping import Array, Float
 
 from hyperpolicy.generate import loop
+from hyperpolicy.generate.autoencoder import CodecConfig
 from hyperpolicy.generate.behavior import Aim, latent_behavior_loss
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
 from hyperpolicy.generate.fitting import Written, latents_of
 from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers.gan import (
     GanConfig,
     GanWriter,
@@ -54,7 +54,7 @@ from hyperpolicy.zoo import Zoo
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class HypLatentConfig(GanConfig):
-    encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
+    encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is."""
     name: ClassVar[str] = "hyplatent"
 

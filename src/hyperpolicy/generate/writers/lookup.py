@@ -11,11 +11,9 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.envs import ContextSpace
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.generator import Generator, from_zoo
 from hyperpolicy.generate.lesson import check_zoo
-from hyperpolicy.generate.parts import Frame, Model, Rows
-from hyperpolicy.generate.readers.context import PlainContext
+from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext, Rows
 from hyperpolicy.zoo import Zoo
 
 

@@ -35,13 +35,13 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.bounds import Count, PartialShare, Rate, Share, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.autoencoder import CodecConfig
 from hyperpolicy.generate.fitting import LearnedConfig, Written, latents_of
 from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame, RowWriter
-from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import diffusion
 from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
@@ -56,7 +56,7 @@ NETS: dict[str, Callable] = {config.kind: config for config in (FilmMlpConfig, U
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class MakeAnAgentConfig(LearnedConfig):
-    encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
+    encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is (published: an autoencoder of 1024 numbers a token)."""
     net: FilmMlpConfig | Unet1dConfig = field(default_factory=FilmMlpConfig)
     """What predicts x̂₀ (published: a UNet; D7)."""

@@ -18,12 +18,12 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Size, Weight, Whole
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.codecs import pca
-from hyperpolicy.generate.codecs.pca import Pca, PcaConfig
+from hyperpolicy.generate import pca
 from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, keep
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, of_zoo
 from hyperpolicy.generate.parts import Frame
+from hyperpolicy.generate.pca import Pca, PcaConfig
 from hyperpolicy.zoo import Zoo
 
 MAX_DEGREE = 5

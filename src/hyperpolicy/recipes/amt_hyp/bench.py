@@ -28,14 +28,14 @@ from hyperpolicy.evaluate import legacy
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score, score_demonstrated
-from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate import demonstration, loop, parts
+from hyperpolicy.generate.autoencoder import CodecConfig
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.demonstration import DemonstrationReader
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.lesson import Lesson
-from hyperpolicy.generate.parts import Codec, CodecConfig, Frame
-from hyperpolicy.generate.readers import demonstration
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
-from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.parts import Codec, Frame
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide

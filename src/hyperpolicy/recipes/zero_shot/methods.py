@@ -25,11 +25,9 @@ from hyperpolicy.evaluate.rows import (
     TURNED,
 )
 from hyperpolicy.evaluate.scoring import Maker, Row
-from hyperpolicy.generate import fitting
-from hyperpolicy.generate.codecs import pca
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate import fitting, pca, symmetric
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.weights import symmetric
+from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.genhyper import GenHyperConfig

@@ -11,8 +11,8 @@ from pathlib import Path
 from hyperpolicy.envs import Split
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Base
+from hyperpolicy.generate import align
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.weights import align
 from hyperpolicy.generate.writers import conditioned
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from hyperpolicy.bounds import Bounded, Size
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.parts import Frame, Rows
+from hyperpolicy.generate.parts import Frame, Rows, decode_rows
 from hyperpolicy.nets.policy import PolicySpec
 
 
@@ -24,7 +24,7 @@ class PcaConfig(Bounded):
     for_policies: ClassVar[bool] = False
 
     def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
-        """The same PCA for every seed, for nothing is drawn; see `CodecConfig.fit`."""
+        """The same PCA for every seed, for nothing is drawn; every leaf leads with axis n."""
         fitted = fit(self, weights)
         return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(seeds)), fitted)
 
@@ -51,7 +51,7 @@ class Pca(eqx.Module):
 
     def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
         """NumPy's rows are decoded in NumPy, others as one program."""
-        decode = Pca.decode if isinstance(latents, np.ndarray) else _decode_rows
+        decode = Pca.decode if isinstance(latents, np.ndarray) else decode_rows
         return np.asarray(decode(self, latents), np.float32)
 
     def settings(self) -> dict:
@@ -61,11 +61,6 @@ class Pca(eqx.Module):
     def blank(cls, settings: dict, frame: Frame) -> "Pca":
         z, p = settings["components"], frame.vector
         return jax.eval_shape(lambda: cls(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z)))
-
-
-@jax.jit
-def _decode_rows(codec: Pca, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
-    return jax.vmap(codec.decode)(latents)
 
 
 def fit(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:

@@ -34,8 +34,8 @@ from hyperpolicy.bounds import Bounded, Count, Rate, Size, Sizes, Weight
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.schedules import warm_restarts
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.types import Key, Scalar
 

@@ -20,17 +20,17 @@ from jaxtyping import Array, Float, Int
 
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.data.given import Given
+from hyperpolicy.generate import behavior_embedding
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.lesson import Lesson
-from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.parts import Frame
-from hyperpolicy.generate.readers import behavior_embedding
-from hyperpolicy.generate.readers.behavior_embedding import (
+from hyperpolicy.generate.behavior_embedding import (
     BehaviorEmbeddingConfig,
     Embedding,
     Maps,
     Rows,
 )
+from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.normalizer import Normalizer
+from hyperpolicy.generate.parts import Frame
 from hyperpolicy.zoo import Zoo
 
 Told = Literal["opening", "both"]

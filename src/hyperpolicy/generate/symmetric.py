@@ -22,10 +22,8 @@ from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
-from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.parts import Frame, Model
-from hyperpolicy.generate.readers.context import PlainContext
+from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext
 from hyperpolicy.nets.equivariance import image_weights
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.symmetry import Symmetry

@@ -28,9 +28,10 @@ from jaxtyping import Array, Float
 from hyperpolicy.bounds import Bounded, Count, Rate, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.parts import Frame, Rows
-from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate.parts import Frame, Rows, decode_rows
+from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.types import Key, Scalar
 
@@ -56,8 +57,16 @@ class AutoencoderConfig(Bounded):
     for_policies: ClassVar[bool] = True
 
     def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
-        """One autoencoder per seed; see `CodecConfig.fit`."""
+        """One autoencoder for each seed, fitted on rows of weights; every leaf leads with axis n.
+
+        `out` is the directory of the run, in which a fit keeps what it needs to go on after a kill.
+        """
         return fit(self, weights, spec, seeds, out and out / loop.ENCODER)
+
+
+CodecConfig = PcaConfig | AutoencoderConfig
+"""How a codec is fitted: `config.fit(weights, spec, seeds, out)`. With `for_policies` it takes
+policies' weights and no other vectors."""
 
 
 class Coder(eqx.Module):
@@ -119,7 +128,7 @@ class Coded(eqx.Module):
     def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]: ...
 
     def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
-        return np.asarray(_decode_rows(self, jnp.asarray(latents)))
+        return np.asarray(decode_rows(self, jnp.asarray(latents)))
 
     def settings(self) -> dict:
         return {"dim": self.coder.dim}
@@ -177,11 +186,6 @@ class ScaledCoder(Coded):
         return spec.size
 
 
-@jax.jit
-def _decode_rows(codec: Coded, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
-    return jax.vmap(codec.decode)(latents)
-
-
 def chunks(spec: PolicySpec) -> list[int]:
     """Numbers in each chunk: the first layer, and the rest."""
     return [spec.layer_sizes[0], spec.size - spec.layer_sizes[0]]
@@ -227,10 +231,8 @@ def fit(
         return (optax.apply_updates(coder, updates), adam), {"loss/reconstruction": value}
 
     signature = {"config": asdict(config), "zoo": loop.digest(weights)}
-    run, rows = (
-        loop.FitJob("autoencoder", seeds, config.steps, out, signature),
-        jnp.asarray(weights),
-    )
+    run = loop.FitJob("autoencoder", seeds, config.steps, out, signature)
+    rows = jnp.asarray(weights)
     coder, _ = loop.learn(run, init, step, None, rows).state
     tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(rows)))(coder)
     fitted = [norm.limits(np.asarray(t).reshape(-1, config.dim)) for t in tokens]
