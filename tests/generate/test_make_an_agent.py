@@ -18,7 +18,7 @@ from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig
 from hyperpolicy.generate.lesson import Minibatch, Pairs, of_zoo, pairs
 from hyperpolicy.generate.parts import EncodedContext, Frame, Model
 from hyperpolicy.generate.pca import PcaConfig
-from hyperpolicy.generate.writers import diffusion, make_an_agent
+from hyperpolicy.generate.writers import make_an_agent
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
@@ -71,7 +71,7 @@ def test_loss_is_of_noised_latents():
     """A network that answers what it is given errs by the noise that was added."""
     where = lambda n: (n.first.weight, n.last.weight)  # noqa: E731
     net = eqx.tree_at(where, ZEROS, (jnp.eye(2), jnp.eye(2)))
-    alphas = diffusion.schedule(100)
+    alphas = make_an_agent.schedule(100)
     want = (1 - alphas) + (1 - np.sqrt(alphas)) ** 2 / 3.0  # E[z²] = 1/3
     np.testing.assert_allclose(loss(net, batch_of(20_000)), want.mean(), rtol=0.03)
 

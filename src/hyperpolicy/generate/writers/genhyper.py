@@ -31,15 +31,16 @@ from jaxtyping import Array, Float
 from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import Coder, ScaledCoder
-from hyperpolicy.generate.behavior import behavior_loss
 from hyperpolicy.generate.fitting import Written
-from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.lesson import Minibatch, Pairs, behavior_loss, draw
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.writers.gan import (
+    Discriminator,
     GanConfig,
     GanWriter,
     Networks,
     auxiliary_side,
+    cross_entropy,
     descend,
     make_networks,
     optimizer,
@@ -47,7 +48,6 @@ from hyperpolicy.generate.writers.gan import (
 )
 from hyperpolicy.generate.writers.hyplatent import discriminator_loss, regularize
 from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar

@@ -29,22 +29,22 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.autoencoder import CodecConfig
-from hyperpolicy.generate.behavior import Aim, latent_behavior_loss
 from hyperpolicy.generate.fitting import Written, latents_of
-from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.lesson import Aim, Minibatch, Pairs, behavior_loss, draw
 from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers.gan import (
+    Discriminator,
     GanConfig,
     GanWriter,
     Networks,
     auxiliary_side,
+    cross_entropy,
     descend,
     make_networks,
     optimizer,
     real_side,
 )
 from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
@@ -108,7 +108,8 @@ def generator_loss(
         "loss/mse": (cfg.mse, jnp.mean((made - batch.target) ** 2)),
     }
     if batch.states is not None and batch.actions is not None:
-        gap = latent_behavior_loss(aim, made, batch.states, batch.actions)
+        weights = jax.vmap(aim.codec.decode)(made)
+        gap = behavior_loss(aim.spec, weights, batch.states, batch.actions)
         parts["loss/behavior"] = (cfg.behavior, gap)
     loss = jnp.sum(jnp.stack([weight * part for weight, part in parts.values()]))
     return loss, (moments, {name: part for name, (_, part) in parts.items()})

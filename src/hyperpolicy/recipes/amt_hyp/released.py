@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hyperpolicy.data.demonstrations import Demonstrations
-from hyperpolicy.generate.behavior import Aim
-from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.lesson import Aim, Minibatch
 from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.gan import Networks

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
+from hyperpolicy.generate.writers.gan import Discriminator, cross_entropy
 
 
 def test_published_size():
