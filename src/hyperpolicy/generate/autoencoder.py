@@ -11,7 +11,6 @@ corrupted, x ← (1 − f)·x + f·ε with ε ~ N(0, 1). Departures from the rel
   D4  all rows train, and the last step is kept: no split, no choice among checkpoints.
 """
 
-from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
@@ -111,9 +110,10 @@ class Coder(eqx.Module):
         return jnp.concatenate([t @ d for t, d in zip(tokens, self.decoders, strict=True)])
 
 
-class Coded(eqx.Module):
-    """A trained coder, and a normalizer; its kinds differ in what that one normalizes."""
+class Autoencoder(eqx.Module):
+    """A trained coder, and a normalizer of its tokens' features."""
 
+    kind: ClassVar[str] = "autoencoder"
     coder: Coder
     normalizer: Normalizer
 
@@ -121,11 +121,14 @@ class Coded(eqx.Module):
     def size(self) -> int:
         return self.coder.size
 
-    @abstractmethod
-    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]: ...
+    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
+        """The latent of one policy: its normalized tokens, one after the other."""
+        return jax.vmap(self.normalizer)(self.coder.tokens(weights)).ravel()
 
-    @abstractmethod
-    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]: ...
+    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]:
+        """The policy of one latent."""
+        tokens = latent.reshape(len(self.coder.encoders), -1)
+        return self.coder.weights(jax.vmap(self.normalizer.invert)(tokens))
 
     def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
         return np.asarray(decode_rows(self, jnp.asarray(latents)))
@@ -143,31 +146,12 @@ class Coded(eqx.Module):
         return jax.eval_shape(make)
 
     @classmethod
-    @abstractmethod
     def normalized(cls, dim: int, spec: PolicySpec) -> int:
         """Features of the normalizer."""
-
-
-class Autoencoder(Coded):
-    """Its normalizer is of the tokens' features."""
-
-    kind: ClassVar[str] = "autoencoder"
-
-    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
-        """The latent of one policy: its normalized tokens, one after the other."""
-        return jax.vmap(self.normalizer)(self.coder.tokens(weights)).ravel()
-
-    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]:
-        """The policy of one latent."""
-        tokens = latent.reshape(len(self.coder.encoders), -1)
-        return self.coder.weights(jax.vmap(self.normalizer.invert)(tokens))
-
-    @classmethod
-    def normalized(cls, dim: int, spec: PolicySpec) -> int:
         return dim
 
 
-class ScaledCoder(Coded):
+class ScaledCoder(Autoencoder):
     """Its normalizer is of the weights; tokens are latents as they are."""
 
     kind: ClassVar[str] = "scaled"

@@ -59,14 +59,12 @@ class DemonstrationReader(eqx.Module):
 
     def settings(self) -> dict:
         maps = self.embedding.maps
-        hidden = tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1])
-        config = BehaviorEmbeddingConfig(
-            dim=maps.bilinear.shape[0],
-            opening_hidden=hidden,
-            ending_hidden=maps.ending.first.bias.shape[0],
-        )
-        sizes = {name: getattr(config, name) for name in ("dim", "opening_hidden", "ending_hidden")}
-        return {"told": self.told, **sizes}
+        return {
+            "told": self.told,
+            "dim": maps.bilinear.shape[0],
+            "opening_hidden": tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1]),
+            "ending_hidden": maps.ending.first.bias.shape[0],
+        }
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "DemonstrationReader":

@@ -38,21 +38,20 @@ class Places(NamedTuple):
 
     @property
     def path(self) -> Path | None:
-        return None if self.out is None else self.out.path
+        return self.out.path if self.out else None
 
     @classmethod
     def single(cls, seed: int, out: str | Path | Output | None) -> "Places":
         """One generator in the run's own directory."""
         output = Output.of(out)
-        return cls((seed,), output, [None if output is None else output.path])
+        return cls((seed,), output, [output.path if output else None])
 
     @classmethod
     def several(cls, seeds: Sequence[int], out: str | Path | Output | None) -> "Places":
         """Each generator in `out/seed-<seed>`."""
         output = Output.of(out)
-        return cls(
-            tuple(seeds), output, [output.path / f"seed-{s}" if output else None for s in seeds]
-        )
+        each = [output.path / f"seed-{seed}" if output else None for seed in seeds]
+        return cls(tuple(seeds), output, each)
 
 
 # --- Settings -----------------------------------------------------------------------------
@@ -118,6 +117,7 @@ class LearnedConfig(FitConfig):
 
 
 # --- Fit ----------------------------------------------------------------------------------
+@alone
 def fit(
     config: FitConfig,
     source: Zoo | Lesson,
@@ -136,10 +136,10 @@ def fit(
         AlreadyExists: `out` holds something else.
         Busy: another process works in `out`.
     """
-    places = Places.single(seed, out)
-    return _fit(config, source, places, train, places.path)[0]
+    return _fit(config, source, Places.single(seed, out), train)[0]
 
 
+@alone
 def fit_seeds(
     config: FitConfig,
     source: Zoo | Lesson,
@@ -152,12 +152,10 @@ def fit_seeds(
 
     A seed whose numbers stop being finite is left out, with a warning that names it and the step.
     """
-    places = Places.several(seeds, out)
-    return _fit(config, source, places, train, places.path)
+    return _fit(config, source, Places.several(seeds, out), train)
 
 
-@alone
-def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train, out) -> list[Generator]:
+def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train) -> list[Generator]:
     lesson = source if isinstance(source, Lesson) else config.lesson(source)
     loop.claim(places.path)
     return config.make(lesson, places, train)

@@ -79,11 +79,20 @@ def pairs(lesson: Lesson, with_behavior: bool) -> Pairs:
         BadZoo: rows the zoo has not, a row of another task than is told of it, a zoo that cannot be
             trained on; or behavior is asked for and the zoo holds no observations.
     """
-    _check(lesson)
-    zoo = lesson.zoo
+    zoo, given, rows = lesson.zoo, lesson.given, np.asarray(lesson.rows)
+    check_zoo(zoo)
+    if len(rows) != len(given) or rows.min() < 0 or rows.max() >= len(zoo.weights):
+        raise BadZoo(
+            f"{len(given)} {given.name} for {len(rows)} rows up to {rows.max()} of a zoo of "
+            f"{len(zoo.weights)}; give the row each one tells of"
+        )
+    told = zoo.family.context.check(zoo.contexts)[zoo.expert[rows]]
+    wrong = (told != zoo.family.context.check(given.contexts)).any(axis=1)
+    if wrong.any():
+        raise BadZoo(f"row {np.argmax(wrong)} of the {given.name} is of another task than its row")
     conditions = jnp.asarray(lesson.reader.read(lesson.given), jnp.float32)
     states, actions = probe(zoo) if with_behavior else (None, None)
-    weights = jnp.asarray(zoo.weights[lesson.rows])
+    weights = jnp.asarray(zoo.weights[rows])
     return Pairs(weights, jnp.asarray(lesson.expert), conditions, states, actions)
 
 
@@ -129,20 +138,6 @@ def check_zoo(zoo: Zoo) -> Family:
     return tasks
 
 
-def _check(lesson: Lesson) -> None:
-    check_zoo(lesson.zoo)
-    zoo, given, rows = lesson.zoo, lesson.given, np.asarray(lesson.rows)
-    if len(rows) != len(given) or rows.min() < 0 or rows.max() >= len(zoo.weights):
-        raise BadZoo(
-            f"{len(given)} {given.name} for {len(rows)} rows up to {rows.max()} of a zoo of "
-            f"{len(zoo.weights)}; give the row each one tells of"
-        )
-    told = zoo.family.context.check(zoo.contexts)[zoo.expert[rows]]
-    wrong = (told != zoo.family.context.check(given.contexts)).any(axis=1)
-    if wrong.any():
-        raise BadZoo(f"row {np.argmax(wrong)} of the {given.name} is of another task than its row")
-
-
 # --- What experts do ----------------------------------------------------------------------
 class Aim(NamedTuple):
     """What latents are for: the policies they decode to."""
@@ -177,6 +172,5 @@ def behavior_loss(
     action: Float[Array, "b s a"],
 ) -> Scalar:
     """E_b[E_s[(tanh μ_θb(s) − a)²]] for b generated policies, each on its expert's observations."""
-    return jnp.mean(
-        jax.vmap(lambda w, s, a: action_gap(spec.unflatten(w), s, a))(weights, obs, action)
-    )
+    gap = jax.vmap(lambda w, s, a: action_gap(spec.unflatten(w), s, a))
+    return jnp.mean(gap(weights, obs, action))

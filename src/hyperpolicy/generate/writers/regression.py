@@ -48,9 +48,9 @@ class RegressionConfig(FitConfig):
         return of_zoo(zoo, None if self.checkpoints else zoo.final_rows)
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
-        writer, codec, degree = solution(self, lesson)
+        writer, codec = solution(self, lesson)
         written = dict.fromkeys(range(len(places.seeds)), (writer, codec))
-        return keep(lesson, places, written, {"config": asdict(self), **degree})
+        return keep(lesson, places, written, {"config": asdict(self), "degree": writer.degree})
 
 
 class Regression(eqx.Module):
@@ -111,8 +111,8 @@ def choose_degree(
     return min(range(1, min(MAX_DEGREE, count - 2) + 1), key=error)
 
 
-def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca, dict[str, int]]:
-    """The regression of a lesson's rows on their conditions, its codec, and the degree chosen.
+def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca]:
+    """The regression of a lesson's rows on their conditions, and its codec.
 
     Raises:
         BadSetting: a degree that the number of training contexts cannot determine.
@@ -132,4 +132,4 @@ def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca,
         final = final[np.argsort(lesson.expert[final])]
         degree = choose_degree(conditions[final], latents[final], config.ridge)
     found = solve(conditions, latents, degree, config.ridge)
-    return Regression(np.asarray(found, np.float32), degree), codec, {"degree": degree}
+    return Regression(np.asarray(found, np.float32), degree), codec
