@@ -13,6 +13,7 @@ MIXED = PolicySpec(5, 2, (12, 10), ("elu", "relu"))
 TANH = PolicySpec(5, 2, (7,), ("tanh",))
 DEEP = PolicySpec(4, 3, (8, 9, 6), ("relu", "relu", "relu"))
 SPECS = [RELU, MIXED, TANH, DEEP]
+ONE_HEAD = PolicySpec(5, 2, (12, 10), head="deterministic")
 
 
 def draw(spec: PolicySpec, seed: int = 0, rows: int | None = None) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_a_wrong_move_is_seen():
     assert np.abs(heads(MIXED, wrong) - heads(MIXED, weights)).max() > 0.01
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", [*SPECS, ONE_HEAD], ids=str)
 def test_a_planted_move_is_found(spec):
     """Another order and scale of the reference comes back as the reference, number by number."""
     reference = balanced(spec, draw(spec))

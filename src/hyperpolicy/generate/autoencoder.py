@@ -76,11 +76,6 @@ class Coder(eqx.Module):
     norm: eqx.nn.LayerNorm
 
     @property
-    def size(self) -> int:
-        """Numbers in all tokens."""
-        return len(self.decoders) * self.dim
-
-    @property
     def dim(self) -> int:
         """Numbers in a token."""
         return self.decoders[0].shape[-2]
@@ -119,7 +114,7 @@ class Autoencoder(eqx.Module):
 
     @property
     def size(self) -> int:
-        return self.coder.size
+        return len(self.coder.decoders) * self.coder.dim
 
     def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
         """The latent of one policy: its normalized tokens, one after the other."""
@@ -138,12 +133,8 @@ class Autoencoder(eqx.Module):
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
-        dim, features = settings["dim"], cls.normalized(settings["dim"], frame.spec)
-
-        def make():
-            return cls(Coder.init(frame.spec, dim, jax.random.key(0)), norm.blank(features))
-
-        return jax.eval_shape(make)
+        coder = Coder.init(frame.spec, settings["dim"], jax.random.key(0))
+        return cls(coder, norm.blank(cls.normalized(coder.dim, frame.spec)))
 
     @classmethod
     def normalized(cls, dim: int, spec: PolicySpec) -> int:

@@ -34,7 +34,6 @@ from hyperpolicy.bounds import Bounded, Count, Rate, Size, Sizes, Weight
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.types import Key, Scalar
@@ -182,13 +181,7 @@ def fit(
     data = Rows(scaled[0], scaled[1], jnp.asarray(rows.task))
     signature = {"config": asdict(config), "loss": loss.__name__, "rows": loop.digest(data)}
     run = loop.FitJob("behavior embedding", seeds, config.steps, out, signature)
-    maps = train(config, run, data, loss)
-    return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
-
-
-def train(config: BehaviorEmbeddingConfig, run: loop.FitJob, data: Rows, loss: Callable) -> Maps:
-    """The maps of each seed, on axis n, from normalized rows."""
-    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    rate = partial(loop.warm_restarts, config.rate, config.first_cycle)
     tx = optax.adamw(rate, weight_decay=config.weight_decay)
 
     def init(key):
@@ -203,7 +196,8 @@ def train(config: BehaviorEmbeddingConfig, run: loop.FitJob, data: Rows, loss: C
         updates, adam = tx.update(grads, adam, maps)
         return (optax.apply_updates(maps, updates), adam), {"loss/contrastive": value}
 
-    return loop.learn(run, init, step, None, data).state[0]
+    maps = loop.learn(run, init, step, None, data).state[0]
+    return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
 
 
 def retrieval(embedding: Embedding, rows: Rows) -> Scalar:

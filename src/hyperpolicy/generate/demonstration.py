@@ -46,10 +46,6 @@ class DemonstrationReader(eqx.Module):
     normalizer: Normalizer
     told: Told = eqx.field(static=True)
 
-    def __call__(self, row: Float[Array, " h"]) -> Float[Array, " d"]:
-        """The condition of opening and ending, one after the other."""
-        return self.normalizer(read(self.embedding, self.told, row))
-
     def read(self, given: Given) -> Float[Array, "n d"]:
         return _read_rows(self, jnp.asarray(given.rows, jnp.float32))
 
@@ -72,13 +68,9 @@ class DemonstrationReader(eqx.Module):
         config = BehaviorEmbeddingConfig(**sizes, opening_hidden=tuple(settings["opening_hidden"]))
         told: Told = settings["told"]
         o, s = widths(frame.family)
-
-        def make() -> DemonstrationReader:
-            maps = Maps.init(config, o, s, jax.random.key(0))
-            embedding = Embedding(maps, norm.blank(o), norm.blank(s))
-            return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
-
-        return jax.eval_shape(make)
+        maps = Maps.init(config, o, s, jax.random.key(0))
+        embedding = Embedding(maps, norm.blank(o), norm.blank(s))
+        return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
 
 
 def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Array, " d"]:
@@ -96,12 +88,6 @@ def fit_reader(
     return DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
 
 
-def rows_of(demonstrations: Demonstrations) -> Rows:
-    """What an embedding is trained on: openings, endings, and a number for each one's task."""
-    _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
-    return Rows(demonstrations.opening, demonstrations.ending, task.ravel())
-
-
 def fit_embedding(
     config: BehaviorEmbeddingConfig,
     demonstrations: Demonstrations,
@@ -110,7 +96,9 @@ def fit_embedding(
     loss: Callable = behavior_embedding.task_aware_loss,
 ) -> Embedding:
     """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
-    fitted = behavior_embedding.fit(config, rows_of(demonstrations), (seed,), out, loss)
+    _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
+    rows = Rows(demonstrations.opening, demonstrations.ending, task.ravel())
+    fitted = behavior_embedding.fit(config, rows, (seed,), out, loss)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
 
 
@@ -127,4 +115,5 @@ def lesson(
 
 @jax.jit
 def _read_rows(reader: DemonstrationReader, rows: Float[Array, "n h"]) -> Float[Array, "n d"]:
-    return jax.vmap(reader)(rows)
+    raw = partial(read, reader.embedding, reader.told)
+    return jax.vmap(lambda row: reader.normalizer(raw(row)))(rows)

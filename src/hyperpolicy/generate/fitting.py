@@ -109,7 +109,9 @@ class LearnedConfig(FitConfig):
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         data = lessons.pairs(lesson, self.needs_behavior)
         train = train or type(self).train
-        record = {"config": asdict(self), "given": lesson.given.name, **variant(train)}
+        changed = train.keywords if isinstance(train, partial) else {}
+        changed = {name: function.__name__ for name, function in changed.items()}
+        record = {"config": asdict(self), "given": lesson.given.name, **changed}
         known = record | {"zoo": loop.digest(data)}
         run = loop.FitJob(self.name, places.seeds, self.steps, places.out, known)
         codecs = self.codecs(lesson.zoo, places.seeds, places.path)
@@ -176,12 +178,6 @@ def save(generator: Generator, place: Path | None) -> None:
     """Write a generator beside the run that made it."""
     if place is not None:
         write(generator, place)
-
-
-def variant(train: Callable) -> dict[str, str]:
-    """What a trainer was given in place of the page's own functions, by name."""
-    given = train.keywords if isinstance(train, partial) else {}
-    return {name: value.__name__ for name, value in given.items()}
 
 
 def latents_of(codecs, weights: Float[Array, "r p"]) -> Float[Array, "n r z"]:

@@ -5,7 +5,7 @@
     codec    latent → flat weights, and back
 
 Every part is a pytree: its leaves are its arrays, and `settings` are the sizes and choices that
-`blank` needs to make a part of the same structure whose leaves have shapes and no numbers.
+its `blank` needs to make a part of the same structure, with any numbers.
 """
 
 from abc import abstractmethod
@@ -55,7 +55,7 @@ class Part(Protocol):
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> Any:
-        """A part with these settings whose leaves have shapes and no numbers."""
+        """A part with these settings and any numbers; it is asked for its shapes only."""
 
 
 @runtime_checkable
@@ -150,12 +150,12 @@ def record(part: Part) -> dict:
 
 
 def blank(settings: dict, frame: Frame) -> Any:
-    """The part that `record` described, without numbers.
+    """The part that `record` described; its leaves have shapes and no numbers.
 
     Raises:
         BadFile: a kind that this version does not have.
     """
-    return kinds.part(settings["kind"]).blank(settings, frame)
+    return eqx.filter_eval_shape(lambda: kinds.part(settings["kind"]).blank(settings, frame))
 
 
 def alike(one: Part, other: Part) -> bool:

@@ -60,7 +60,7 @@ class Pca(eqx.Module):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Pca":
         z, p = settings["components"], frame.vector
-        return jax.eval_shape(lambda: cls(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z)))
+        return cls(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z))
 
 
 def fit(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:
@@ -72,8 +72,4 @@ def fit(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:
     largest = np.take_along_axis(basis, np.abs(basis).argmax(axis=1)[:, None], axis=1)
     basis = basis * np.where(largest < 0, -1.0, 1.0)  # the sign of a component is arbitrary: fix it
     coordinates = (weights - mean) @ basis.T
-    return Pca(
-        np.asarray(mean, np.float32),
-        np.asarray(basis, np.float32),
-        norm.pooled(coordinates),
-    )
+    return Pca(mean.astype(np.float32), basis.astype(np.float32), norm.pooled(coordinates))

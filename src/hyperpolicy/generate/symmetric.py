@@ -68,10 +68,8 @@ class Symmetric(eqx.Module):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Symmetric":
         inside = Model.blank(settings["inside"], frame._replace(condition=0, latent=0))
-        shape = settings["experts"], frame.family.context.size
-        return jax.eval_shape(
-            lambda inside: cls(inside, jnp.zeros(shape), frame.family, frame.spec), inside
-        )
+        contexts = jnp.zeros((settings["experts"], frame.family.context.size))
+        return cls(inside, contexts, frame.family, frame.spec)
 
 
 def symmetric(generator: Generator) -> Generator:

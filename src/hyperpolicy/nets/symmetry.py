@@ -45,7 +45,12 @@ def balance(spec: PolicySpec, weights: Float[np.ndarray, " p"]) -> Factors:
         for layer in range(len(spec.hidden)):
             if spec.activations[layer] != "relu":
                 continue
-            factor = _balance_layer(spec, weights, layer)
+            matrices = _matrices(spec, weights)
+            incoming = np.linalg.norm(matrices[layer], axis=0)
+            leaving = np.concatenate([matrices[k][:-1] for k in _after(spec, layer)], axis=1)
+            outgoing = np.linalg.norm(leaving, axis=1)
+            alive = (incoming > 0) & (outgoing > 0)
+            factor = np.sqrt(np.where(alive, outgoing, 1.0) / np.where(alive, incoming, 1.0))
             one = [factor if k == layer else np.ones_like(f) for k, f in enumerate(total)]
             weights = rescale(spec, weights, one)
             total[layer] = total[layer] * factor
@@ -70,15 +75,6 @@ def rescale(
     return _flat(matrices, weights)
 
 
-def _balance_layer(spec: PolicySpec, weights, layer: int) -> Float[np.ndarray, " u"]:
-    matrices = _matrices(spec, weights)
-    incoming = np.linalg.norm(matrices[layer], axis=0)
-    leaving = np.concatenate([matrices[k][:-1] for k in _after(spec, layer)], axis=1)
-    outgoing = np.linalg.norm(leaving, axis=1)
-    alive = (incoming > 0) & (outgoing > 0)
-    return np.sqrt(np.where(alive, outgoing, 1.0) / np.where(alive, incoming, 1.0))
-
-
 # --- Order --------------------------------------------------------------------------------
 def match(
     spec: PolicySpec, weights: Float[np.ndarray, " p"], reference: Float[np.ndarray, " p"]
@@ -86,11 +82,14 @@ def match(
     """Orders that bring weights near to the reference: argmax of θ_ref · permute(θ), layer by layer
     by linear assignment, until nothing changes (a local maximum; D1)."""
     inner = _matrices(spec, reference)
-    ends = [
-        _climb(spec, weights, inner, begin)
-        for begin in (_as_is(spec), _from_inputs(spec, weights, inner))
-    ]
-    gains = [_agreement(spec, weights, inner, orders) for orders in ends]
+    as_is = [np.arange(units) for units in spec.hidden]
+    from_inputs = list(as_is)  # units matched by what enters them, from the first layer on
+    for layer in range(len(spec.hidden)):
+        now = _matrices(spec, permute(spec, weights, from_inputs))
+        from_inputs[layer] = _assign(inner[layer].T @ now[layer])
+    ends = [_climb(spec, weights, inner, begin) for begin in (as_is, from_inputs)]
+    moved = [_matrices(spec, permute(spec, weights, orders)) for orders in ends]
+    gains = [float(sum(map(np.vdot, inner, now))) for now in moved]
     return ends[1] if gains[1] > gains[0] + LEAST_GAIN * abs(gains[0]) else ends[0]
 
 
@@ -123,24 +122,6 @@ def _climb(spec: PolicySpec, weights, inner, orders: Orders) -> Orders:
     return orders
 
 
-def _from_inputs(spec: PolicySpec, weights, inner) -> Orders:
-    """Units matched by what enters them, from the first layer on."""
-    orders = _as_is(spec)
-    for layer in range(len(spec.hidden)):
-        now = _matrices(spec, permute(spec, weights, orders))
-        orders[layer] = _assign(inner[layer].T @ now[layer])
-    return orders
-
-
-def _as_is(spec: PolicySpec) -> Orders:
-    return [np.arange(units) for units in spec.hidden]
-
-
-def _agreement(spec: PolicySpec, weights, inner, orders: Orders) -> float:
-    now = _matrices(spec, permute(spec, weights, orders))
-    return float(sum(np.vdot(a, b) for a, b in zip(inner, now, strict=True)))
-
-
 def _assign(likeness: Float[np.ndarray, "u u"]) -> Int[np.ndarray, " u"]:
     """For each row its column, no column twice, the sum as large as can be."""
     return linear_sum_assignment(likeness, maximize=True)[1]
@@ -167,5 +148,6 @@ def _flat(matrices: list[np.ndarray], like: np.ndarray) -> np.ndarray:
 
 
 def _after(spec: PolicySpec, layer: int) -> list[int]:
-    """The layers that a hidden layer's units feed: the next, or both heads."""
-    return [layer + 1] if layer + 1 < len(spec.hidden) else [layer + 1, layer + 2]
+    """The layers that a hidden layer's units feed: the next, or all heads."""
+    last = layer + 1 == len(spec.hidden)
+    return list(range(layer + 1, len(spec.layers) if last else layer + 2))

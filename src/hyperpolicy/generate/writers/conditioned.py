@@ -69,7 +69,7 @@ class Conditioned(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Conditioned":
         spec = conditioned_spec(frame.spec, frame.condition)
-        return jax.eval_shape(lambda: cls(jnp.zeros(spec.size), spec))
+        return cls(jnp.zeros(spec.size), spec)
 
 
 def conditioned_spec(spec: PolicySpec, d: int) -> PolicySpec:

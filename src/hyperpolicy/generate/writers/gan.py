@@ -138,12 +138,8 @@ class GanWriter(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
         noise, hidden = settings["noise"], tuple(settings["hidden"])
-
-        def make():
-            net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
-            return cls(net, skip_mlp.first_moments(net), noise)
-
-        return jax.eval_shape(make)
+        net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
+        return cls(net, skip_mlp.first_moments(net), noise)
 
 
 def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:

@@ -19,7 +19,7 @@ Departures from the released code, marked where they happen:
   D2  pairs are drawn with replacement, and a fit is counted in steps; the last one is kept, where
       the released one was chosen by its success in the environment;
   D3  linear layers start uniform in ±1/√inputs as everywhere here, attention as PyTorch's;
-  D4  several demonstrations of one task can be attended together on purpose: `generate_from_set`.
+  D4  several demonstrations of one task can be attended together on purpose: `write_for_set`.
 """
 
 from collections.abc import Callable, Sequence
@@ -199,7 +199,14 @@ def train(
         BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
         BadShape: a base of other conditions, or not one per seed.
     """
-    _check(run, data, base)
+    shape, takes = base.net.first.weight.shape, base.net.first.weight.shape[-2] - base.noise
+    if len(shape) != 3 or shape[0] != len(run.seeds):
+        text = "seeds need one HypLatent each, stacked on a leading axis"
+        raise BadShape(f"the base's first weight has shape {shape}; {len(run.seeds)} {text}")
+    if takes != data.conditions.shape[1]:
+        raise BadShape(
+            f"the base takes conditions of {takes} numbers, these have {data.conditions.shape[1]}"
+        )
     latents = latents_of(codecs, data.weights)
     z, d = latents.shape[-1], data.conditions.shape[-1]
 
@@ -218,15 +225,6 @@ def train(
         n: (HypFormer(frozen, net, config.tokens), codec)
         for n, (frozen, net, codec) in fits.living((base, fits.state[0], codecs)).items()
     }
-
-
-def _check(run: loop.FitJob, data: Pairs, base: HypLatent) -> None:
-    shape, d = base.net.first.weight.shape, data.conditions.shape[1]
-    if len(shape) != 3 or shape[0] != len(run.seeds):
-        text = "seeds need one HypLatent each, stacked on a leading axis"
-        raise BadShape(f"the base's first weight has shape {shape}; {len(run.seeds)} {text}")
-    if (takes := shape[1] - base.noise) != d:
-        raise BadShape(f"the base takes conditions of {takes} numbers, these have {d}")
 
 
 # --- Model --------------------------------------------------------------------------------
@@ -249,12 +247,8 @@ class HypFormer(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
         cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
-
-        def make(base: HypLatent) -> HypFormer:
-            net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
-            return cls(base, net, cfg.tokens)
-
-        return jax.eval_shape(make, HypLatent.blank(settings["base"], frame))
+        net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
+        return cls(HypLatent.blank(settings["base"], frame), net, cfg.tokens)
 
 
 def write_for_set(

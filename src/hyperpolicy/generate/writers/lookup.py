@@ -4,7 +4,6 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -35,8 +34,7 @@ class Lookup(eqx.Module):
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
         space, x = frame.family.context, settings["experts"]
-        shapes = (x, space.size), (x, frame.vector)
-        return jax.eval_shape(lambda: cls(jnp.zeros(shapes[0]), jnp.zeros(shapes[1]), space))
+        return cls(jnp.zeros((x, space.size)), jnp.zeros((x, frame.vector)), space)
 
 
 class Nearest(Lookup):

@@ -247,13 +247,8 @@ class MakeAnAgent(RowWriter):
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["net"].items()}
         del sizes["kind"]
         config, z = NETS[settings["net"]["kind"]](**sizes), frame.latent
-        steps = settings["diffusion_steps"], settings["sampling_steps"]
-
-        def make():
-            net = config.init(z, frame.condition, jax.random.key(0))
-            return cls(net, norm.blank(z), *steps)
-
-        return jax.eval_shape(make)
+        net = config.init(z, frame.condition, jax.random.key(0))
+        return cls(net, norm.blank(z), settings["diffusion_steps"], settings["sampling_steps"])
 
 
 # --- Train --------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from itertools import combinations_with_replacement
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -69,7 +68,7 @@ class Regression(eqx.Module):
     def blank(cls, settings: dict, frame: Frame) -> "Regression":
         degree = settings["degree"]
         m = features(np.zeros((1, frame.condition)), degree).shape[1]
-        return jax.eval_shape(lambda: cls(jnp.zeros((m, frame.latent)), degree))
+        return cls(jnp.zeros((m, frame.latent)), degree)
 
 
 def features(encoded: Float[np.ndarray, "n d"], degree: int) -> Float[np.ndarray, "n m"]:

@@ -93,8 +93,9 @@ class Bench:
         self.stage(name, path, fit)
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
+        sizes |= {"kind": DemonstrationReader.kind}
         frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
-        return files.load_tree(path, DemonstrationReader.blank(sizes, frame).embedding)[0]
+        return files.load_tree(path, parts.blank(sizes, frame).embedding)[0]
 
     def lesson(
         self, told: demonstration.Told = "both", embedding: Embedding | None = None
