@@ -29,7 +29,13 @@ def align(zoo: Zoo, reference: Policies | None = None) -> Zoo:
         middle, _ = visits(zoo)[0]
         target, name = finals[middle], zoo.contexts[middle].tolist()
     else:
-        target, name = _given(zoo, reference), "given"
+        if reference.spec != zoo.spec or len(reference) != 1:
+            raise BadZoo(
+                f"the reference holds {len(reference)} policies of {reference.spec}; give one of "
+                f"{zoo.spec}"
+            )
+        target, name = reference.weights[0], "given"
+        target = symmetry.rescale(zoo.spec, target, symmetry.balance(zoo.spec, target))
     orders = [symmetry.match(zoo.spec, weights, target) for weights in finals]
     return _permuted(scaled, orders, name)
 
@@ -88,16 +94,6 @@ def visits(zoo: Zoo) -> list[tuple[int, int]]:
         _, x, y = min(steps)
         order.append((x, y))
     return order
-
-
-def _given(zoo: Zoo, reference: Policies):
-    if reference.spec != zoo.spec or len(reference) != 1:
-        raise BadZoo(
-            f"the reference holds {len(reference)} policies of {reference.spec}; give one of "
-            f"{zoo.spec}"
-        )
-    weights = reference.weights[0]
-    return symmetry.rescale(zoo.spec, weights, symmetry.balance(zoo.spec, weights))
 
 
 def _permuted(zoo: Zoo, orders: list[symmetry.Orders], reference: list | str) -> Zoo:

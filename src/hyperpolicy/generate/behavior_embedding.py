@@ -98,20 +98,12 @@ class Embedding(eqx.Module):
     ending_normalizer: Normalizer
 
     def of_opening(self, opening: Float[Array | np.ndarray, " o"]) -> Float[Array, " d"]:
-        """h = φ(opening).
-
-        Raises:
-            BadShape: an opening of another width than the trained ones.
-        """
+        """h = φ(opening); raises BadShape for another width than the trained ones."""
         _check_width("opening", opening, self.opening_normalizer)
         return self.maps.opening(self.opening_normalizer(jnp.asarray(opening)))
 
     def of_ending(self, ending: Float[Array | np.ndarray, " s"]) -> Float[Array, " d"]:
-        """v = ψ(ending).
-
-        Raises:
-            BadShape: an ending of another width than the trained ones.
-        """
+        """v = ψ(ending); raises BadShape for another width than the trained ones."""
         _check_width("ending", ending, self.ending_normalizer)
         return self.maps.ending(self.ending_normalizer(jnp.asarray(ending)))
 

@@ -234,13 +234,21 @@ def _read(path: Path) -> Generator:
     contexts = np.array(header.trained_contexts, float, ndmin=2)
     try:
         tasks.context.check(contexts)
-        frame = Frame(tasks, spec, _SIZES[header.writes](spec))
+        size = spec.size if header.writes == "policies" else 2 * critic_spec(spec).size
+        frame = Frame(tasks, spec, size)
         parts = {name: getattr(header, name) for name in ("reader", "writer", "codec")}
         like = Model.blank(parts, frame)
         wanted = {name: leaf.shape for name, leaf in _named(like).items()}
     except BadFile as error:
         raise BadFile(f"{path / HEADER}: {error}") from None
-    except _DAMAGES as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        BadContext,
+    ) as error:
         raise BadFile(f"{path / HEADER} is damaged ({error!r})") from None
     found = {name: array.shape for name, array in arrays.items()}
     if found != wanted:
@@ -257,12 +265,6 @@ def _read(path: Path) -> Generator:
 def critic_spec(spec: PolicySpec) -> CriticSpec:
     """The critics that stand beside policies of `spec`: hidden layers of the same widths, ReLU."""
     return CriticSpec(spec.obs, spec.action, spec.hidden)
-
-
-_SIZES = {"policies": lambda spec: spec.size, "critics": lambda spec: 2 * critic_spec(spec).size}
-"""Numbers in a vector of each kind."""
-_DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, BadContext)
-"""What a part's `blank` raises where settings are not its own."""
 
 
 def _named(model: Model) -> dict:

@@ -41,11 +41,7 @@ KINDS = {
 
 
 def part(name: str) -> type[Any]:
-    """The class of the part called `name`.
-
-    Raises:
-        BadFile: there is none in this version.
-    """
+    """The class of the part called `name`; raises BadFile where this version has none."""
     if name not in KINDS:
         raise BadFile(
             f"there is no part {name!r} of generators; this version has: {', '.join(KINDS)}"

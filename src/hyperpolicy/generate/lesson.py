@@ -61,11 +61,8 @@ class Minibatch(NamedTuple):
 
 
 def of_zoo(zoo: Zoo, rows: Int[np.ndarray, " r"] | None = None) -> Lesson:
-    """Rows of a zoo, all of them unless some are named, each with its expert's encoded context.
-
-    Raises:
-        BadZoo: a zoo that cannot be trained on.
-    """
+    """Rows of a zoo, all of them unless some are named, each with its expert's encoded context;
+    errors as `check_zoo`."""
     family = check_zoo(zoo)
     rows = np.arange(len(zoo)) if rows is None else rows
     given = Contexts(family, zoo.contexts[zoo.expert[rows]])
@@ -147,11 +144,8 @@ class Aim(NamedTuple):
 
 
 def probe(zoo: Zoo) -> tuple[Float[Array, "x s o"], Float[Array, "x s a"]]:
-    """Observations from each expert's replay, and its final policy's action tanh(μ) on each.
-
-    Raises:
-        BadZoo: the zoo holds no observations.
-    """
+    """Observations from each expert's replay, and its final policy's action tanh(μ) on each; raises
+    BadZoo where the zoo holds none."""
     if zoo.states is None:
         raise BadZoo(
             "this zoo holds no observations, which behavior needs; rebuild it, or set the "

@@ -134,11 +134,7 @@ class Model(eqx.Module):
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Model":
-        """A model with these settings whose leaves have shapes and no numbers.
-
-        Raises:
-            BadFile: a part of a kind that this version does not have.
-        """
+        """A model with these settings, made of `blank` parts."""
         reader, codec = (blank(settings[name], frame) for name in ("reader", "codec"))
         frame = frame._replace(condition=reader.size, latent=codec.size)
         return cls(reader, blank(settings["writer"], frame), codec)
@@ -152,8 +148,7 @@ def record(part: Part) -> dict:
 def blank(settings: dict, frame: Frame) -> Any:
     """The part that `record` described; its leaves have shapes and no numbers.
 
-    Raises:
-        BadFile: a kind that this version does not have.
+    Raises BadFile for a kind that this version does not have.
     """
     return eqx.filter_eval_shape(lambda: kinds.part(settings["kind"]).blank(settings, frame))
 

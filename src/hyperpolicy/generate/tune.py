@@ -113,11 +113,8 @@ def tune(
 def _with_critics(
     config: TuneConfig, plan: Plan, start: Start, contexts, zoo: Zoo | None, seed: int
 ) -> tuple[Plan, Start]:
-    """The start with critics, and the plan that leaves the same reward out as they do.
-
-    Raises:
-        BadSetting: critics come from a zoo, and there is none.
-    """
+    """The start with critics, and the plan that leaves the same reward out as they do; raises
+    BadSetting where critics come from a zoo and there is none."""
     start, cfg = start._replace(critics_from=config.critics), plan.cfg
     if config.critics in FRESH:
         return plan, start
@@ -155,11 +152,7 @@ def _judged(config: TuneConfig, cfg: Config, start: Start, contexts, zoo: Zoo, s
 
 
 def _known(generator: Generator, zoo: Zoo) -> Zoo:
-    """The zoo's experts that the generator has seen.
-
-    Raises:
-        BadZoo: none, or they are of another family or architecture.
-    """
+    """The zoo's experts that the generator has seen; raises BadZoo where it has seen none."""
     if (zoo.family, zoo.spec) != (generator.family, generator.spec):
         raise BadZoo(
             f"the generator writes {generator.family.name} policies of {generator.spec}; the zoo "

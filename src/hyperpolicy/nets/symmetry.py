@@ -129,11 +129,7 @@ def _assign(likeness: Float[np.ndarray, "u u"]) -> Int[np.ndarray, " u"]:
 
 # --- Parts --------------------------------------------------------------------------------
 def _matrices(spec: PolicySpec, weights) -> list[np.ndarray]:
-    """Every layer as [*n, i + 1, o], the bias last, in float64.
-
-    Raises:
-        BadShape: not flat weights of `spec`.
-    """
+    """Every layer as [*n, i + 1, o], the bias last, in float64; BadShape: not weights of `spec`."""
     weights = np.asarray(weights, float)
     if weights.shape[-1:] != (spec.size,):
         raise BadShape(f"weights {weights.shape}; a policy of {spec} has {spec.size} numbers")

@@ -68,24 +68,14 @@ class GanConfig(LearnedConfig):
 
 
 # --- Networks -----------------------------------------------------------------------------
-class Trunk(eqx.Module):
-    """Linear layers, each followed by GELU; no normalization, no dropout."""
-
-    layers: list[Linear]
-
-    def __call__(self, z: Float[Array, " z"]) -> Float[Array, " f"]:
-        for layer in self.layers:
-            z = jax.nn.gelu(layer(z), approximate=False)
-        return z
-
-
 class Discriminator(eqx.Module):
     """A trunk over latents, a real/fake head F and an auxiliary head Q.
 
     It never sees the condition; Q has to read it out of the latent.
     """
 
-    trunk: Trunk
+    trunk: list[Linear]
+    """Each followed by GELU; no normalization, no dropout."""
     real: Linear
     auxiliary: Linear
 
@@ -94,17 +84,23 @@ class Discriminator(eqx.Module):
         """`z` numbers a latent, `d` numbers an encoded condition."""
         key_real, key_auxiliary, *keys = jax.random.split(key, 2 + len(hidden))
         sizes = zip(pairwise((z, *hidden)), keys, strict=True)
-        trunk = Trunk([Linear.init(i, o, k) for (i, o), k in sizes])
+        trunk = [Linear.init(i, o, k) for (i, o), k in sizes]
         real = Linear.init(hidden[-1], 1, key_real)
         return cls(trunk, real, Linear.init(hidden[-1], d, key_auxiliary))
 
+    def features(self, z: Float[Array, " z"]) -> Float[Array, " f"]:
+        """What both heads read."""
+        for layer in self.trunk:
+            z = jax.nn.gelu(layer(z), approximate=False)
+        return z
+
     def logit(self, z: Float[Array, " z"]) -> Scalar:
         """log odds that the latent is an expert's: F(z) = sigmoid(logit)."""
-        return self.real(self.trunk(z))[0]
+        return self.real(self.features(z))[0]
 
     def condition(self, z: Float[Array, " z"]) -> Float[Array, " d"]:
         """Q(z), the condition this latent seems to have been made for."""
-        return self.auxiliary(self.trunk(z))
+        return self.auxiliary(self.features(z))
 
 
 def cross_entropy(logit: Float[Array, " b"], label: Float[Array, " b"]) -> Scalar:

@@ -151,11 +151,8 @@ def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Min
     grad = jax.grad(discriminator_loss, has_aux=True)
     grads, metrics = grad(old, batch.target, fake, key_loss)
     (trunk, real), adam = descend(cfg, real_side(old), real_side(grads), adam)
-    return (
-        Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary)),
-        adam,
-        metrics,
-    )
+    discriminator = Discriminator(trunk, real, old.auxiliary)
+    return Networks(nets.generator, running, discriminator), adam, metrics
 
 
 def improve_generator(

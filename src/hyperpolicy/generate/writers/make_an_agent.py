@@ -74,11 +74,8 @@ def schedule(steps: int) -> Float[np.ndarray, " t"]:
 
 
 def times(steps: int, count: int) -> Int[np.ndarray, " s"]:
-    """The `count` of `steps` times that sampling visits, from the noisiest to 0.
-
-    Raises:
-        BadSetting: there are not as many times.
-    """
+    """The `count` of `steps` times that sampling visits, from the noisiest to 0; raises BadSetting
+    where there are not as many."""
     if not 1 <= count <= steps:
         raise BadSetting(f"{count} sampling steps of {steps} diffusion steps; give 1 … {steps}")
     return np.arange(count)[::-1] * (steps // count)
@@ -171,12 +168,8 @@ def init(config: MakeAnAgentConfig, z: int, d: int, key: Key) -> MakeAnAgentStat
 def optimizer(config: MakeAnAgentConfig) -> optax.GradientTransformation:
     """AdamW under cosine warm restarts, counted in steps (D2)."""
     b1, b2 = config.betas
-    return optax.adamw(
-        lambda step: warm_restarts(config.rate, config.first_cycle, step),
-        b1=b1,
-        b2=b2,
-        weight_decay=config.weight_decay,
-    )
+    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    return optax.adamw(rate, b1=b1, b2=b2, weight_decay=config.weight_decay)
 
 
 # --- Loss and update ----------------------------------------------------------------------
