@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.generate import autoencoder
-from hyperpolicy.generate.autoencoder import AutoencoderConfig, Coder
+from hyperpolicy.generate import codecs
+from hyperpolicy.generate.codecs import AutoencoderConfig, Coder
 from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.nets.policy import PolicySpec
 
@@ -14,7 +14,7 @@ from hyperpolicy.nets.policy import PolicySpec
 def test_published_size():
     spec = PolicySpec(39, 4, (128, 128), ("elu", "relu"))
     coder = jax.eval_shape(lambda: Coder.init(spec, 1024, jax.random.key(0)))
-    assert autoencoder.chunks(spec) == [5120, 17544]
+    assert codecs.chunks(spec) == [5120, 17544]
     assert sum(leaf.size for leaf in jax.tree.leaves(coder)) == 46_417_920
 
 

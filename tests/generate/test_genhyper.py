@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.autoencoder import Coder
+from hyperpolicy.generate.codecs import Coder
 from hyperpolicy.generate.fitting import fit, fit_seeds
 from hyperpolicy.generate.lesson import Minibatch, behavior_loss
 from hyperpolicy.generate.writers import gan, genhyper, hyplatent

@@ -13,8 +13,8 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.lesson import of_zoo, pairs
-from hyperpolicy.generate.pca import Pca, PcaConfig
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, Samples
 from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig

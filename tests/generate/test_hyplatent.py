@@ -12,10 +12,9 @@ import pytest
 from hyperpolicy.errors import AlreadyExists, BadSetting, BadZoo
 from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.fitting import fit, fit_seeds
 from hyperpolicy.generate.lesson import Aim, Minibatch, behavior_loss, probe
-from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import gan, hyplatent
 from hyperpolicy.generate.writers.gan import Networks
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig

@@ -12,12 +12,11 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import autoencoder, loop, pca
+from hyperpolicy.generate import codecs, loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.autoencoder import Autoencoder, AutoencoderConfig
+from hyperpolicy.generate.codecs import Autoencoder, AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.lesson import Minibatch, Pairs, of_zoo, pairs
 from hyperpolicy.generate.parts import EncodedContext, Frame, Model
-from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import make_an_agent
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
@@ -145,7 +144,7 @@ def clusters() -> Pairs:
 
 def encoders_of(data: Pairs, count: int, components: int = 2):
     """One PCA per seed, all the same."""
-    fitted = pca.fit(PcaConfig(components), np.asarray(data.weights))
+    fitted = codecs.fit_pca(PcaConfig(components), np.asarray(data.weights))
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), fitted)
 
 
@@ -278,7 +277,7 @@ def linear_encoder(clusters):
 
 
 def chunked_encoder(clusters):
-    return Autoencoder(autoencoder.Coder.init(SPEC, 3, KEY), norm.blank(3))
+    return Autoencoder(codecs.Coder.init(SPEC, 3, KEY), norm.blank(3))
 
 
 @pytest.mark.parametrize(

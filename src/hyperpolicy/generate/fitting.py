@@ -54,7 +54,6 @@ class Places(NamedTuple):
         return cls(tuple(seeds), output, each)
 
 
-# --- Settings -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FitConfig(Bounded, ABC):
     """How generators of one kind are fitted; each kind's page has its own."""
@@ -118,7 +117,6 @@ class LearnedConfig(FitConfig):
         return keep(lesson, places, train(self, run, data, lesson.zoo.spec, codecs), record)
 
 
-# --- Fit ----------------------------------------------------------------------------------
 @alone
 def fit(
     config: FitConfig,

@@ -47,7 +47,6 @@ from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
 
 
-# --- Config -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class HypFormerConfig(Bounded):
     width: Size = 64
@@ -133,7 +132,6 @@ def attend_within(
     return jax.vmap(net)(tokens, conditions[:, None], drops.split(len(tokens)))
 
 
-# --- Loss ---------------------------------------------------------------------------------
 def residue_loss(
     residue: Float[Array, " z"], target: Float[Array, " z"], tokens: Float[Array, "k z"]
 ) -> Scalar:
@@ -168,7 +166,6 @@ def loss(
     return total + cfg.mse * means["loss/mse"], means
 
 
-# --- Train --------------------------------------------------------------------------------
 def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
     """HypLatent's Adam."""
     return gan.optimizer(HypLatentConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
@@ -227,7 +224,6 @@ def train(
     }
 
 
-# --- Model --------------------------------------------------------------------------------
 class HypFormer(RowWriter):
     """z_pred + ∇_pred of `tokens` samples of `base`, in evaluation mode."""
 
@@ -259,7 +255,6 @@ def write_for_set(
     return writer.net(tokens.reshape(-1, tokens.shape[-1]), conditions).total
 
 
-# --- Fit ----------------------------------------------------------------------------------
 @alone
 def fit(
     config: HypFormerConfig,

@@ -48,13 +48,12 @@ from hyperpolicy.bounds import Count, PartialShare, Rate, Share, Weight
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.autoencoder import CodecConfig
+from hyperpolicy.generate.codecs import CodecConfig, PcaConfig
 from hyperpolicy.generate.fitting import LearnedConfig, Written, latents_of
 from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
 from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame, RowWriter
-from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1d, Unet1dConfig
@@ -212,7 +211,6 @@ def update(
     return MakeAnAgentState(net, average, adam), {"loss/mse": value}
 
 
-# --- Model --------------------------------------------------------------------------------
 class MakeAnAgent(RowWriter):
     """What a fit leaves behind: average weights, and limits of latents; DDIM(ε, c), ε ~ N(0, 1)."""
 
@@ -244,7 +242,6 @@ class MakeAnAgent(RowWriter):
         return cls(net, norm.blank(z), settings["diffusion_steps"], settings["sampling_steps"])
 
 
-# --- Train --------------------------------------------------------------------------------
 def train(
     config: MakeAnAgentConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
 ) -> Written:

@@ -17,12 +17,12 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Size, Weight, Whole
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import pca
+from hyperpolicy.generate import codecs
+from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, keep
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, of_zoo
 from hyperpolicy.generate.parts import Frame
-from hyperpolicy.generate.pca import Pca, PcaConfig
 from hyperpolicy.zoo import Zoo
 
 MAX_DEGREE = 5
@@ -122,7 +122,7 @@ def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca]
             f"degree {config.degree} needs more than {count} training contexts; "
             f"0 … {count - 1} are possible, or none to choose one"
         )
-    codec = pca.fit(PcaConfig(config.components), zoo.weights[lesson.rows])
+    codec = codecs.fit_pca(PcaConfig(config.components), zoo.weights[lesson.rows])
     conditions = np.asarray(lesson.reader.read(lesson.given))
     latents = codec.encode(zoo.weights[lesson.rows])
     degree = config.degree

@@ -29,8 +29,8 @@ from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score, score_demonstrated
 from hyperpolicy.generate import demonstration, loop, parts
-from hyperpolicy.generate.autoencoder import CodecConfig
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.codecs import CodecConfig
 from hyperpolicy.generate.demonstration import DemonstrationReader
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load

@@ -13,7 +13,7 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate.rows import BY_HAND
-from hyperpolicy.generate.autoencoder import CodecConfig
+from hyperpolicy.generate.codecs import CodecConfig
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec

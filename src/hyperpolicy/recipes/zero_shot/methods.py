@@ -25,9 +25,9 @@ from hyperpolicy.evaluate.rows import (
     TURNED,
 )
 from hyperpolicy.evaluate.scoring import Maker, Row
-from hyperpolicy.generate import fitting, pca, symmetric
+from hyperpolicy.generate import codecs, fitting, symmetric
+from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.pca import PcaConfig
 from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.genhyper import GenHyperConfig
@@ -211,6 +211,6 @@ def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:
 
 def decoded(train: Zoo, experts: Policies) -> Policies:
     """The test experts through the encoder that was fitted on the training experts."""
-    encoder = pca.fit(PcaConfig(), train.weights)
+    encoder = codecs.fit_pca(PcaConfig(), train.weights)
     weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
     return Policies(np.stack(weights), experts.spec)
