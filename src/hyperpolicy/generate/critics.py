@@ -111,7 +111,6 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
         BadZoo: a zoo without critics.
         BadSetting: contexts of more than one number; neighbors are not defined there.
     """
-    lookup.check_line(zoo)
     model = lookup.model(Interpolated, zoo, _vectors(zoo))
     return CriticGenerator(from_zoo(zoo, model, {}, "critics"))
 

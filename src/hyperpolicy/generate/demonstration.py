@@ -22,12 +22,7 @@ from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.data.given import Given
 from hyperpolicy.generate import behavior_embedding
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.behavior_embedding import (
-    BehaviorEmbeddingConfig,
-    Embedding,
-    Maps,
-    Rows,
-)
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps, Rows
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame

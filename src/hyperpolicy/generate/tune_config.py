@@ -72,15 +72,10 @@ class TuneConfig(Bounded):
                 raise BadSetting(f"{field_name}={value} has no effect {why}; leave out --{option}")
 
     def plan(self, spec: PolicySpec, horizon_steps: int) -> Plan:
-        """How policies of `spec` are tuned.
-
-        Raises:
-            BadSetting: a budget too small to learn from.
-            BadZoo: an architecture that the learner cannot go on from.
-        """
-        activations = dict.fromkeys(spec.activations)
+        """How policies of `spec` are tuned; raises BadSetting for a budget too small to learn from,
+        and BadZoo for an architecture that the learner cannot go on from."""
         cfg = replace(self.cfg, hidden=spec.hidden, activations=spec.activations)
-        if self.has_critics and list(activations) != ["relu"]:
+        if self.has_critics and set(spec.activations) != {"relu"}:
             raise BadZoo(f"critics have ReLU layers, as actors must; this generator writes {spec}")
         if hasattr(cfg, "warmup_updates") and self.critics != "warm-up":
             cfg = replace(cfg, warmup_updates=0)

@@ -20,6 +20,7 @@ sentences contradict each other in places; this reading satisfies most. Marked w
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -152,13 +153,11 @@ def generator_loss(
     logit = jax.vmap(discriminator.logit)(made)
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     made = made.reshape(tokens.shape)
+    rebuilt = rebuilding_loss(encoder.coder, tokens, batch.target)
     parts = {
         "loss/adversarial": (cfg.adversarial, gan.cross_entropy(logit, label)),
         "loss/mse": (cfg.mse, rebuilding_loss(encoder.coder, made, batch.target)),
-        "loss/reconstruction": (
-            cfg.reconstruction,
-            rebuilding_loss(encoder.coder, tokens, batch.target),
-        ),
+        "loss/reconstruction": (cfg.reconstruction, rebuilt),
     }
     if batch.states is not None and batch.actions is not None:
         weights = jax.vmap(encoder.decode)(made.reshape(len(made), -1))
@@ -221,10 +220,7 @@ def improve_generator(task: Task, learned: Learned, adam, key: Key):
 def train(config: GenHyperConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec) -> Written:
     """The fits that lived."""
     normalizer = jax.tree.map(jnp.asarray, spread(np.asarray(data.weights)))
-    d = data.conditions.shape[1]
-
-    def start(key):
-        return init(config, spec, normalizer, d, key)
+    start = partial(init, config, spec, normalizer, data.conditions.shape[1])
 
     def step(state, key, i, own, shared):
         (data, targets), (key, key_batch) = shared, jax.random.split(key)

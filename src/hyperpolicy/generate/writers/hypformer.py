@@ -190,12 +190,8 @@ def train(
     base: HypLatent,
     forward: Callable = attend_within,
 ) -> Written:
-    """The fits that lived; `codecs` and `base` hold one per seed, on axis n.
-
-    Raises:
-        BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
-        BadShape: a base of other conditions, or not one per seed.
-    """
+    """The fits that lived; `codecs` and `base` hold one per seed, on axis n. Raises BadShape for a
+    base of other conditions or not one per seed, and BadSetting where every fit died."""
     shape, takes = base.net.first.weight.shape, base.net.first.weight.shape[-2] - base.noise
     if len(shape) != 3 or shape[0] != len(run.seeds):
         text = "seeds need one HypLatent each, stacked on a leading axis"

@@ -83,23 +83,18 @@ def linear(zoo: Zoo) -> Generator:
     Raises:
         BadSetting: contexts of more than one number; neighbors are not defined there.
     """
-    check_line(zoo)
     return from_zoo(zoo, model(Interpolated, zoo), {})
 
 
 def model(kind: type[Lookup], zoo: Zoo, vectors: Float[np.ndarray, "x p"] | None = None) -> Model:
-    """A table of `zoo`'s experts, or of other vectors, one for each of them."""
+    """A table of `zoo`'s experts, or of other vectors, one for each of them; errors as `check_zoo`,
+    and BadSetting for neighbors among contexts of more than one number."""
     space = check_zoo(zoo).context
+    if kind is Interpolated and space.size != 1:
+        raise BadSetting(
+            f"linear interpolation needs contexts of one number; {zoo.family.name} has "
+            f"{space.size}: take the nearest expert or the regression"
+        )
     vectors = zoo.finals.weights if vectors is None else vectors
     table = kind(np.asarray(zoo.contexts, float), vectors, space)
     return Model(PlainContext(space), table, Identity(vectors.shape[1]))
-
-
-def check_line(zoo: Zoo) -> None:
-    """Raise BadSetting for contexts of more than one number."""
-    family = check_zoo(zoo)
-    if family.context.size != 1:
-        raise BadSetting(
-            f"linear interpolation needs contexts of one number; {family.name} has "
-            f"{family.context.size}: take the nearest expert or the regression"
-        )

@@ -111,11 +111,8 @@ def choose_degree(
 
 
 def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca]:
-    """The regression of a lesson's rows on their conditions, and its codec.
-
-    Raises:
-        BadSetting: a degree that the number of training contexts cannot determine.
-    """
+    """The regression of a lesson's rows on their conditions, and its codec; raises BadSetting for a
+    degree that the number of training contexts cannot determine."""
     zoo, count = lesson.zoo, len(lesson.zoo.contexts)
     if config.degree is not None and not 0 <= config.degree < count:
         raise BadSetting(

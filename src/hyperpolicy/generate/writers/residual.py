@@ -87,7 +87,6 @@ def around(base: Generator, zoo: Zoo) -> Generator:
             f"the base was trained on contexts the zoo's training experts lack, such as "
             f"{seen[0].tolist()}; they would leak into the generator: give the base of this split"
         )
-    lookup.check_line(zoo)
     folded = base.generate(zoo.contexts).weights
     change = lookup.model(Interpolated, zoo, zoo.finals.weights - folded)
     parts = cast(Conditioned, base.model.writer), cast(Interpolated, change.writer)
