@@ -245,8 +245,8 @@ class MakeAnAgent(RowWriter):
 def train(
     config: MakeAnAgentConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
 ) -> Written:
-    """The fits that lived; `codecs` holds one per seed, on axis n. Raises BadSetting where every fit
-    died, or the network is a UNet and latents have an odd size."""
+    """The fits that lived; `codecs` holds one per seed, on axis n. Raises BadSetting where every
+    fit died, or the network is a UNet and latents have an odd size."""
     encoded = latents_of(codecs, data.weights)
     limits = [norm.limits(np.asarray(rows)) for rows in encoded]
     normalizer = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
