@@ -153,11 +153,13 @@ def generator_loss(
     logit = jax.vmap(discriminator.logit)(made)
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     made = made.reshape(tokens.shape)
-    rebuilt = rebuilding_loss(encoder.coder, tokens, batch.target)
     parts = {
         "loss/adversarial": (cfg.adversarial, gan.cross_entropy(logit, label)),
         "loss/mse": (cfg.mse, rebuilding_loss(encoder.coder, made, batch.target)),
-        "loss/reconstruction": (cfg.reconstruction, rebuilt),
+        "loss/reconstruction": (
+            cfg.reconstruction,
+            rebuilding_loss(encoder.coder, tokens, batch.target),
+        ),
     }
     if batch.states is not None and batch.actions is not None:
         weights = jax.vmap(encoder.decode)(made.reshape(len(made), -1))
