@@ -18,7 +18,7 @@ from hyperpolicy import files
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate import Score, score, tables
 from hyperpolicy.evaluate.tables import number
-from hyperpolicy.generate.weights import align
+from hyperpolicy.generate import align
 from hyperpolicy.generate.writers import lookup
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.zoo import Zoo

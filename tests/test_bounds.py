@@ -17,7 +17,7 @@ from hyperpolicy import bounds
 from hyperpolicy.bounds import Bounded, Count, OneOf, Rate, Rule, Seed, Share, Sizes
 from hyperpolicy.cli.command import Command
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.rl.sac import SacConfig
 

@@ -19,11 +19,10 @@ from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.metaworld import crews
 from hyperpolicy.generate import normalizer
-from hyperpolicy.generate.codecs.identity import Identity
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
+from hyperpolicy.generate.demonstration import DemonstrationReader
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.parts import Model
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps
-from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.parts import Identity, Model
 from hyperpolicy.generate.writers import conditioned, lookup
 from hyperpolicy.interchange import WIDTHS, Tensors, make_zoo
 

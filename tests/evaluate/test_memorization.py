@@ -23,7 +23,7 @@ from hyperpolicy.evaluate.memorization import (
     audit,
     probe_states,
 )
-from hyperpolicy.nets import symmetry
+from hyperpolicy.generate import align
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.zoo import Zoo
@@ -78,7 +78,7 @@ def test_strangers_are_no_copies():
 
 def test_a_copy_in_another_order_is_caught_by_what_it_does():
     orders = [np.roll(np.arange(units), 1) for units in SPEC.hidden]
-    hidden = Policies(symmetry.permute(SPEC, ZOO.weights[[4]], orders), SPEC)
+    hidden = Policies(align.permute(SPEC, ZOO.weights[[4]], orders), SPEC)
     found = audit(hidden, ZOO, STATES)
     assert found.copies == {"weights": 0, "actions": 1}
     assert found.groups[GENERATED].most_alike == (4,)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate.weights import align
-from hyperpolicy.nets import symmetry
+from hyperpolicy.generate import align
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 
@@ -22,8 +21,8 @@ def shuffled(zoo):
         factors = [rng.uniform(0.3, 3.0, u) for u in zoo.spec.hidden]
         orders = [rng.permutation(u) for u in zoo.spec.hidden]
         rows = zoo.expert == x
-        scaled = symmetry.rescale(zoo.spec, weights[rows], factors)
-        weights[rows] = symmetry.permute(zoo.spec, scaled, orders)
+        scaled = align.rescale(zoo.spec, weights[rows], factors)
+        weights[rows] = align.permute(zoo.spec, scaled, orders)
     return replace(zoo, weights=weights)
 
 
@@ -48,8 +47,8 @@ def test_planted_orders_and_scales_are_undone(zoo, shuffled, how):
     assert (gaps(shuffled) > 2 * gaps(align.balance(zoo))).all()
     found = how(shuffled)
     np.testing.assert_allclose(gaps(found), gaps(how(zoo)), atol=1e-4)
-    orders = symmetry.match(zoo.spec, found.weights[0], how(zoo).weights[0])
-    back = symmetry.permute(zoo.spec, found.weights, orders)
+    orders = align.match(zoo.spec, found.weights[0], how(zoo).weights[0])
+    back = align.permute(zoo.spec, found.weights, orders)
     np.testing.assert_allclose(back, how(zoo).weights, atol=1e-4)
 
 
@@ -66,12 +65,12 @@ def test_checkpoints_move_with_their_expert(make_zoo):
     for x, (before, after) in enumerate(
         zip(zoo.finals.weights, aligned.finals.weights, strict=True)
     ):
-        factors = symmetry.balance(zoo.spec, before)
-        scaled = symmetry.rescale(zoo.spec, before, factors)
-        orders = symmetry.match(zoo.spec, scaled, after)
+        factors = align.balance_factors(zoo.spec, before)
+        scaled = align.rescale(zoo.spec, before, factors)
+        orders = align.match(zoo.spec, scaled, after)
         rows = zoo.expert == x
-        moved = symmetry.rescale(zoo.spec, zoo.weights[rows], factors)
-        moved = symmetry.permute(zoo.spec, moved, orders)
+        moved = align.rescale(zoo.spec, zoo.weights[rows], factors)
+        moved = align.permute(zoo.spec, moved, orders)
         np.testing.assert_allclose(aligned.weights[rows], moved, atol=1e-6)
 
 

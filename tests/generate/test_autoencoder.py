@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.generate.codecs import autoencoder
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig, Coder
-from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate import codecs
+from hyperpolicy.generate.codecs import AutoencoderConfig, Coder
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.nets.policy import PolicySpec
 
 
 def test_published_size():
     spec = PolicySpec(39, 4, (128, 128), ("elu", "relu"))
     coder = jax.eval_shape(lambda: Coder.init(spec, 1024, jax.random.key(0)))
-    assert autoencoder.chunks(spec) == [5120, 17544]
+    assert codecs.chunks(spec) == [5120, 17544]
     assert sum(leaf.size for leaf in jax.tree.leaves(coder)) == 46_417_920
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.generate.readers import behavior_embedding as embedding
-from hyperpolicy.generate.readers.behavior_embedding import (
+from hyperpolicy.generate import behavior_embedding as embedding
+from hyperpolicy.generate.behavior_embedding import (
     BehaviorEmbeddingConfig,
     Embedding,
     Maps,

@@ -9,8 +9,7 @@ import hyperpolicy as hp
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.generate import critics
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.nets.critic import CriticSpec

@@ -9,11 +9,11 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.errors import BadContext, BadZoo
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate import demonstration
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.fitting import fit, fit_seeds
 from hyperpolicy.generate.lesson import Lesson, pairs
-from hyperpolicy.generate.readers import demonstration
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
 from hyperpolicy.generate.writers import hypformer, lookup
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.writers import diffusion
+from hyperpolicy.generate.writers import make_an_agent as diffusion
 
 ALPHAS = diffusion.schedule(100)
 

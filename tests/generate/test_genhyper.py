@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.codecs.autoencoder import Coder
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.codecs import Coder
 from hyperpolicy.generate.fitting import fit, fit_seeds
-from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.lesson import Minibatch, behavior_loss
 from hyperpolicy.generate.writers import gan, genhyper, hyplatent
 from hyperpolicy.generate.writers.genhyper import PAPER, GenHyperConfig, GenHyperState, Task
 from hyperpolicy.nets import skip_mlp
@@ -76,7 +76,7 @@ def test_generator_loss_is_the_weighted_sum_of_its_parts(toy):
     weights = jax.vmap(encoder.decode)(made)
     gap = np.mean((jax.vmap(encoder.normalizer)(weights) - batch.target) ** 2)
     np.testing.assert_allclose(parts["loss/mse"], gap, rtol=1e-4)
-    unlike = behavior.behavior_loss(SPEC, weights, batch.states, batch.actions)
+    unlike = behavior_loss(SPEC, weights, batch.states, batch.actions)
     np.testing.assert_allclose(parts["loss/behavior"], unlike, rtol=1e-4)
     total = 1e3 * (parts["loss/mse"] + parts["loss/reconstruction"])
     total += parts["loss/adversarial"] + parts["loss/behavior"]

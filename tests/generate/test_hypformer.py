@@ -13,7 +13,7 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop, parts
-from hyperpolicy.generate.codecs.pca import Pca, PcaConfig
+from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.lesson import of_zoo, pairs
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, Samples

@@ -10,12 +10,11 @@ import optax
 import pytest
 
 from hyperpolicy.errors import AlreadyExists, BadSetting, BadZoo
-from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate import loop
+from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.fitting import fit, fit_seeds
-from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.lesson import Aim, Minibatch, behavior_loss, probe
 from hyperpolicy.generate.writers import gan, hyplatent
 from hyperpolicy.generate.writers.gan import Networks
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
@@ -44,7 +43,7 @@ class Mix:
         return latent @ jax.random.normal(jax.random.key(9), (len(latent), SPEC.size))
 
 
-AIM = behavior.Aim(SPEC, Mix())
+AIM = Aim(SPEC, Mix())
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +90,9 @@ def test_discriminator_learns_to_tell(toy):
 
 
 def test_behavior_loss_by_hand(zoo):
-    states, actions = behavior.probe(zoo)
+    states, actions = probe(zoo)
     finals = jnp.asarray(zoo.finals.weights)
-    loss = jax.jit(lambda w: behavior.behavior_loss(zoo.spec, w, states, actions))
+    loss = jax.jit(lambda w: behavior_loss(zoo.spec, w, states, actions))
     np.testing.assert_allclose(loss(finals), 0.0, atol=1e-10)
     wrong = finals[::-1]
     want = np.mean((zoo.finals[::-1].act(zoo.states) - zoo.finals.act(zoo.states)) ** 2)

@@ -12,15 +12,12 @@ import pytest
 from hyperpolicy import files
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import loop
+from hyperpolicy.generate import codecs, loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.codecs import autoencoder, pca
-from hyperpolicy.generate.codecs.autoencoder import Autoencoder, AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.codecs import Autoencoder, AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.lesson import Minibatch, Pairs, of_zoo, pairs
-from hyperpolicy.generate.parts import Frame, Model
-from hyperpolicy.generate.readers.context import EncodedContext
-from hyperpolicy.generate.writers import diffusion, make_an_agent
+from hyperpolicy.generate.parts import EncodedContext, Frame, Model
+from hyperpolicy.generate.writers import make_an_agent
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgent, MakeAnAgentConfig
 from hyperpolicy.nets.film_mlp import FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
@@ -73,7 +70,7 @@ def test_loss_is_of_noised_latents():
     """A network that answers what it is given errs by the noise that was added."""
     where = lambda n: (n.first.weight, n.last.weight)  # noqa: E731
     net = eqx.tree_at(where, ZEROS, (jnp.eye(2), jnp.eye(2)))
-    alphas = diffusion.schedule(100)
+    alphas = make_an_agent.schedule(100)
     want = (1 - alphas) + (1 - np.sqrt(alphas)) ** 2 / 3.0  # E[z²] = 1/3
     np.testing.assert_allclose(loss(net, batch_of(20_000)), want.mean(), rtol=0.03)
 
@@ -147,7 +144,7 @@ def clusters() -> Pairs:
 
 def encoders_of(data: Pairs, count: int, components: int = 2):
     """One PCA per seed, all the same."""
-    fitted = pca.fit(PcaConfig(components), np.asarray(data.weights))
+    fitted = codecs.fit_pca(PcaConfig(components), np.asarray(data.weights))
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), fitted)
 
 
@@ -280,7 +277,7 @@ def linear_encoder(clusters):
 
 
 def chunked_encoder(clusters):
-    return Autoencoder(autoencoder.Coder.init(SPEC, 3, KEY), norm.blank(3))
+    return Autoencoder(codecs.Coder.init(SPEC, 3, KEY), norm.blank(3))
 
 
 @pytest.mark.parametrize(

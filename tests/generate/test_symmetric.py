@@ -6,7 +6,7 @@ import pytest
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate.generator import load
-from hyperpolicy.generate.weights.symmetric import inverse, symmetric
+from hyperpolicy.generate.symmetric import inverse, symmetric
 from hyperpolicy.generate.writers import lookup
 
 ANT = family("ant-dir")

@@ -7,8 +7,7 @@ import pytest
 
 from hyperpolicy import envs
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate import normalizer
-from hyperpolicy.generate.codecs import pca
+from hyperpolicy.generate import codecs, normalizer
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.generate.writers.regression import RegressionConfig
@@ -30,11 +29,11 @@ def test_normalizers_round_trip_and_survive_constant_features():
 
 
 def test_pca_recovers_rows_of_its_rank(zoo):
-    encoder = pca.fit(pca.PcaConfig(2), zoo.weights)
+    encoder = codecs.fit_pca(codecs.PcaConfig(2), zoo.weights)
     rebuilt = np.stack([encoder.decode(encoder.encode(w)) for w in zoo.weights])
     np.testing.assert_allclose(rebuilt, zoo.weights, atol=1e-4)
     np.testing.assert_allclose(encoder.basis @ encoder.basis.T, np.eye(2), atol=1e-5)
-    assert pca.fit(pca.PcaConfig(99), zoo.weights[:4]).size == 3
+    assert codecs.fit_pca(codecs.PcaConfig(99), zoo.weights[:4]).size == 3
 
 
 def test_regression_recovers_a_quadratic_and_its_degree(zoo):

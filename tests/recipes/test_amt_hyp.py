@@ -15,9 +15,8 @@ from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import scoring
 from hyperpolicy.generate import generator as generators
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig

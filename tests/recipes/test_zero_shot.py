@@ -19,8 +19,8 @@ from hyperpolicy.evaluate.rows import (
     is_trivial,
 )
 from hyperpolicy.fleet import Base, OnPolicy, RoundSchedule
+from hyperpolicy.generate import symmetric
 from hyperpolicy.generate.fitting import fit
-from hyperpolicy.generate.weights import symmetric
 from hyperpolicy.generate.writers import lookup, regression
 from hyperpolicy.recipes.genhyper import table_1 as genhyper_table_1
 from hyperpolicy.recipes.zero_shot import methods, presets, table, zoos

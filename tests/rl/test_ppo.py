@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.observed import Observed
+from hyperpolicy.nets.fold import Observed
 from hyperpolicy.nets.policy import sample
 from hyperpolicy.rl import ppo
 from hyperpolicy.rl.learner import Spaces

@@ -194,7 +194,7 @@ from hyperpolicy.envs import family
 from hyperpolicy.generate import loop as fits
 from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.writers import hyplatent
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
+from hyperpolicy.generate.codecs import AutoencoderConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig

@@ -179,7 +179,7 @@ class ZooAlign(Command):
     to the one in the middle."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.generate.weights import align
+        from hyperpolicy.generate import align
         from hyperpolicy.zoo import Zoo
 
         refuse(self.out)

@@ -8,7 +8,7 @@ generators to compare with. All of them keep to what `Generator` promises.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -26,7 +26,7 @@ from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.writers import hyplatent, lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.lookup import Interpolated, Nearest
-from hyperpolicy.nets.critic import CriticSpec, value
+from hyperpolicy.nets.critic import CriticSpec, value_batch
 from hyperpolicy.policies import Policies
 from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo
@@ -97,10 +97,11 @@ def fit(
     run = loop.FitJob("critics", places.seeds, config.steps, places.out, known)
     codecs = config.encoder.fit(vectors, zoo.spec, places.seeds)
     writer, codec = hyplatent.train(config, run, data, zoo.spec, codecs)[0]
-    fitted = _made(zoo, Model(lesson.reader, writer, codec), record | {"seed": seed})
-    save(fitted.inside, places.path)
+    model = Model(lesson.reader, writer, codec)
+    fitted = from_zoo(zoo, model, record | {"seed": seed}, "critics")
+    save(fitted, places.path)
     loop.finish(places.path)
-    return fitted
+    return CriticGenerator(fitted)
 
 
 def interpolated(zoo: Zoo) -> CriticGenerator:
@@ -110,8 +111,8 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
         BadZoo: a zoo without critics.
         BadSetting: contexts of more than one number; neighbors are not defined there.
     """
-    lookup.check_line(zoo)
-    return _made(zoo, lookup.model(Interpolated, zoo, _vectors(zoo)), {})
+    model = lookup.model(Interpolated, zoo, _vectors(zoo))
+    return CriticGenerator(from_zoo(zoo, model, {}, "critics"))
 
 
 def nearest(zoo: Zoo) -> CriticGenerator:
@@ -120,7 +121,8 @@ def nearest(zoo: Zoo) -> CriticGenerator:
     Raises:
         BadZoo: a zoo without critics.
     """
-    return _made(zoo, lookup.model(Nearest, zoo, _vectors(zoo)), {})
+    model = lookup.model(Nearest, zoo, _vectors(zoo))
+    return CriticGenerator(from_zoo(zoo, model, {}, "critics"))
 
 
 def _vectors(zoo: Zoo) -> Float[np.ndarray, "x p"]:
@@ -134,10 +136,6 @@ def _vectors(zoo: Zoo) -> Float[np.ndarray, "x p"]:
     if not np.isfinite(zoo.critics).all():
         raise BadZoo("this zoo holds critics that are not finite")
     return np.asarray(zoo.critics, np.float32).reshape(len(zoo.contexts), -1)
-
-
-def _made(zoo: Zoo, model: Model, record: dict) -> CriticGenerator:
-    return CriticGenerator(from_zoo(zoo, model, record, "critics"))
 
 
 # --- Judging ------------------------------------------------------------------------------
@@ -174,7 +172,6 @@ def _judge(spec: CriticSpec) -> Callable:
     """Jitted: critics [2,q], states [s,o], actions [n,s,a] → values [n]."""
 
     def one(critics: Float[Array, "2 q"], states: Float[Array, "s o"], actions):
-        both = jax.vmap(partial(value, spec.unflatten(critics)))(states, actions)
-        return jnp.mean(jnp.min(both, axis=1))
+        return jnp.mean(jnp.min(value_batch(spec.unflatten(critics), states, actions), axis=1))
 
     return jax.jit(jax.vmap(one, (None, None, 0)))

@@ -38,24 +38,22 @@ class Places(NamedTuple):
 
     @property
     def path(self) -> Path | None:
-        return None if self.out is None else self.out.path
+        return self.out.path if self.out else None
 
     @classmethod
     def single(cls, seed: int, out: str | Path | Output | None) -> "Places":
         """One generator in the run's own directory."""
         output = Output.of(out)
-        return cls((seed,), output, [None if output is None else output.path])
+        return cls((seed,), output, [output.path if output else None])
 
     @classmethod
     def several(cls, seeds: Sequence[int], out: str | Path | Output | None) -> "Places":
         """Each generator in `out/seed-<seed>`."""
         output = Output.of(out)
-        return cls(
-            tuple(seeds), output, [output.path / f"seed-{s}" if output else None for s in seeds]
-        )
+        each = [output.path / f"seed-{seed}" if output else None for seed in seeds]
+        return cls(tuple(seeds), output, each)
 
 
-# --- Settings -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FitConfig(Bounded, ABC):
     """How generators of one kind are fitted; each kind's page has its own."""
@@ -99,9 +97,9 @@ class LearnedConfig(FitConfig):
         """Whether it learns from what experts do, beside their weights."""
         return False
 
-    @abstractmethod
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> Any:
         """One codec for each seed, on axis n; None where it is trained along."""
+        return None
 
     @abstractmethod
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
@@ -110,14 +108,16 @@ class LearnedConfig(FitConfig):
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         data = lessons.pairs(lesson, self.needs_behavior)
         train = train or type(self).train
-        record = {"config": asdict(self), "given": lesson.given.name, **variant(train)}
+        changed = train.keywords if isinstance(train, partial) else {}
+        changed = {name: function.__name__ for name, function in changed.items()}
+        record = {"config": asdict(self), "given": lesson.given.name, **changed}
         known = record | {"zoo": loop.digest(data)}
         run = loop.FitJob(self.name, places.seeds, self.steps, places.out, known)
         codecs = self.codecs(lesson.zoo, places.seeds, places.path)
         return keep(lesson, places, train(self, run, data, lesson.zoo.spec, codecs), record)
 
 
-# --- Fit ----------------------------------------------------------------------------------
+@alone
 def fit(
     config: FitConfig,
     source: Zoo | Lesson,
@@ -136,10 +136,10 @@ def fit(
         AlreadyExists: `out` holds something else.
         Busy: another process works in `out`.
     """
-    places = Places.single(seed, out)
-    return _fit(config, source, places, train, places.path)[0]
+    return _fit(config, source, Places.single(seed, out), train)[0]
 
 
+@alone
 def fit_seeds(
     config: FitConfig,
     source: Zoo | Lesson,
@@ -152,12 +152,10 @@ def fit_seeds(
 
     A seed whose numbers stop being finite is left out, with a warning that names it and the step.
     """
-    places = Places.several(seeds, out)
-    return _fit(config, source, places, train, places.path)
+    return _fit(config, source, Places.several(seeds, out), train)
 
 
-@alone
-def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train, out) -> list[Generator]:
+def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train) -> list[Generator]:
     lesson = source if isinstance(source, Lesson) else config.lesson(source)
     loop.claim(places.path)
     return config.make(lesson, places, train)
@@ -178,12 +176,6 @@ def save(generator: Generator, place: Path | None) -> None:
     """Write a generator beside the run that made it."""
     if place is not None:
         write(generator, place)
-
-
-def variant(train: Callable) -> dict[str, str]:
-    """What a trainer was given in place of the page's own functions, by name."""
-    given = train.keywords if isinstance(train, partial) else {}
-    return {name: value.__name__ for name, value in given.items()}
 
 
 def latents_of(codecs, weights: Float[Array, "r p"]) -> Float[Array, "n r z"]:

@@ -37,7 +37,6 @@ from hyperpolicy.zoo import Zoo
 
 FORMAT = "hyperpolicy-generator-3"
 HEADER, WEIGHTS, PROVENANCE = "config.json", "weights.safetensors", "provenance.json"
-PARTS = "reader", "writer", "codec"
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -112,20 +111,18 @@ class Generator:
             raise BadContext(
                 f"{given.name} of {given.family.name} for a generator of {self.family.name}"
             )
-        if found is Contexts:
-            self._warn_outside(given.contexts)
-        return given
-
-    def _warn_outside(self, contexts: Float[np.ndarray, "n c"]) -> None:
-        outside = beyond(self.family.context, self.trained_contexts, contexts)
+        if found is not Contexts:
+            return given
+        outside = beyond(self.family.context, self.trained_contexts, given.contexts)
         if outside.any():
             low, high = self.trained_contexts.min(axis=0), self.trained_contexts.max(axis=0)
             warnings.warn(
-                f"{outside.sum()} of {len(contexts)} contexts, such as "
-                f"{contexts[outside][0].tolist()}, lie outside the trained range "
+                f"{outside.sum()} of {len(outside)} contexts, such as "
+                f"{given.contexts[outside][0].tolist()}, lie outside the trained range "
                 f"{low.tolist()} … {high.tolist()}; what is written there is an extrapolation",
-                stacklevel=5,
+                stacklevel=4,
             )
+        return given
 
     def save(self, path: str | Path, compact: bool = False) -> Path:
         """Write the generator as a new directory; it appears whole or not at all.
@@ -237,12 +234,21 @@ def _read(path: Path) -> Generator:
     contexts = np.array(header.trained_contexts, float, ndmin=2)
     try:
         tasks.context.check(contexts)
-        frame = Frame(tasks, spec, _SIZES[header.writes](spec))
-        like = Model.blank({x: getattr(header, x) for x in PARTS}, frame)
+        size = spec.size if header.writes == "policies" else 2 * critic_spec(spec).size
+        frame = Frame(tasks, spec, size)
+        parts = {name: getattr(header, name) for name in ("reader", "writer", "codec")}
+        like = Model.blank(parts, frame)
         wanted = {name: leaf.shape for name, leaf in _named(like).items()}
     except BadFile as error:
         raise BadFile(f"{path / HEADER}: {error}") from None
-    except _DAMAGES as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        BadContext,
+    ) as error:
         raise BadFile(f"{path / HEADER} is damaged ({error!r})") from None
     found = {name: array.shape for name, array in arrays.items()}
     if found != wanted:
@@ -259,12 +265,6 @@ def _read(path: Path) -> Generator:
 def critic_spec(spec: PolicySpec) -> CriticSpec:
     """The critics that stand beside policies of `spec`: hidden layers of the same widths, ReLU."""
     return CriticSpec(spec.obs, spec.action, spec.hidden)
-
-
-_SIZES = {"policies": lambda spec: spec.size, "critics": lambda spec: 2 * critic_spec(spec).size}
-"""Numbers in a vector of each kind."""
-_DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, BadContext)
-"""What a part's `blank` raises where settings are not its own."""
 
 
 def _named(model: Model) -> dict:

@@ -19,14 +19,14 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "context": Kind(".readers.context", "PlainContext"),
-    "encoded-context": Kind(".readers.context", "EncodedContext"),
-    "demonstration": Kind(".readers.demonstration", "DemonstrationReader"),
-    "symmetric-context": Kind(".weights.symmetric", "SymmetricContext"),
-    "identity": Kind(".codecs.identity", "Identity"),
-    "pca": Kind(".codecs.pca", "Pca"),
-    "autoencoder": Kind(".codecs.autoencoder", "Autoencoder"),
-    "scaled": Kind(".codecs.autoencoder", "ScaledCoder"),
+    "context": Kind(".parts", "PlainContext"),
+    "encoded-context": Kind(".parts", "EncodedContext"),
+    "demonstration": Kind(".demonstration", "DemonstrationReader"),
+    "symmetric-context": Kind(".symmetric", "SymmetricContext"),
+    "identity": Kind(".parts", "Identity"),
+    "pca": Kind(".codecs", "Pca"),
+    "autoencoder": Kind(".codecs", "Autoencoder"),
+    "scaled": Kind(".codecs", "ScaledCoder"),
     "nearest": Kind(".writers.lookup", "Nearest"),
     "linear": Kind(".writers.lookup", "Interpolated"),
     "regression": Kind(".writers.regression", "Regression", "RegressionConfig"),
@@ -36,18 +36,16 @@ KINDS = {
     "residual": Kind(".writers.residual", "Residual", "ResidualConfig"),
     "hypformer": Kind(".writers.hypformer", "HypFormer"),
     "make-an-agent": Kind(".writers.make_an_agent", "MakeAnAgent", "MakeAnAgentConfig"),
-    "symmetric": Kind(".weights.symmetric", "Symmetric"),
+    "symmetric": Kind(".symmetric", "Symmetric"),
 }
 
 
 def part(name: str) -> type[Any]:
-    """The class of the part called `name`.
-
-    Raises:
-        BadFile: there is none in this version.
-    """
+    """The class of the part called `name`; raises BadFile where this version has none."""
     if name not in KINDS:
-        raise BadFile(f"there is no part {name!r} of generators; this version has: {_names()}")
+        raise BadFile(
+            f"there is no part {name!r} of generators; this version has: {', '.join(KINDS)}"
+        )
     return _member(KINDS[name].page, KINDS[name].part)
 
 
@@ -59,7 +57,3 @@ def configs() -> dict[str, type[Any]]:
 
 def _member(page: str, name: str) -> type[Any]:
     return getattr(import_module(page, "hyperpolicy.generate"), name)
-
-
-def _names() -> str:
-    return ", ".join(KINDS)

@@ -1,5 +1,10 @@
-"""What a generator learns from: rows of a zoo, and what is told of each of them."""
+"""What a generator learns from: rows of a zoo, what is told of each, and what its expert does.
 
+Two policies may act alike with different weights and unlike with similar ones; a generator that is
+judged by its policies' returns should also be trained on what they do: the behavior loss.
+"""
+
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,10 +15,9 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.data.given import Contexts, Given
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadZoo
-from hyperpolicy.generate import behavior
-from hyperpolicy.generate.parts import Reader
-from hyperpolicy.generate.readers.context import EncodedContext
-from hyperpolicy.types import Key
+from hyperpolicy.generate.parts import Codec, EncodedContext, Reader
+from hyperpolicy.nets.policy import PolicyNet, PolicySpec, act
+from hyperpolicy.types import Key, Scalar
 from hyperpolicy.zoo import Zoo
 
 
@@ -57,11 +61,8 @@ class Minibatch(NamedTuple):
 
 
 def of_zoo(zoo: Zoo, rows: Int[np.ndarray, " r"] | None = None) -> Lesson:
-    """Rows of a zoo, all of them unless some are named, each with its expert's encoded context.
-
-    Raises:
-        BadZoo: a zoo that cannot be trained on.
-    """
+    """Rows of a zoo, all of them unless some are named, each with its expert's encoded context;
+    errors as `check_zoo`."""
     family = check_zoo(zoo)
     rows = np.arange(len(zoo)) if rows is None else rows
     given = Contexts(family, zoo.contexts[zoo.expert[rows]])
@@ -75,11 +76,20 @@ def pairs(lesson: Lesson, with_behavior: bool) -> Pairs:
         BadZoo: rows the zoo has not, a row of another task than is told of it, a zoo that cannot be
             trained on; or behavior is asked for and the zoo holds no observations.
     """
-    _check(lesson)
-    zoo = lesson.zoo
+    zoo, given, rows = lesson.zoo, lesson.given, np.asarray(lesson.rows)
+    check_zoo(zoo)
+    if len(rows) != len(given) or rows.min() < 0 or rows.max() >= len(zoo.weights):
+        raise BadZoo(
+            f"{len(given)} {given.name} for {len(rows)} rows up to {rows.max()} of a zoo of "
+            f"{len(zoo.weights)}; give the row each one tells of"
+        )
+    told = zoo.family.context.check(zoo.contexts)[zoo.expert[rows]]
+    wrong = (told != zoo.family.context.check(given.contexts)).any(axis=1)
+    if wrong.any():
+        raise BadZoo(f"row {np.argmax(wrong)} of the {given.name} is of another task than its row")
     conditions = jnp.asarray(lesson.reader.read(lesson.given), jnp.float32)
-    states, actions = behavior.probe(zoo) if with_behavior else (None, None)
-    weights = jnp.asarray(zoo.weights[lesson.rows])
+    states, actions = probe(zoo) if with_behavior else (None, None)
+    weights = jnp.asarray(zoo.weights[rows])
     return Pairs(weights, jnp.asarray(lesson.expert), conditions, states, actions)
 
 
@@ -125,15 +135,36 @@ def check_zoo(zoo: Zoo) -> Family:
     return tasks
 
 
-def _check(lesson: Lesson) -> None:
-    check_zoo(lesson.zoo)
-    zoo, given, rows = lesson.zoo, lesson.given, np.asarray(lesson.rows)
-    if len(rows) != len(given) or rows.min() < 0 or rows.max() >= len(zoo.weights):
+# --- What experts do ----------------------------------------------------------------------
+class Aim(NamedTuple):
+    """What latents are for: the policies they decode to."""
+
+    spec: PolicySpec
+    codec: Codec
+
+
+def probe(zoo: Zoo) -> tuple[Float[Array, "x s o"], Float[Array, "x s a"]]:
+    """Observations from each expert's replay, and its final policy's action tanh(μ) on each; raises
+    BadZoo where the zoo holds none."""
+    if zoo.states is None:
         raise BadZoo(
-            f"{len(given)} {given.name} for {len(rows)} rows up to {rows.max()} of a zoo of "
-            f"{len(zoo.weights)}; give the row each one tells of"
+            "this zoo holds no observations, which behavior needs; rebuild it, or set the "
+            "behavior loss to 0"
         )
-    told = zoo.family.context.check(zoo.contexts)[zoo.expert[rows]]
-    wrong = (told != zoo.family.context.check(given.contexts)).any(axis=1)
-    if wrong.any():
-        raise BadZoo(f"row {np.argmax(wrong)} of the {given.name} is of another task than its row")
+    return jnp.asarray(zoo.states, jnp.float32), jnp.asarray(zoo.finals.act(zoo.states))
+
+
+def action_gap(actor: PolicyNet, obs: Float[Array, "s o"], action: Float[Array, "s a"]) -> Scalar:
+    """E[(tanh μ(s) − a)²], the mean over observations and action coordinates."""
+    return jnp.mean((jax.vmap(partial(act, actor))(obs) - action) ** 2)
+
+
+def behavior_loss(
+    spec: PolicySpec,
+    weights: Float[Array, "b p"],
+    obs: Float[Array, "b s o"],
+    action: Float[Array, "b s a"],
+) -> Scalar:
+    """E_b[E_s[(tanh μ_θb(s) − a)²]] for b generated policies, each on its expert's observations."""
+    gap = jax.vmap(lambda w, s, a: action_gap(spec.unflatten(w), s, a))
+    return jnp.mean(gap(weights, obs, action))

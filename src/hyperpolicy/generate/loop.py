@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from hyperpolicy import devices, seeds
 from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.run import directory
 from hyperpolicy.run.job import RUN, Job, Output
 from hyperpolicy.run.progress import Steps
+from hyperpolicy.types import Scalar
 
 REPORT_STEPS = 100
 """Steps of one jitted call, and between two records of metrics."""
@@ -46,11 +47,6 @@ class FitJob:
         """Raises BadSetting for a seed that is no whole number ≥ 0."""
         seeds.numbers(self.seeds)
 
-    @property
-    def numbers(self) -> Int[np.ndarray, " n"]:
-        """What the fits' keys are made of."""
-        return seeds.numbers(self.seeds)
-
 
 class Fits(NamedTuple):
     """What the fits of a run came to."""
@@ -71,7 +67,7 @@ def learn(run: FitJob, init: Callable, step: Callable, own, shared) -> Fits:
 
     A seed's first state is `init(key)`, and step i is drawn from a key of the seed and i.
     """
-    numbers = jnp.asarray(run.numbers)
+    numbers = jnp.asarray(seeds.numbers(run.seeds))
     start = jax.jit(jax.vmap(lambda seed: init(jax.random.key(seed))))(numbers)
 
     def one(state, own, shared, i):
@@ -94,32 +90,28 @@ def train(run: FitJob, step: Callable, state, own, shared) -> tuple[Any, Int[np.
         BadFile: somebody removed `run.out` meanwhile, or the snapshot is damaged.
     """
     out = Output.of(run.out)
-    with directory.hold(None if out is None else out.path):
-        state, died_at = _train(run, out, step, (state, jnp.full(len(run.seeds), -1)), own, shared)
-    return state, _report_dead(run, np.asarray(died_at))
-
-
-def _train(run: FitJob, out: Output | None, step: Callable, fits, own, shared):
-    identity = {**run.identity, "seeds": run.seeds, "steps": run.steps}
-    job = Job(identity, run.steps, out, (ENCODER,))
-    if out is not None:
-        _jobs[out.path] = job
-    found = job.resume(lambda done: fits)
-    fits = fits if found is None else found
+    fits = state, jnp.full(len(run.seeds), -1)
     advance = jax.jit(partial(_advance, jax.vmap(step, (0, 0, None, None))), donate_argnums=0)
-    size = sum(leaf.size for leaf in jax.tree.leaves(fits[0])) // len(run.seeds)
-    progress = Steps(run.label, run.steps, job.step)
-    with devices.precision(size), job.running(progress):
-        while job.step < run.steps:
-            stop = min(job.step + REPORT_STEPS, run.steps)
-            fits, means = advance(fits, own, shared, job.step, stop)
-            means = {name: np.asarray(value) for name, value in means.items()}
-            job.log({"step": stop} | {name: value.tolist() for name, value in means.items()})
-            progress.update(stop, _line(means))
-            job.advance(stop - job.step, lambda: fits)  # noqa: B023
-            if job.step == run.steps:
-                job.save(fits)  # a later stage may be killed
-    return fits
+    size = sum(leaf.size for leaf in jax.tree.leaves(state)) // len(run.seeds)
+    with directory.hold(out.path if out else None):
+        identity = {**run.identity, "seeds": run.seeds, "steps": run.steps}
+        job = Job(identity, run.steps, out, (ENCODER,))
+        if out is not None:
+            _jobs[out.path] = job
+        fits = job.resume(lambda done: fits) or fits
+        progress = Steps(run.label, run.steps, job.step)
+        with devices.precision(size), job.running(progress):
+            while job.step < run.steps:
+                stop = min(job.step + REPORT_STEPS, run.steps)
+                fits, means = advance(fits, own, shared, job.step, stop)
+                means = {name: np.asarray(value) for name, value in means.items()}
+                job.log({"step": stop} | {name: value.tolist() for name, value in means.items()})
+                medians = (f"{name} {np.median(value):.4g}" for name, value in means.items())
+                progress.update(stop, "  ".join(medians))
+                job.advance(stop - job.step, lambda: fits)  # noqa: B023
+                if job.step == run.steps:
+                    job.save(fits)  # a later stage may be killed
+    return fits[0], _report_dead(run, np.asarray(fits[1]))
 
 
 # --- Steps --------------------------------------------------------------------------------
@@ -139,6 +131,13 @@ def _advance(step: Callable, fits, own, shared, start, stop):
     return fits, jax.tree.map(lambda s: s / (stop - start), sums)
 
 
+def warm_restarts(rate: float, first_cycle: int, step: Int[Array, ""]) -> Scalar:
+    """Step sizes in cosine cycles of lengths T, 2T, 4T …, each from `rate` down to 0."""
+    cycle = jnp.floor(jnp.log2(step / first_cycle + 1.0))
+    length = first_cycle * 2.0**cycle
+    return 0.5 * rate * (1.0 + jnp.cos(jnp.pi * (step - (length - first_cycle)) / length))
+
+
 def _report_dead(run: FitJob, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     dead = [f"seed {s} at step {i}" for s, i in zip(run.seeds, died_at, strict=True) if i >= 0]
     if dead:
@@ -147,10 +146,6 @@ def _report_dead(run: FitJob, died_at: Int[np.ndarray, " n"]) -> Int[np.ndarray,
             raise BadSetting(f"{text}; lower the rate or the loss weights")
         warnings.warn(f"{text}; the other seeds went on", stacklevel=3)
     return died_at
-
-
-def _line(means: dict[str, np.ndarray]) -> str:
-    return "  ".join(f"{name} {np.median(value):.4g}" for name, value in means.items())
 
 
 # --- Stages -------------------------------------------------------------------------------

@@ -1,15 +1,14 @@
-"""The three parts of a generator, and the model they make.
+"""The three parts of a generator, the model they make, and the parts that nothing is learned by.
 
     reader   given → condition
     writer   condition, key → latent
     codec    latent → flat weights, and back
 
 Every part is a pytree: its leaves are its arrays, and `settings` are the sizes and choices that
-`blank` needs to make a part of the same structure whose leaves have shapes and no numbers.
+its `blank` needs to make a part of the same structure, with any numbers.
 """
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -19,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from jaxtyping import Key as Keys
 
-from hyperpolicy.data.given import Given
-from hyperpolicy.envs import Family
+from hyperpolicy.data.given import Contexts, Given
+from hyperpolicy.envs import ContextSpace, Family
 from hyperpolicy.generate import kinds
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.types import Key
@@ -53,12 +52,10 @@ class Part(Protocol):
 
     def settings(self) -> dict:
         """Sizes and choices, as JSON."""
-        ...
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> Any:
-        """A part with these settings whose leaves have shapes and no numbers."""
-        ...
+        """A part with these settings and any numbers; it is asked for its shapes only."""
 
 
 @runtime_checkable
@@ -71,18 +68,15 @@ class Reader(Part, Protocol):
     @property
     def size(self) -> int:
         """d, numbers in a condition."""
-        ...
 
     def read(self, given: Given) -> Rows:
         """The condition [d] of each task; row i depends on row i alone."""
-        ...
 
 
 @runtime_checkable
 class Writer(Part, Protocol):
     def write(self, conditions: Rows, keys: Keys[Array, " n"]) -> Rows:
         """A latent [z] for each condition; row i depends on condition and key i alone."""
-        ...
 
 
 @runtime_checkable
@@ -90,40 +84,15 @@ class Codec(Part, Protocol):
     @property
     def size(self) -> int:
         """z, numbers in a latent."""
-        ...
 
     def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
         """The latent of one vector of weights."""
-        ...
 
     def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]:
         """The weights of one latent."""
-        ...
 
     def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
         """The weights of many latents."""
-        ...
-
-
-@runtime_checkable
-class CodecConfig(Protocol):
-    """How a codec is fitted."""
-
-    for_policies: ClassVar[bool]
-    """Whether it takes policies' weights and no other vectors."""
-
-    def fit(
-        self,
-        weights: Float[np.ndarray, "r p"],
-        spec: PolicySpec,
-        seeds: tuple[int, ...],
-        out: Path | None = None,
-    ) -> Any:
-        """One codec for each seed, fitted on the rows of `weights`; every leaf leads with axis n.
-
-        `out` is the directory in which a long fit keeps what it needs to go on after a kill.
-        """
-        ...
 
 
 class RowWriter(eqx.Module):
@@ -142,6 +111,12 @@ def _write_rows(writer: RowWriter, conditions: Float[Array, "n d"], keys: Keys[A
     return jax.vmap(lambda condition, key: writer(condition, key))(conditions, keys)
 
 
+@jax.jit
+def decode_rows(codec: Codec, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
+    """The weights of many latents, as one program."""
+    return jax.vmap(codec.decode)(latents)
+
+
 class Model(eqx.Module):
     """Reader · Writer · Codec."""
 
@@ -155,16 +130,11 @@ class Model(eqx.Module):
 
     def settings(self) -> dict:
         """The kind and the settings of each part, as JSON."""
-        parts = {"reader": self.reader, "writer": self.writer, "codec": self.codec}
-        return {name: record(part) for name, part in parts.items()}
+        return {name: record(getattr(self, name)) for name in ("reader", "writer", "codec")}
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Model":
-        """A model with these settings whose leaves have shapes and no numbers.
-
-        Raises:
-            BadFile: a part of a kind that this version does not have.
-        """
+        """A model with these settings, made of `blank` parts."""
         reader, codec = (blank(settings[name], frame) for name in ("reader", "codec"))
         frame = frame._replace(condition=reader.size, latent=codec.size)
         return cls(reader, blank(settings["writer"], frame), codec)
@@ -176,12 +146,11 @@ def record(part: Part) -> dict:
 
 
 def blank(settings: dict, frame: Frame) -> Any:
-    """The part that `record` described, without numbers.
+    """The part that `record` described; its leaves have shapes and no numbers.
 
-    Raises:
-        BadFile: a kind that this version does not have.
+    Raises BadFile for a kind that this version does not have.
     """
-    return kinds.part(settings["kind"]).blank(settings, frame)
+    return eqx.filter_eval_shape(lambda: kinds.part(settings["kind"]).blank(settings, frame))
 
 
 def alike(one: Part, other: Part) -> bool:
@@ -194,3 +163,63 @@ def alike(one: Part, other: Part) -> bool:
 def row_keys(seed: int, n: int) -> Keys[Array, " n"]:
     """A key for each of n rows; key i depends on `seed` and i only."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(n))
+
+
+# --- Parts without anything learned -------------------------------------------------------
+class PlainContext(eqx.Module):
+    """Reads the context as it is, in the family's units."""
+
+    kind: ClassVar[str] = "context"
+    takes: ClassVar[type[Given]] = Contexts
+    column: ClassVar[str] = Contexts.column
+    space: ContextSpace = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        return self.space.size
+
+    def read(self, given: Given) -> Float[np.ndarray, "n c"]:
+        return given.rows
+
+    def settings(self) -> dict:
+        return {}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        return cls(frame.family.context)
+
+
+class EncodedContext(PlainContext):
+    """Reads the context as networks take it (`ContextSpace.encode`), each number in [−1, 1]."""
+
+    kind: ClassVar[str] = "encoded-context"
+
+    @property
+    def size(self) -> int:
+        return self.space.encoded_size
+
+    def read(self, given: Given) -> Float[np.ndarray, "n d"]:
+        return np.asarray(self.space.encode(given.rows))
+
+
+class Identity(eqx.Module):
+    """The codec that changes nothing: a latent is the weights themselves."""
+
+    kind: ClassVar[str] = "identity"
+    size: int = eqx.field(static=True)
+
+    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " p"]:
+        return weights
+
+    def decode(self, latent: Float[Array, " p"]) -> Float[Array, " p"]:
+        return latent
+
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        return np.asarray(latents)
+
+    def settings(self) -> dict:
+        return {}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "Identity":
+        return cls(frame.vector)

@@ -17,7 +17,6 @@ tuned contexts count from the first one, whatever they are used for.
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +30,7 @@ from hyperpolicy.fleet import Plan, Start
 from hyperpolicy.fleet.judging import EXPERTS, fit_critics
 from hyperpolicy.generate import critics
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.tune_config import TuneConfig
+from hyperpolicy.generate.tune_config import FRESH, TuneConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config
@@ -91,14 +90,9 @@ def tune(
     if zoo is not None:
         zoo = _known(generator, zoo)
     policies = generator.generate(contexts, seed)
-    plan = config.plan(generator.spec, fam.horizon_steps)
-    start = Start(policies)
+    plan, start = config.plan(generator.spec, fam.horizon_steps), Start(policies)
     if config.has_critics:
-        needs = Needs(config, plan.cfg, policies, contexts, zoo, seed)
-        start = START[config.critics](needs)
-        # critics that left something out, and another start is another run
-        plan = _leaving_out(plan, start)
-        start = start._replace(critics_from=config.critics)
+        plan, start = _with_critics(config, plan, start, contexts, zoo, seed)
     origin = {"generator": generator.provenance, "critics": config.critics}
     output = out and Output(Path(out), provenance=origin)
     tuned = fleet.train(plan, fam, contexts, start, seed, output)
@@ -115,84 +109,50 @@ def tune(
     return result
 
 
-def _leaving_out(plan: Plan, start: Start) -> Plan:
-    """The plan whose critics leave out what the start's do."""
-    if start.critics is None or plan.cfg.learner.usual_reward(plan.cfg) == start.usual_reward:
-        return plan
-    return replace(plan, cfg=replace(plan.cfg, usual_reward=start.usual_reward))
-
-
 # --- Where critics start ------------------------------------------------------------------
-class Needs(NamedTuple):
-    """What the start of the critics is made of."""
-
-    config: TuneConfig
-    cfg: Config
-    """The learner's."""
-    policies: Policies
-    contexts: Float[np.ndarray, "n c"]
-    zoo: Zoo | None
-    seed: int
-
-
-def _fresh(needs: Needs) -> Start:
-    return Start(needs.policies)
-
-
-def _from_zoo(pick: Callable) -> Callable:
-    def start(needs: Needs) -> Start:
-        zoo = _needed(needs)
-        picked = pick(zoo, needs.contexts, needs.seed)
-        log_alpha = _log_alpha(zoo, needs.contexts)
-        return Start(needs.policies, picked, log_alpha, zoo.usual_reward)
-
-    return start
-
-
-def _fitted(needs: Needs) -> Start:
-    zoo, contexts, seed = _needed(needs), needs.contexts, needs.seed
-    fam, cfg = zoo.family, needs.cfg
-    near = critics.nearest(zoo).generate(contexts)
-    start = Start(needs.policies, near, _log_alpha(zoo, contexts), zoo.usual_reward)
-    if cfg.learner.usual_reward(cfg) != zoo.usual_reward:
-        cfg = replace(cfg, usual_reward=zoo.usual_reward)
-    order = fam.context.distance(contexts, zoo.contexts).argsort(axis=1)
-    order = order[:, : needs.config.neighbors]
-    known = np.unique(order)
-    rows = experience(zoo.finals[known], fam, zoo.contexts[known], seed=seed)
-    own = np.stack([rows[np.searchsorted(known, ids)].reshape(-1, rows.shape[-1]) for ids in order])
-    effort = EXPERTS._replace(updates=needs.config.judge_updates, seed=seed)
-    return fit_critics(cfg, fam, contexts, start, own, effort)
-
-
-START: dict[str, Callable] = {
-    "random": _fresh,
-    "warm-up": _fresh,
-    "nearest": _from_zoo(lambda zoo, c, seed: critics.nearest(zoo).generate(c)),
-    "interpolated": _from_zoo(lambda zoo, c, seed: critics.interpolated(zoo).generate(c)),
-    "generated": _from_zoo(
-        lambda zoo, c, seed: critics.fit(HypLatentConfig(steps=3_000), zoo, seed).generate(c, seed)
-    ),
-    "fitted": _fitted,
-}
-
-
-def _needed(needs: Needs) -> Zoo:
-    """The zoo; raises BadSetting where critics come from one and there is none."""
-    if needs.zoo is None:
+def _with_critics(
+    config: TuneConfig, plan: Plan, start: Start, contexts, zoo: Zoo | None, seed: int
+) -> tuple[Plan, Start]:
+    """The start with critics, and the plan that leaves the same reward out as they do; raises
+    BadSetting where critics come from a zoo and there is none."""
+    start, cfg = start._replace(critics_from=config.critics), plan.cfg
+    if config.critics in FRESH:
+        return plan, start
+    if zoo is None:
         raise BadSetting(
-            f"critics={needs.config.critics!r} come from the experts' zoo; give the zoo the "
+            f"critics={config.critics!r} come from the experts' zoo; give the zoo the "
             "generator was fitted on, or take critics='warm-up'"
         )
-    return needs.zoo
+    if config.critics == "generated":
+        made = critics.fit(HypLatentConfig(steps=3_000), zoo, seed)
+    else:
+        made = (critics.interpolated if config.critics == "interpolated" else critics.nearest)(zoo)
+    log_alpha = np.full(len(contexts), np.log(0.05), np.float32)
+    if zoo.log_alpha is not None:  # the nearest expert's
+        gaps = zoo.family.context.distance(contexts, zoo.contexts)
+        log_alpha = zoo.log_alpha[gaps.argmin(axis=1)]
+    twins = made.generate(contexts, seed)
+    start = start._replace(critics=twins, log_alpha=log_alpha, usual_reward=zoo.usual_reward)
+    if cfg.learner.usual_reward(cfg) != zoo.usual_reward:
+        cfg = replace(cfg, usual_reward=zoo.usual_reward)
+    if config.critics == "fitted":
+        start = _judged(config, cfg, start, contexts, zoo, seed)
+    return replace(plan, cfg=cfg), start
+
+
+def _judged(config: TuneConfig, cfg: Config, start: Start, contexts, zoo: Zoo, seed: int) -> Start:
+    """The start whose critics were fitted on what neighboring experts do."""
+    order = zoo.family.context.distance(contexts, zoo.contexts).argsort(axis=1)
+    order = order[:, : config.neighbors]
+    known = np.unique(order)
+    rows = experience(zoo.finals[known], zoo.family, zoo.contexts[known], seed=seed)
+    own = np.stack([rows[np.searchsorted(known, ids)].reshape(-1, rows.shape[-1]) for ids in order])
+    effort = EXPERTS._replace(updates=config.judge_updates, seed=seed)
+    return fit_critics(cfg, zoo.family, contexts, start, own, effort)
 
 
 def _known(generator: Generator, zoo: Zoo) -> Zoo:
-    """The zoo's experts that the generator has seen.
-
-    Raises:
-        BadZoo: none, or they are of another family or architecture.
-    """
+    """The zoo's experts that the generator has seen; raises BadZoo where it has seen none."""
     if (zoo.family, zoo.spec) != (generator.family, generator.spec):
         raise BadZoo(
             f"the generator writes {generator.family.name} policies of {generator.spec}; the zoo "
@@ -203,11 +163,3 @@ def _known(generator: Generator, zoo: Zoo) -> Zoo:
     if not seen.any():
         raise BadZoo("the generator has seen no expert of this zoo; give the one it was fitted on")
     return zoo.only(zoo.contexts[seen])
-
-
-def _log_alpha(zoo: Zoo, contexts) -> Float[np.ndarray, " n"]:
-    """The temperature of each context's nearest expert."""
-    nearest = zoo.family.context.distance(contexts, zoo.contexts).argmin(axis=1)
-    if zoo.log_alpha is None:
-        return np.full(len(nearest), np.log(0.05), np.float32)
-    return zoo.log_alpha[nearest]

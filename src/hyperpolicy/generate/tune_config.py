@@ -51,42 +51,31 @@ class TuneConfig(Bounded):
         return self.cfg.learner.improve_critics is not None
 
     def refuse_unused(self) -> None:
-        """Refuse settings that the learner or the critics' start leave without effect.
-
-        Raises:
-            BadSetting: one of them is not at its default.
-        """
+        """Raise BadSetting for a setting that is not at its default and that the learner or the
+        critics' start leave without effect."""
         name = self.cfg.learner.name
         normal = GENTLE.get(name, type(self.cfg)())
-        inherited = dict.fromkeys(
-            ["hidden", "activations"], "in tuning, which takes the generator's"
-        )
-        given = f"with --critics {self.critics}"
+        ours, given = "in tuning, which takes the generator's", f"with --critics {self.critics}"
+        inherited = {"hidden": ours, "activations": ours}
         if not self.has_critics:
             unused(self, ["critics", "fill_steps"], f"with --learner {name}")
         if self.critics != "fitted":
             unused(self, ["neighbors", "judge_updates"], given)
         if self.critics != "warm-up":
-            inherited |= {"warmup_updates": given}
+            inherited["warmup_updates"] = given
         if self.critics not in FRESH:
-            inherited |= dict.fromkeys(
-                ["initial_alpha", "usual_reward"], f"{given}, which bring their own"
-            )
+            theirs = f"{given}, which bring their own"
+            inherited |= {"initial_alpha": theirs, "usual_reward": theirs}
         for field_name, why in inherited.items():
             if getattr(self.cfg, field_name, None) != getattr(normal, field_name, None):
                 value, option = getattr(self.cfg, field_name), field_name.replace("_", "-")
                 raise BadSetting(f"{field_name}={value} has no effect {why}; leave out --{option}")
 
     def plan(self, spec: PolicySpec, horizon_steps: int) -> Plan:
-        """How policies of `spec` are tuned.
-
-        Raises:
-            BadSetting: a budget too small to learn from.
-            BadZoo: an architecture that the learner cannot go on from.
-        """
-        activations = dict.fromkeys(spec.activations)
+        """How policies of `spec` are tuned; raises BadSetting for a budget too small to learn from,
+        and BadZoo for an architecture that the learner cannot go on from."""
         cfg = replace(self.cfg, hidden=spec.hidden, activations=spec.activations)
-        if self.has_critics and list(activations) != ["relu"]:
+        if self.has_critics and set(spec.activations) != {"relu"}:
             raise BadZoo(f"critics have ReLU layers, as actors must; this generator writes {spec}")
         if hasattr(cfg, "warmup_updates") and self.critics != "warm-up":
             cfg = replace(cfg, warmup_updates=0)
@@ -96,11 +85,7 @@ class TuneConfig(Bounded):
 
     def rounds(self, horizon_steps: int) -> RoundSchedule:
         """Rounds of 512 steps in eight worlds, after an episode that only looks; the weights of
-        the last tenth are averaged.
-
-        Raises:
-            BadSetting: a budget too small to learn from one round.
-        """
+        the last tenth are averaged. Raises BadSetting where that leaves no round to learn from."""
         num_rounds, rest = (self.steps - horizon_steps) // 512, self.cfg.warmup_rounds
         if num_rounds <= rest:
             raise BadSetting(
@@ -118,11 +103,8 @@ class TuneConfig(Bounded):
         )
 
     def schedule(self) -> Schedule:
-        """One world and one update a step; the weights of the last tenth are averaged.
-
-        Raises:
-            BadSetting: a budget too small to fill one batch and learn from it.
-        """
+        """One world and one update a step; the weights of the last tenth are averaged. Raises
+        BadSetting where one batch cannot be filled and learned from."""
         least = max(self.fill_steps, Schedule().batch) + 1
         if self.steps < least or self.fill_steps < Schedule().batch:
             raise BadSetting(

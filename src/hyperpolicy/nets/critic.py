@@ -1,8 +1,6 @@
 """Twin action-value networks, and their flat vectors."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import jax
@@ -45,11 +43,7 @@ class CriticSpec:
 
     def unflatten(self, weights: Float[Array, "2 q"]) -> Mlp:
         """The twin critics of two flat vectors."""
-        return jax.vmap(self._unravel)(weights)
-
-    @cached_property
-    def _unravel(self) -> Callable:
-        return unravel(self.init_one)
+        return jax.vmap(unravel(CriticSpec.init_one, self))(weights)
 
 
 def value(twins: Mlp, obs: Float[Array, " o"], action: Float[Array, " a"]) -> Float[Array, "2"]:

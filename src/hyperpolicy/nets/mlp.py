@@ -1,6 +1,7 @@
 """Multi-layer perceptron whose every leaf is an array, so plain `jax.*` transforms apply."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from itertools import pairwise
 
 import equinox as eqx
@@ -48,10 +49,11 @@ class Mlp(eqx.Module):
         return last(x)
 
 
-def unravel(init: Callable) -> Callable:
-    """flat [p] → the network that `init(key)` makes, in the order of its leaves: layer by layer,
-    weight (row-major, [in, out]) then bias."""
-    shapes = jax.eval_shape(init, jax.random.key(0))
+@cache
+def unravel(init: Callable, spec) -> Callable:
+    """flat [p] → the network that `init(spec, key)` makes, in the order of its leaves: layer by
+    layer, weight (row-major, [in, out]) then bias."""
+    shapes = jax.eval_shape(partial(init, spec), jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     with jax.ensure_compile_time_eval():  # once, also where a function is being traced
         return ravel_pytree(zeros)[1]

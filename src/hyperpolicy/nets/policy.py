@@ -4,9 +4,7 @@ Flat order: layer by layer, weight (row-major, [in, out]) then bias; the heads Î
 layers of their own and come last, Î¼ first.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -30,11 +28,8 @@ Activations = Annotated[tuple[Annotated[str, OneOf(ACTIVATIONS)], ...], Meta(min
 
 
 def one_each(activations: tuple[str, ...], hidden: tuple[int, ...]) -> tuple[str, ...]:
-    """The activation of each hidden layer.
-
-    Raises:
-        BadSetting: neither one for each layer nor one for all.
-    """
+    """The activation of each hidden layer; raises BadSetting unless one for each or for all is
+    named."""
     names = tuple(activations) * (len(hidden) if len(activations) == 1 else 1)
     if len(names) != len(hidden):
         raise BadSetting(
@@ -138,11 +133,7 @@ class PolicySpec:
 
     def unflatten(self, weights: Float[Array, " p"]) -> PolicyNet:
         """The policy of a flat weight vector."""
-        return self._unravel(weights)
-
-    @cached_property
-    def _unravel(self) -> Callable:
-        return unravel(self.init)
+        return unravel(PolicySpec.init, self)(weights)
 
     @property
     def header(self) -> PolicyHeader:

@@ -6,7 +6,7 @@ Need", arXiv:1706.03762):
     x ← LayerNorm(x + Attention(x))        x ← LayerNorm(x + L₂ ReLU(L₁ x))
 
 The tokens [k, d] are one sample's, so attention can mix nothing else; `vmap` makes the batch.
-Dropout is data: `KEEP` in evaluation mode, a `Dropout` in training.
+Dropout is data: `KEEP` in evaluation mode.
 """
 
 from typing import NamedTuple
@@ -21,36 +21,25 @@ from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
 
 
-class Keep(eqx.Module):
-    """No dropout: evaluation mode."""
-
-    def __call__(self, number: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        return x
-
-    def split(self, num: int) -> "Keep":
-        return self
-
-
-KEEP = Keep()
-
-
 class Dropout(eqx.Module):
-    """Training mode: x / (1 − share) where a mask keeps it, else 0."""
+    """x / (1 − share) where a mask keeps it, else 0; without a key x as it is: evaluation mode."""
 
-    key: Keys[Array, "*b"]
-    share: float = eqx.field(static=True)
+    key: Keys[Array, "*b"] | None = None
+    share: float = eqx.field(static=True, default=0.0)
 
     def __call__(self, number: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """`x` under mask `number`; every place in a network has a number of its own."""
+        if self.key is None:
+            return x
         kept = jax.random.bernoulli(jax.random.fold_in(self.key, number), 1.0 - self.share, x.shape)
         return jnp.where(kept, x / (1.0 - self.share), 0.0)
 
     def split(self, num: int) -> "Dropout":
         """One for each of `num` samples, on a leading axis for `vmap`."""
-        return Dropout(jax.random.split(self.key, num), self.share)
+        return self if self.key is None else Dropout(jax.random.split(self.key, num), self.share)
 
 
-Drop = Keep | Dropout
+KEEP = Dropout()
 
 
 class EncoderLayer(eqx.Module):
@@ -84,13 +73,13 @@ class EncoderLayer(eqx.Module):
             heads,
         )
 
-    def __call__(self, tokens: Float[Array, "k d"], drop: Drop = KEEP) -> Float[Array, "k d"]:
+    def __call__(self, tokens: Float[Array, "k d"], drop: Dropout = KEEP) -> Float[Array, "k d"]:
         """The tokens after the layer; without `drop`, in evaluation mode."""
         x = jax.vmap(self.attention_norm)(tokens + drop(1, self.attend(tokens, drop)))
         hidden = drop(2, jax.nn.relu(jax.vmap(self.up)(x)))
         return jax.vmap(self.network_norm)(x + drop(3, jax.vmap(self.down)(hidden)))
 
-    def attend(self, tokens: Float[Array, "k d"], drop: Drop = KEEP) -> Float[Array, "k d"]:
+    def attend(self, tokens: Float[Array, "k d"], drop: Dropout = KEEP) -> Float[Array, "k d"]:
         """softmax(q kᵀ / √e) v in each head of e = d / heads numbers, mixed over heads."""
         k, d = tokens.shape
         parts = jnp.split(jax.vmap(self.project)(tokens), 3, axis=1)
@@ -104,8 +93,8 @@ class EncoderLayer(eqx.Module):
 class Drops(NamedTuple):
     """Dropout of the MLPs and of the encoder layer."""
 
-    mlps: Drop = KEEP
-    layer: Drop = KEEP
+    mlps: Dropout = KEEP
+    layer: Dropout = KEEP
 
     def split(self, num: int) -> "Drops":
         """One for each of `num` samples, on a leading axis for `vmap`."""
@@ -138,7 +127,9 @@ class TokenMlp(eqx.Module):
         key_first, key_last = jax.random.split(key)
         return cls(Linear.init(i, width, key_first), Linear.init(width, o, key_last))
 
-    def __call__(self, tokens: Float[Array, "k i"], drop: Drop, number: int) -> Float[Array, "k o"]:
+    def __call__(
+        self, tokens: Float[Array, "k i"], drop: Dropout, number: int
+    ) -> Float[Array, "k o"]:
         """`number` is the mask's."""
         hidden = jax.nn.gelu(jax.vmap(self.first)(tokens), approximate=False)
         return jax.vmap(self.last)(drop(number, hidden))
@@ -189,14 +180,14 @@ class Aggregator(eqx.Module):
         return self.read(self.layer(tokens, drops.layer), drops.mlps)
 
     def embed(
-        self, latents: Float[Array, "k z"], conditions: Float[Array, "q d"], drop: Drop
+        self, latents: Float[Array, "k z"], conditions: Float[Array, "q d"], drop: Dropout
     ) -> Float[Array, "t w"]:
         """What attention sees of one sample, t = 1 + k + q."""
         entered = self.enter(jnp.concatenate([self.token[None], latents]), drop, 0)
         tokens = jnp.concatenate([entered, jax.vmap(self.condition)(conditions)])
         return self.mix(tokens, drop, 1)
 
-    def read(self, attended: Float[Array, "t w"], drop: Drop) -> Prediction:
+    def read(self, attended: Float[Array, "t w"], drop: Dropout) -> Prediction:
         """The means of both heads over all tokens."""
         y = self.leave(attended, drop, 2)
         latents, residues = self.latent(y, drop, 3), self.residue(y, drop, 4)

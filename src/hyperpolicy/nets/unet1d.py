@@ -180,11 +180,7 @@ class Unet1d(eqx.Module):
 
     @classmethod
     def init(cls, config: Unet1dConfig, z: int, d: int, key: Key) -> "Unet1d":
-        """A fresh denoiser for latents of `z` numbers and conditions of `d`.
-
-        Raises:
-            BadSetting: `z` is odd.
-        """
+        """A fresh denoiser for latents of `z` numbers and conditions of `d`; BadSetting: odd z."""
         if z % TOKENS:
             raise BadSetting(
                 f"a latent of {z} numbers does not make {TOKENS} tokens; choose an encoder whose "

@@ -26,9 +26,8 @@ from msgspec import Meta
 
 from hyperpolicy.bounds import Bounded, Count, PartialShare, Positive, Rate, Share, Sizes, Whole
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.fold import fold_normalizer
+from hyperpolicy.nets.fold import Observed, fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.observed import Observed
 from hyperpolicy.nets.policy import (
     LOG_STD_MAX,
     LOG_STD_MIN,

@@ -6,7 +6,6 @@ to get one: from the weights of a conditioned learner, or by distilling the expe
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import equinox as eqx
@@ -20,17 +19,15 @@ from hyperpolicy.bounds import Count, Rate
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadShape
 from hyperpolicy.fleet import Base
-from hyperpolicy.generate import behavior, loop
-from hyperpolicy.generate.codecs.identity import Identity
+from hyperpolicy.generate import loop
 from hyperpolicy.generate.fitting import LearnedConfig, Written
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.lesson import Lesson, Pairs, of_zoo
-from hyperpolicy.generate.parts import Frame, Model, RowWriter
-from hyperpolicy.generate.readers.context import EncodedContext
+from hyperpolicy.generate.lesson import Lesson, Pairs, action_gap, of_zoo
+from hyperpolicy.generate.parts import EncodedContext, Frame, Identity, Model, RowWriter
 from hyperpolicy.nets.fold import fold_actor
-from hyperpolicy.nets.policy import PolicyNet, PolicySpec
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.provenance import library_versions
-from hyperpolicy.types import Key, Scalar
+from hyperpolicy.types import Key
 from hyperpolicy.zoo import Zoo
 
 
@@ -52,9 +49,6 @@ class DistillConfig(LearnedConfig):
         """Each expert once: checkpoints say nothing here."""
         return of_zoo(zoo, zoo.final_rows)
 
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
-        return None
-
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
 
@@ -75,7 +69,7 @@ class Conditioned(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Conditioned":
         spec = conditioned_spec(frame.spec, frame.condition)
-        return jax.eval_shape(lambda: cls(jnp.zeros(spec.size), spec))
+        return cls(jnp.zeros(spec.size), spec)
 
 
 def conditioned_spec(spec: PolicySpec, d: int) -> PolicySpec:
@@ -126,20 +120,11 @@ def from_base(base: Base) -> Generator:
 
 
 # --- Distillation -------------------------------------------------------------------------
-def cloning_loss(
-    actor: PolicyNet, inputs: Float[Array, "b i"], actions: Float[Array, "b a"]
-) -> Scalar:
-    """E[(tanh μ([s, e(c)]) − a*)²] over pairs of experts and their observations."""
-    return behavior.action_gap(actor, inputs, actions)
-
-
 def train(
     config: DistillConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
 ) -> Written:
-    """Conditioned policies, by behavior cloning of the experts' deterministic actions on their own
-    observations; the log σ head is not trained.
-
-    What a pair's expert does counts, not the pair's weights.
+    """Conditioned policies, by behavior cloning of the experts' deterministic actions a* on their
+    own observations: E[(tanh μ([s, e(c)]) − a*)²]. The log σ head is not trained.
     """
     plain, spec = spec, conditioned_spec(spec, data.conditions.shape[1])
     tx = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
@@ -155,7 +140,7 @@ def train(
         s = jax.random.randint(key_s, (config.batch,), 0, data.states.shape[1])
         x = data.expert[r]
         inputs = jnp.concatenate([data.states[x, s], data.conditions[r]], axis=1)
-        loss, grads = jax.value_and_grad(cloning_loss)(actor, inputs, data.actions[x, s])
+        loss, grads = jax.value_and_grad(action_gap)(actor, inputs, data.actions[x, s])
         updates, adam = tx.update(grads, adam)
         return (optax.apply_updates(actor, updates), adam), {"loss/behavior": loss}
 

@@ -4,6 +4,7 @@ Losses and updates stand on the pages of the two; D2 is theirs.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,9 +17,9 @@ from hyperpolicy.bounds import Count, PartialShare, Rate, Sizes, Weight, Whole, 
 from hyperpolicy.generate.fitting import LearnedConfig
 from hyperpolicy.generate.parts import Frame, RowWriter
 from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.discriminator import Discriminator
+from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
-from hyperpolicy.types import Key
+from hyperpolicy.types import Key, Scalar
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,47 @@ class GanConfig(LearnedConfig):
             unused(self, ["states"], "without --behavior")
 
 
+# --- Networks -----------------------------------------------------------------------------
+class Discriminator(eqx.Module):
+    """A trunk over latents, a real/fake head F and an auxiliary head Q.
+
+    It never sees the condition; Q has to read it out of the latent.
+    """
+
+    trunk: list[Linear]
+    """Each followed by GELU; no normalization, no dropout."""
+    real: Linear
+    auxiliary: Linear
+
+    @classmethod
+    def init(cls, z: int, hidden: tuple[int, ...], d: int, key: Key) -> "Discriminator":
+        """`z` numbers a latent, `d` numbers an encoded condition."""
+        key_real, key_auxiliary, *keys = jax.random.split(key, 2 + len(hidden))
+        sizes = zip(pairwise((z, *hidden)), keys, strict=True)
+        trunk = [Linear.init(i, o, k) for (i, o), k in sizes]
+        real = Linear.init(hidden[-1], 1, key_real)
+        return cls(trunk, real, Linear.init(hidden[-1], d, key_auxiliary))
+
+    def features(self, z: Float[Array, " z"]) -> Float[Array, " f"]:
+        """What both heads read."""
+        for layer in self.trunk:
+            z = jax.nn.gelu(layer(z), approximate=False)
+        return z
+
+    def logit(self, z: Float[Array, " z"]) -> Scalar:
+        """log odds that the latent is an expert's: F(z) = sigmoid(logit)."""
+        return self.real(self.features(z))[0]
+
+    def condition(self, z: Float[Array, " z"]) -> Float[Array, " d"]:
+        """Q(z), the condition this latent seems to have been made for."""
+        return self.auxiliary(self.features(z))
+
+
+def cross_entropy(logit: Float[Array, " b"], label: Float[Array, " b"]) -> Scalar:
+    """E[−y log σ(l) − (1 − y) log(1 − σ(l))]."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logit, label))
+
+
 class Networks(NamedTuple):
     generator: SkipMlp
     running: list[Moments]  # of the generator's batch norms
@@ -92,12 +134,8 @@ class GanWriter(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
         noise, hidden = settings["noise"], tuple(settings["hidden"])
-
-        def make():
-            net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
-            return cls(net, skip_mlp.first_moments(net), noise)
-
-        return jax.eval_shape(make)
+        net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
+        return cls(net, skip_mlp.first_moments(net), noise)
 
 
 def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:

@@ -20,7 +20,7 @@ sentences contradict each other in places; this reading satisfies most. Marked w
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -31,28 +31,17 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Count, Size, Weight
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.behavior import behavior_loss
-from hyperpolicy.generate.codecs.autoencoder import Coder, ScaledCoder
+from hyperpolicy.generate.codecs import Coder, ScaledCoder
 from hyperpolicy.generate.fitting import Written
-from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.lesson import Minibatch, Pairs, behavior_loss, draw
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.writers.gan import (
-    GanConfig,
-    GanWriter,
-    Networks,
-    auxiliary_side,
-    descend,
-    make_networks,
-    optimizer,
-    real_side,
-)
+from hyperpolicy.generate.writers import gan
+from hyperpolicy.generate.writers.gan import Discriminator, GanConfig, GanWriter, Networks
 from hyperpolicy.generate.writers.hyplatent import discriminator_loss, regularize
 from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
 
 
 # --- Config and state ---------------------------------------------------------------------
@@ -65,9 +54,6 @@ class GenHyperConfig(GanConfig):
     steps: Count = 3_000
     """Updates (published: 5000 epochs)."""
     name: ClassVar[str] = "genhyper"
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> None:
-        return None
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec)
@@ -107,11 +93,11 @@ def init(
     """Fresh networks for policies of `spec` and conditions of `d` numbers."""
     key_nets, key_coder = jax.random.split(key)
     encoder = ScaledCoder(Coder.init(spec, cfg.dim, key_coder), normalizer)
-    nets, start = make_networks(cfg, encoder.size, d, key_nets), optimizer(cfg).init
+    nets, start = gan.make_networks(cfg, encoder.size, d, key_nets), gan.optimizer(cfg).init
     parts = (
-        (real_side(nets.discriminator), encoder_side(encoder.coder)),
+        (gan.real_side(nets.discriminator), encoder_side(encoder.coder)),
         (nets.generator, encoder.coder.decoders),
-        auxiliary_side(nets),
+        gan.auxiliary_side(nets),
     )
     return GenHyperState(Learned(nets, encoder), tuple(map(start, parts)))
 
@@ -168,7 +154,7 @@ def generator_loss(
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     made = made.reshape(tokens.shape)
     parts = {
-        "loss/adversarial": (cfg.adversarial, cross_entropy(logit, label)),
+        "loss/adversarial": (cfg.adversarial, gan.cross_entropy(logit, label)),
         "loss/mse": (cfg.mse, rebuilding_loss(encoder.coder, made, batch.target)),
         "loss/reconstruction": (
             cfg.reconstruction,
@@ -183,7 +169,6 @@ def generator_loss(
     return loss, (moments, {name: part for name, (_, part) in parts.items()})
 
 
-# --- Update -------------------------------------------------------------------------------
 def update(task: Task, state: GenHyperState, key: Key) -> tuple[GenHyperState, dict[str, Scalar]]:
     """The three parts in order, on one noise."""
     key_f, key_g, key_q = jax.random.split(key, 3)
@@ -203,9 +188,9 @@ def improve_encoder(task: Task, learned: Learned, adam, key: Key):
     old, coder = nets.discriminator, encoder.coder
     grad = jax.grad(encoder_loss, has_aux=True)
     (grad_f, grad_e), metrics = grad((old, coder), fake, cfg, batch, key_loss)
-    params = real_side(old), encoder_side(coder)
-    grads = real_side(grad_f), encoder_side(grad_e)
-    ((trunk, real), (encoders, norm)), adam = descend(cfg, params, grads, adam)
+    params = gan.real_side(old), encoder_side(coder)
+    grads = gan.real_side(grad_f), encoder_side(grad_e)
+    ((trunk, real), (encoders, norm)), adam = gan.descend(cfg, params, grads, adam)
     running = skip_mlp.follow(nets.running, moments, len(fake))
     nets = Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary))
     encoder = ScaledCoder(Coder(encoders, coder.decoders, norm), encoder.normalizer)
@@ -224,7 +209,7 @@ def improve_generator(task: Task, learned: Learned, adam, key: Key):
             (nets.generator, encoder), nets.discriminator, task, tokens, key
         )
         params, grads = (nets.generator, coder.decoders), (grad_g, grad_d.coder.decoders)
-        (generator, decoders), adam = descend(cfg, params, grads, adam)
+        (generator, decoders), adam = gan.descend(cfg, params, grads, adam)
         running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
         nets = Networks(generator, running, nets.discriminator)
         coder = Coder(coder.encoders, decoders, coder.norm)
@@ -234,14 +219,10 @@ def improve_generator(task: Task, learned: Learned, adam, key: Key):
     return learned, adam, jax.tree.map(lambda both: both[-1], metrics)
 
 
-# --- Train --------------------------------------------------------------------------------
 def train(config: GenHyperConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec) -> Written:
     """The fits that lived."""
     normalizer = jax.tree.map(jnp.asarray, spread(np.asarray(data.weights)))
-    d = data.conditions.shape[1]
-
-    def start(key):
-        return init(config, spec, normalizer, d, key)
+    start = partial(init, config, spec, normalizer, data.conditions.shape[1])
 
     def step(state, key, i, own, shared):
         (data, targets), (key, key_batch) = shared, jax.random.split(key)

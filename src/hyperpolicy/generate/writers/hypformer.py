@@ -19,7 +19,7 @@ Departures from the released code, marked where they happen:
   D2  pairs are drawn with replacement, and a fit is counted in steps; the last one is kept, where
       the released one was chosen by its success in the environment;
   D3  linear layers start uniform in ±1/√inputs as everywhere here, attention as PyTorch's;
-  D4  several demonstrations of one task can be attended together on purpose: `generate_from_set`.
+  D4  several demonstrations of one task can be attended together on purpose: `write_for_set`.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,6 @@ from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
 
 
-# --- Config -------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class HypFormerConfig(Bounded):
     width: Size = 64
@@ -133,7 +132,6 @@ def attend_within(
     return jax.vmap(net)(tokens, conditions[:, None], drops.split(len(tokens)))
 
 
-# --- Loss ---------------------------------------------------------------------------------
 def residue_loss(
     residue: Float[Array, " z"], target: Float[Array, " z"], tokens: Float[Array, "k z"]
 ) -> Scalar:
@@ -168,7 +166,6 @@ def loss(
     return total + cfg.mse * means["loss/mse"], means
 
 
-# --- Train --------------------------------------------------------------------------------
 def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
     """HypLatent's Adam."""
     return gan.optimizer(HypLatentConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
@@ -193,13 +190,16 @@ def train(
     base: HypLatent,
     forward: Callable = attend_within,
 ) -> Written:
-    """The fits that lived; `codecs` and `base` hold one per seed, on axis n.
-
-    Raises:
-        BadSetting: settings that cannot work, or every fit's numbers stopped being finite.
-        BadShape: a base of other conditions, or not one per seed.
-    """
-    _check(run, data, base)
+    """The fits that lived; `codecs` and `base` hold one per seed, on axis n. Raises BadShape for a
+    base of other conditions or not one per seed, and BadSetting where every fit died."""
+    shape, takes = base.net.first.weight.shape, base.net.first.weight.shape[-2] - base.noise
+    if len(shape) != 3 or shape[0] != len(run.seeds):
+        text = "seeds need one HypLatent each, stacked on a leading axis"
+        raise BadShape(f"the base's first weight has shape {shape}; {len(run.seeds)} {text}")
+    if takes != data.conditions.shape[1]:
+        raise BadShape(
+            f"the base takes conditions of {takes} numbers, these have {data.conditions.shape[1]}"
+        )
     latents = latents_of(codecs, data.weights)
     z, d = latents.shape[-1], data.conditions.shape[-1]
 
@@ -220,16 +220,6 @@ def train(
     }
 
 
-def _check(run: loop.FitJob, data: Pairs, base: HypLatent) -> None:
-    shape, d = base.net.first.weight.shape, data.conditions.shape[1]
-    if len(shape) != 3 or shape[0] != len(run.seeds):
-        text = "seeds need one HypLatent each, stacked on a leading axis"
-        raise BadShape(f"the base's first weight has shape {shape}; {len(run.seeds)} {text}")
-    if (takes := shape[1] - base.noise) != d:
-        raise BadShape(f"the base takes conditions of {takes} numbers, these have {d}")
-
-
-# --- Model --------------------------------------------------------------------------------
 class HypFormer(RowWriter):
     """z_pred + ∇_pred of `tokens` samples of `base`, in evaluation mode."""
 
@@ -249,12 +239,8 @@ class HypFormer(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
         cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
-
-        def make(base: HypLatent) -> HypFormer:
-            net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
-            return cls(base, net, cfg.tokens)
-
-        return jax.eval_shape(make, HypLatent.blank(settings["base"], frame))
+        net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
+        return cls(HypLatent.blank(settings["base"], frame), net, cfg.tokens)
 
 
 def write_for_set(
@@ -265,7 +251,6 @@ def write_for_set(
     return writer.net(tokens.reshape(-1, tokens.shape[-1]), conditions).total
 
 
-# --- Fit ----------------------------------------------------------------------------------
 @alone
 def fit(
     config: HypFormerConfig,

@@ -28,23 +28,12 @@ import optax
 from jaxtyping import Array, Float
 
 from hyperpolicy.generate import loop
-from hyperpolicy.generate.behavior import Aim, latent_behavior_loss
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.codecs import CodecConfig, PcaConfig
 from hyperpolicy.generate.fitting import Written, latents_of
-from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
-from hyperpolicy.generate.writers.gan import (
-    GanConfig,
-    GanWriter,
-    Networks,
-    auxiliary_side,
-    descend,
-    make_networks,
-    optimizer,
-    real_side,
-)
+from hyperpolicy.generate.lesson import Aim, Minibatch, Pairs, behavior_loss, draw
+from hyperpolicy.generate.writers import gan
+from hyperpolicy.generate.writers.gan import Discriminator, GanConfig, GanWriter, Networks
 from hyperpolicy.nets import skip_mlp
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
@@ -54,7 +43,7 @@ from hyperpolicy.zoo import Zoo
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class HypLatentConfig(GanConfig):
-    encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
+    encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is."""
     name: ClassVar[str] = "hyplatent"
 
@@ -78,8 +67,8 @@ class HypLatentState(NamedTuple):
 
 def init(cfg: HypLatentConfig, z: int, d: int, key: Key) -> HypLatentState:
     """Fresh networks for latents of `z` numbers and conditions of `d`."""
-    nets, start = make_networks(cfg, z, d, key), optimizer(cfg).init
-    parts = (real_side(nets.discriminator), nets.generator, auxiliary_side(nets))
+    nets, start = gan.make_networks(cfg, z, d, key), gan.optimizer(cfg).init
+    parts = (gan.real_side(nets.discriminator), nets.generator, gan.auxiliary_side(nets))
     return HypLatentState(nets, tuple(map(start, parts)))
 
 
@@ -90,7 +79,7 @@ def discriminator_loss(
     """½ E[BCE(F(z), 1 − U(.01, .2)) + BCE(F(ẑ), U(.01, .2))], labels smoothed per sample."""
     real, fake = (jax.vmap(discriminator.logit)(z) for z in (real, fake))
     y_real, y_fake = jax.random.uniform(key, (2, len(real)), minval=0.01, maxval=0.2)
-    loss = 0.5 * (cross_entropy(real, 1.0 - y_real) + cross_entropy(fake, y_fake))
+    loss = 0.5 * (gan.cross_entropy(real, 1.0 - y_real) + gan.cross_entropy(fake, y_fake))
     belief = {"belief/real": jax.nn.sigmoid(real), "belief/fake": jax.nn.sigmoid(fake)}
     return loss, {"loss/discriminator": loss} | jax.tree.map(jnp.mean, belief)
 
@@ -104,11 +93,12 @@ def generator_loss(
     logit = jax.vmap(nets.discriminator.logit)(made)
     label = 1.0 - jax.random.uniform(key_label, logit.shape, minval=0.01, maxval=0.3)
     parts = {
-        "loss/adversarial": (cfg.adversarial, cross_entropy(logit, label)),
+        "loss/adversarial": (cfg.adversarial, gan.cross_entropy(logit, label)),
         "loss/mse": (cfg.mse, jnp.mean((made - batch.target) ** 2)),
     }
     if batch.states is not None and batch.actions is not None:
-        gap = latent_behavior_loss(aim, made, batch.states, batch.actions)
+        weights = jax.vmap(aim.codec.decode)(made)
+        gap = behavior_loss(aim.spec, weights, batch.states, batch.actions)
         parts["loss/behavior"] = (cfg.behavior, gap)
     loss = jnp.sum(jnp.stack([weight * part for weight, part in parts.values()]))
     return loss, (moments, {name: part for name, (_, part) in parts.items()})
@@ -124,7 +114,6 @@ def regularization_loss(
     return cfg.regularization * loss, (moments, {"loss/regularization": loss})
 
 
-# --- Update -------------------------------------------------------------------------------
 def update(
     cfg: HypLatentConfig,
     aim: Aim,
@@ -149,12 +138,9 @@ def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Min
     old, running = nets.discriminator, skip_mlp.follow(nets.running, moments, len(fake))
     grad = jax.grad(discriminator_loss, has_aux=True)
     grads, metrics = grad(old, batch.target, fake, key_loss)
-    (trunk, real), adam = descend(cfg, real_side(old), real_side(grads), adam)
-    return (
-        Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary)),
-        adam,
-        metrics,
-    )
+    (trunk, real), adam = gan.descend(cfg, gan.real_side(old), gan.real_side(grads), adam)
+    discriminator = Discriminator(trunk, real, old.auxiliary)
+    return Networks(nets.generator, running, discriminator), adam, metrics
 
 
 def improve_generator(
@@ -180,7 +166,7 @@ def generator_gradient(cfg: HypLatentConfig, aim: Aim, nets: Networks, batch: Mi
 
 def move_generator(cfg: HypLatentConfig, nets: Networks, grads: SkipMlp, adam):
     """One Adam step of G."""
-    generator, adam = descend(cfg, nets.generator, grads, adam)
+    generator, adam = gan.descend(cfg, nets.generator, grads, adam)
     return nets._replace(generator=generator), adam
 
 
@@ -190,13 +176,12 @@ def regularize(cfg: GanConfig, nets: Networks, adam, batch: Minibatch, key: Key)
     learn = (nets.generator, nets.discriminator)
     (grad_g, grad_f), (moments, metrics) = grad(learn, cfg, batch, key)
     running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
-    grads = auxiliary_side(Networks(grad_g, running, grad_f))
-    (generator, trunk, auxiliary), adam = descend(cfg, auxiliary_side(nets), grads, adam)
+    grads = gan.auxiliary_side(Networks(grad_g, running, grad_f))
+    (generator, trunk, auxiliary), adam = gan.descend(cfg, gan.auxiliary_side(nets), grads, adam)
     discriminator = Discriminator(trunk, nets.discriminator.real, auxiliary)
     return Networks(generator, running, discriminator), adam, metrics
 
 
-# --- Train --------------------------------------------------------------------------------
 def train(
     config: HypLatentConfig,
     run: loop.FitJob,

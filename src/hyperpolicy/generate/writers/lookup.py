@@ -4,18 +4,15 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from hyperpolicy.envs import ContextSpace
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.generator import Generator, from_zoo
 from hyperpolicy.generate.lesson import check_zoo
-from hyperpolicy.generate.parts import Frame, Model, Rows
-from hyperpolicy.generate.readers.context import PlainContext
+from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext, Rows
 from hyperpolicy.zoo import Zoo
 
 
@@ -37,8 +34,7 @@ class Lookup(eqx.Module):
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
         space, x = frame.family.context, settings["experts"]
-        shapes = (x, space.size), (x, frame.vector)
-        return jax.eval_shape(lambda: cls(jnp.zeros(shapes[0]), jnp.zeros(shapes[1]), space))
+        return cls(jnp.zeros((x, space.size)), jnp.zeros((x, frame.vector)), space)
 
 
 class Nearest(Lookup):
@@ -87,23 +83,18 @@ def linear(zoo: Zoo) -> Generator:
     Raises:
         BadSetting: contexts of more than one number; neighbors are not defined there.
     """
-    check_line(zoo)
     return from_zoo(zoo, model(Interpolated, zoo), {})
 
 
 def model(kind: type[Lookup], zoo: Zoo, vectors: Float[np.ndarray, "x p"] | None = None) -> Model:
-    """A table of `zoo`'s experts, or of other vectors, one for each of them."""
+    """A table of `zoo`'s experts, or of other vectors, one for each of them; errors as `check_zoo`,
+    and BadSetting for neighbors among contexts of more than one number."""
     space = check_zoo(zoo).context
+    if kind is Interpolated and space.size != 1:
+        raise BadSetting(
+            f"linear interpolation needs contexts of one number; {zoo.family.name} has "
+            f"{space.size}: take the nearest expert or the regression"
+        )
     vectors = zoo.finals.weights if vectors is None else vectors
     table = kind(np.asarray(zoo.contexts, float), vectors, space)
     return Model(PlainContext(space), table, Identity(vectors.shape[1]))
-
-
-def check_line(zoo: Zoo) -> None:
-    """Raise BadSetting for contexts of more than one number."""
-    family = check_zoo(zoo)
-    if family.context.size != 1:
-        raise BadSetting(
-            f"linear interpolation needs contexts of one number; {family.name} has "
-            f"{family.context.size}: take the nearest expert or the regression"
-        )

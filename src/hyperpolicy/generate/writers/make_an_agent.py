@@ -2,13 +2,25 @@
 
 Liang et al. (2024), "Make-An-Agent: A Generalizable Policy Network Generator with Behavior-Prompted
 Diffusion", arXiv:2407.10973, and its released code, which we follow. With z the limits-normalized
-latent of a checkpoint, c its condition, t uniform and x_t the noised z of `diffusion`, one update
-is an AdamW step on
+latent of a checkpoint, c its condition, t uniform and ε ~ N(0, 1), one update is an AdamW step on
 
-    E[(x̂₀(x_t, t, c) − z)²]
+    E[(x̂₀(x_t, t, c) − z)²]        x_t = √ᾱ_t z + √(1 − ᾱ_t) ε
+    f(u) = cos²(π/2 · (u + .008)/1.008)      β_t = min(1 − f((t+1)/T)/f(t/T), .999)
+    ᾱ_t = Π_{s ≤ t} (1 − β_s)
 
 and a step of the average weights, θ̄ ← d_i θ̄ + (1 − d_i) θ. A policy is what DDIM makes of N(0, 1)
-noise, its limits undone, decoded. Departures from the released code:
+noise, its limits undone, decoded; s is the time after t:
+
+    ε̂ = (x_t − √ᾱ_t x̂₀)/√(1 − ᾱ_t)          x_s = √ᾱ_s clip(x̂₀, −1, 1) + √(1 − ᾱ_s) ε̂
+
+Schedule: Nichol & Dhariwal (2021), arXiv:2102.09672, Eq. 17; steps: Song et al. (2021), "Denoising
+Diffusion Implicit Models", arXiv:2010.02502, Eq. 12 with η = 0. As in diffusers' DDIMScheduler,
+which the released code uses with `squaredcos_cap_v2`, `clip_sample` and prediction of x₀:
+  * times are "leading": (n−1)·k, …, k, 0 with k = T/n rounded down; for T = 100 and n = 10 the
+    first is 90, not 99, though what it is given is pure noise;
+  * the time after the last has ᾱ = 1 (`set_alpha_to_one`), so the result is the last clipped x̂₀;
+  * ε̂ is taken from x̂₀ before clipping (`use_clipped_model_output` is off).
+Departures from the released code:
   D1  the average weights are kept; the released code saves the raw ones;
   D2  within a cosine cycle the rate falls to 0, there to 1e-9;
   D3  pairs are drawn with replacement, and a fit is counted in steps;
@@ -33,16 +45,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.bounds import Count, PartialShare, Rate, Share, Weight
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate.codecs import CodecConfig, PcaConfig
 from hyperpolicy.generate.fitting import LearnedConfig, Written, latents_of
 from hyperpolicy.generate.lesson import Minibatch, Pairs, draw
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame, RowWriter
-from hyperpolicy.generate.schedules import warm_restarts
-from hyperpolicy.generate.writers import diffusion
 from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1d, Unet1dConfig
@@ -53,10 +64,57 @@ Net = FilmMlp | Unet1d
 NETS: dict[str, Callable] = {config.kind: config for config in (FilmMlpConfig, Unet1dConfig)}
 
 
+# --- Diffusion ----------------------------------------------------------------------------
+def schedule(steps: int) -> Float[np.ndarray, " t"]:
+    """ᾱ_t of each of the `steps` times, falling from nearly 1 to nearly 0."""
+    f = np.cos(np.pi / 2 * (np.arange(steps + 1) / steps + 0.008) / 1.008) ** 2
+    betas = np.minimum(1.0 - f[1:] / f[:-1], 0.999)
+    return np.cumprod(1.0 - betas).astype(np.float32)
+
+
+def times(steps: int, count: int) -> Int[np.ndarray, " s"]:
+    """The `count` of `steps` times that sampling visits, from the noisiest to 0; raises BadSetting
+    where there are not as many."""
+    if not 1 <= count <= steps:
+        raise BadSetting(f"{count} sampling steps of {steps} diffusion steps; give 1 … {steps}")
+    return np.arange(count)[::-1] * (steps // count)
+
+
+def noised(
+    clean: Float[Array, " z"], noise: Float[Array, " z"], alpha: Scalar
+) -> Float[Array, " z"]:
+    """x_t = √ᾱ_t x₀ + √(1 − ᾱ_t) ε."""
+    return jnp.sqrt(alpha) * clean + jnp.sqrt(1.0 - alpha) * noise
+
+
+def ddim_step(
+    noisy: Float[Array, " z"], predicted: Float[Array, " z"], alpha: Scalar, next_alpha: Scalar
+) -> Float[Array, " z"]:
+    """x_s of x_t and x̂₀, `alpha` being ᾱ_t and `next_alpha` ᾱ_s."""
+    noise = (noisy - jnp.sqrt(alpha) * predicted) / jnp.sqrt(1.0 - alpha)
+    return noised(jnp.clip(predicted, -1.0, 1.0), noise, next_alpha)
+
+
+def sample(
+    predict: Callable, alphas: Float[np.ndarray, " t"], count: int, noise: Float[Array, " z"]
+) -> Float[Array, " z"]:
+    """x₀ by `count` steps from `noise`; `predict(x, t)` is x̂₀."""
+    visited = times(len(alphas), count)
+    here = alphas[visited]
+    there = np.append(here[1:], np.float32(1.0))
+
+    def step(x, now):
+        t, alpha, next_alpha = now
+        return ddim_step(x, predict(x, t), alpha, next_alpha), None
+
+    now = (jnp.asarray(visited), jnp.asarray(here), jnp.asarray(there))
+    return jax.lax.scan(step, noise, now)[0]
+
+
 # --- Config and state ---------------------------------------------------------------------
 @dataclass(frozen=True)
 class MakeAnAgentConfig(LearnedConfig):
-    encoder: PcaConfig | AutoencoderConfig = field(default_factory=PcaConfig)
+    encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is (published: an autoencoder of 1024 numbers a token)."""
     net: FilmMlpConfig | Unet1dConfig = field(default_factory=FilmMlpConfig)
     """What predicts x̂₀ (published: a UNet; D7)."""
@@ -84,7 +142,7 @@ class MakeAnAgentConfig(LearnedConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        diffusion.times(self.diffusion_steps, self.sampling_steps)
+        times(self.diffusion_steps, self.sampling_steps)
 
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
         return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
@@ -109,23 +167,19 @@ def init(config: MakeAnAgentConfig, z: int, d: int, key: Key) -> MakeAnAgentStat
 def optimizer(config: MakeAnAgentConfig) -> optax.GradientTransformation:
     """AdamW under cosine warm restarts, counted in steps (D2)."""
     b1, b2 = config.betas
-    return optax.adamw(
-        lambda step: warm_restarts(config.rate, config.first_cycle, step),
-        b1=b1,
-        b2=b2,
-        weight_decay=config.weight_decay,
-    )
+    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    return optax.adamw(rate, b1=b1, b2=b2, weight_decay=config.weight_decay)
 
 
 # --- Loss and update ----------------------------------------------------------------------
 def loss(config: MakeAnAgentConfig, net: Net, batch: Minibatch, key: Key) -> Scalar:
     """E[(x̂₀(x_t, t, c) − z)²], t uniform in 0 … T − 1; the mean over pairs and numbers."""
-    alphas = jnp.asarray(diffusion.schedule(config.diffusion_steps))
+    alphas = jnp.asarray(schedule(config.diffusion_steps))
 
     def one(condition, latent, key):
         key_time, key_noise = jax.random.split(key)
         t = jax.random.randint(key_time, (), 0, len(alphas))
-        noisy = diffusion.noised(latent, jax.random.normal(key_noise, latent.shape), alphas[t])
+        noisy = noised(latent, jax.random.normal(key_noise, latent.shape), alphas[t])
         return jnp.mean((net(noisy, t, condition) - latent) ** 2)
 
     keys = jax.random.split(key, len(batch.target))
@@ -157,7 +211,6 @@ def update(
     return MakeAnAgentState(net, average, adam), {"loss/mse": value}
 
 
-# --- Model --------------------------------------------------------------------------------
 class MakeAnAgent(RowWriter):
     """What a fit leaves behind: average weights, and limits of latents; DDIM(ε, c), ε ~ N(0, 1)."""
 
@@ -169,10 +222,8 @@ class MakeAnAgent(RowWriter):
 
     def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
         noise = jax.random.normal(key, self.normalizer.scale.shape)
-        alphas = diffusion.schedule(self.diffusion_steps)
-        latent = diffusion.sample(
-            lambda x, t: self.net(x, t, condition), alphas, self.sampling_steps, noise
-        )
+        alphas = schedule(self.diffusion_steps)
+        latent = sample(lambda x, t: self.net(x, t, condition), alphas, self.sampling_steps, noise)
         return self.normalizer.invert(latent)
 
     def settings(self) -> dict:
@@ -187,24 +238,15 @@ class MakeAnAgent(RowWriter):
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["net"].items()}
         del sizes["kind"]
         config, z = NETS[settings["net"]["kind"]](**sizes), frame.latent
-        steps = settings["diffusion_steps"], settings["sampling_steps"]
-
-        def make():
-            net = config.init(z, frame.condition, jax.random.key(0))
-            return cls(net, norm.blank(z), *steps)
-
-        return jax.eval_shape(make)
+        net = config.init(z, frame.condition, jax.random.key(0))
+        return cls(net, norm.blank(z), settings["diffusion_steps"], settings["sampling_steps"])
 
 
-# --- Train --------------------------------------------------------------------------------
 def train(
     config: MakeAnAgentConfig, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs
 ) -> Written:
-    """The fits that lived; `codecs` holds one per seed, on axis n.
-
-    Raises:
-        BadSetting: every fit died, or the network is a UNet and latents have an odd size.
-    """
+    """The fits that lived; `codecs` holds one per seed, on axis n. Raises BadSetting where every
+    fit died, or the network is a UNet and latents have an odd size."""
     encoded = latents_of(codecs, data.weights)
     limits = [norm.limits(np.asarray(rows)) for rows in encoded]
     normalizer = jax.tree.map(lambda *leaves: jnp.stack(leaves), *limits)
@@ -217,8 +259,8 @@ def train(
         return update(config, state, batch, i, key)
 
     fits = loop.learn(run, partial(init, config, z, d), step, latents, data)
-    times = config.diffusion_steps, config.sampling_steps
+    steps = config.diffusion_steps, config.sampling_steps
     return {
-        n: (MakeAnAgent(net, limits, *times), codec)
+        n: (MakeAnAgent(net, limits, *steps), codec)
         for n, (net, limits, codec) in fits.living((fits.state.average, normalizer, codecs)).items()
     }

@@ -11,15 +11,14 @@ from itertools import combinations_with_replacement
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Size, Weight, Whole
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.generate.codecs import pca
-from hyperpolicy.generate.codecs.pca import Pca, PcaConfig
+from hyperpolicy.generate import codecs
+from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, keep
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, of_zoo
@@ -48,9 +47,9 @@ class RegressionConfig(FitConfig):
         return of_zoo(zoo, None if self.checkpoints else zoo.final_rows)
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
-        writer, codec, degree = solution(self, lesson)
+        writer, codec = solution(self, lesson)
         written = dict.fromkeys(range(len(places.seeds)), (writer, codec))
-        return keep(lesson, places, written, {"config": asdict(self), **degree})
+        return keep(lesson, places, written, {"config": asdict(self), "degree": writer.degree})
 
 
 class Regression(eqx.Module):
@@ -69,7 +68,7 @@ class Regression(eqx.Module):
     def blank(cls, settings: dict, frame: Frame) -> "Regression":
         degree = settings["degree"]
         m = features(np.zeros((1, frame.condition)), degree).shape[1]
-        return jax.eval_shape(lambda: cls(jnp.zeros((m, frame.latent)), degree))
+        return cls(jnp.zeros((m, frame.latent)), degree)
 
 
 def features(encoded: Float[np.ndarray, "n d"], degree: int) -> Float[np.ndarray, "n m"]:
@@ -111,19 +110,16 @@ def choose_degree(
     return min(range(1, min(MAX_DEGREE, count - 2) + 1), key=error)
 
 
-def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca, dict[str, int]]:
-    """The regression of a lesson's rows on their conditions, its codec, and the degree chosen.
-
-    Raises:
-        BadSetting: a degree that the number of training contexts cannot determine.
-    """
+def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca]:
+    """The regression of a lesson's rows on their conditions, and its codec; raises BadSetting for a
+    degree that the number of training contexts cannot determine."""
     zoo, count = lesson.zoo, len(lesson.zoo.contexts)
     if config.degree is not None and not 0 <= config.degree < count:
         raise BadSetting(
             f"degree {config.degree} needs more than {count} training contexts; "
             f"0 … {count - 1} are possible, or none to choose one"
         )
-    codec = pca.fit(PcaConfig(config.components), zoo.weights[lesson.rows])
+    codec = codecs.fit_pca(PcaConfig(config.components), zoo.weights[lesson.rows])
     conditions = np.asarray(lesson.reader.read(lesson.given))
     latents = codec.encode(zoo.weights[lesson.rows])
     degree = config.degree
@@ -132,4 +128,4 @@ def solution(config: RegressionConfig, lesson: Lesson) -> tuple[Regression, Pca,
         final = final[np.argsort(lesson.expert[final])]
         degree = choose_degree(conditions[final], latents[final], config.ridge)
     found = solve(conditions, latents, degree, config.ridge)
-    return Regression(np.asarray(found, np.float32), degree), codec, {"degree": degree}
+    return Regression(np.asarray(found, np.float32), degree), codec

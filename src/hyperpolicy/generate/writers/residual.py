@@ -80,21 +80,15 @@ def around(base: Generator, zoo: Zoo) -> Generator:
             f"the base is a {base.kind} of {base.family.name} for {base.spec}; the zoo holds "
             f"{zoo.family.name} policies of {zoo.spec}: give the base these experts started from"
         )
-    seen = zoo_contexts_missing(base, zoo)
+    gaps = np.abs(base.trained_contexts[:, None] - zoo.contexts[None]).max(axis=-1).min(axis=1)
+    seen = base.trained_contexts[gaps > 1e-6]
     if len(seen):
         raise BadZoo(
             f"the base was trained on contexts the zoo's training experts lack, such as "
             f"{seen[0].tolist()}; they would leak into the generator: give the base of this split"
         )
-    lookup.check_line(zoo)
     folded = base.generate(zoo.contexts).weights
     change = lookup.model(Interpolated, zoo, zoo.finals.weights - folded)
     parts = cast(Conditioned, base.model.writer), cast(Interpolated, change.writer)
     model = Model(change.reader, Residual(*parts), change.codec)
     return from_zoo(zoo, model, {"base": base.provenance})
-
-
-def zoo_contexts_missing(base: Generator, zoo: Zoo) -> Float[np.ndarray, "k c"]:
-    """Contexts the base has seen and none of the zoo's experts stands at."""
-    gaps = np.abs(base.trained_contexts[:, None] - zoo.contexts[None]).max(axis=-1).min(axis=1)
-    return base.trained_contexts[gaps > 1e-6]

@@ -27,14 +27,14 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, released_successes, score, score_demonstrated
-from hyperpolicy.generate import loop, parts
+from hyperpolicy.generate import demonstration, loop, parts
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.codecs import CodecConfig
+from hyperpolicy.generate.demonstration import DemonstrationReader
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.lesson import Lesson
-from hyperpolicy.generate.parts import Codec, CodecConfig, Frame
-from hyperpolicy.generate.readers import demonstration
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig, Embedding
-from hyperpolicy.generate.readers.demonstration import DemonstrationReader
+from hyperpolicy.generate.parts import Codec, Frame
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
 from hyperpolicy.recipes.amt_hyp.presets import Preset
@@ -85,8 +85,9 @@ class Bench:
         self.stage(name, path, fit)
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
+        sizes |= {"kind": DemonstrationReader.kind}
         frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
-        return files.load_tree(path, DemonstrationReader.blank(sizes, frame).embedding)[0]
+        return files.load_tree(path, parts.blank(sizes, frame).embedding)[0]
 
     def lesson(
         self, told: demonstration.Told = "both", embedding: Embedding | None = None

@@ -14,9 +14,10 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import scripted
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate.rows import BY_HAND
+from hyperpolicy.generate.codecs import CodecConfig
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
-from hyperpolicy.generate.parts import Codec, CodecConfig
+from hyperpolicy.generate.parts import Codec
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, Method, contexts_of
 from hyperpolicy.recipes.amt_hyp.released import attend_over_batch, write_over_batch

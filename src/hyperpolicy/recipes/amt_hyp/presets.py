@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from hyperpolicy.bounds import Bounded, Count, Seeds, Weight
 from hyperpolicy.fleet import OnPolicy, RoundSchedule
-from hyperpolicy.generate.codecs.autoencoder import AutoencoderConfig
-from hyperpolicy.generate.codecs.pca import PcaConfig
-from hyperpolicy.generate.readers.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
+from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperpolicy.generate.behavior import Aim
-from hyperpolicy.generate.lesson import Minibatch
+from hyperpolicy.generate.lesson import Aim, Minibatch
 from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.writers import hypformer
 from hyperpolicy.generate.writers.gan import Networks

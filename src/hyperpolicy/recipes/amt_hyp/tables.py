@@ -16,7 +16,7 @@ from hyperpolicy.evaluate.memorization import Audit
 from hyperpolicy.evaluate.rows import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
-from hyperpolicy.generate.readers.behavior_embedding import Rows, retrieval
+from hyperpolicy.generate.behavior_embedding import Rows, retrieval
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.amt_hyp import data
 from hyperpolicy.recipes.amt_hyp.bench import (

@@ -24,11 +24,9 @@ from hyperpolicy.evaluate import Published, published
 from hyperpolicy.evaluate.rows import TURNED
 from hyperpolicy.evaluate.scoring import Maker, Row
 from hyperpolicy.fleet import Base
-from hyperpolicy.generate import fitting
-from hyperpolicy.generate.codecs import pca
-from hyperpolicy.generate.codecs.pca import PcaConfig
+from hyperpolicy.generate import align, codecs, fitting, symmetric
+from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.generator import Generator, load
-from hyperpolicy.generate.weights import align, symmetric
 from hyperpolicy.generate.writers import conditioned
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.stage import make_once
@@ -246,7 +244,7 @@ def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:
         return None
     makers = []
     for source, experts in zip(sources, cycle(oracles), strict=False):
-        encoder = pca.fit(PcaConfig(), source.train.weights)
+        encoder = codecs.fit_pca(PcaConfig(), source.train.weights)
         weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
         makers.append(Policies(np.stack(weights), experts.spec))
     return Row(makers, pipelines=range(len(makers)))

@@ -20,17 +20,12 @@ from jaxtyping import Array, Float, Int
 
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.data.given import Given
+from hyperpolicy.generate import behavior_embedding
 from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps, Rows
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame
-from hyperpolicy.generate.readers import behavior_embedding
-from hyperpolicy.generate.readers.behavior_embedding import (
-    BehaviorEmbeddingConfig,
-    Embedding,
-    Maps,
-    Rows,
-)
 from hyperpolicy.zoo import Zoo
 
 Told = Literal["opening", "both"]
@@ -46,10 +41,6 @@ class DemonstrationReader(eqx.Module):
     normalizer: Normalizer
     told: Told = eqx.field(static=True)
 
-    def __call__(self, row: Float[Array, " h"]) -> Float[Array, " d"]:
-        """The condition of opening and ending, one after the other."""
-        return self.normalizer(read(self.embedding, self.told, row))
-
     def read(self, given: Given) -> Float[Array, "n d"]:
         return _read_rows(self, jnp.asarray(given.rows, jnp.float32))
 
@@ -59,14 +50,12 @@ class DemonstrationReader(eqx.Module):
 
     def settings(self) -> dict:
         maps = self.embedding.maps
-        hidden = tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1])
-        config = BehaviorEmbeddingConfig(
-            dim=maps.bilinear.shape[0],
-            opening_hidden=hidden,
-            ending_hidden=maps.ending.first.bias.shape[0],
-        )
-        sizes = {name: getattr(config, name) for name in ("dim", "opening_hidden", "ending_hidden")}
-        return {"told": self.told, **sizes}
+        return {
+            "told": self.told,
+            "dim": maps.bilinear.shape[0],
+            "opening_hidden": tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1]),
+            "ending_hidden": maps.ending.first.bias.shape[0],
+        }
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "DemonstrationReader":
@@ -74,13 +63,9 @@ class DemonstrationReader(eqx.Module):
         config = BehaviorEmbeddingConfig(**sizes, opening_hidden=tuple(settings["opening_hidden"]))
         told: Told = settings["told"]
         o, s = widths(frame.family)
-
-        def make() -> DemonstrationReader:
-            maps = Maps.init(config, o, s, jax.random.key(0))
-            embedding = Embedding(maps, norm.blank(o), norm.blank(s))
-            return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
-
-        return jax.eval_shape(make)
+        maps = Maps.init(config, o, s, jax.random.key(0))
+        embedding = Embedding(maps, norm.blank(o), norm.blank(s))
+        return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
 
 
 def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Array, " d"]:
@@ -98,12 +83,6 @@ def fit_reader(
     return DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
 
 
-def rows_of(demonstrations: Demonstrations) -> Rows:
-    """What an embedding is trained on: openings, endings, and a number for each one's task."""
-    _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
-    return Rows(demonstrations.opening, demonstrations.ending, task.ravel())
-
-
 def fit_embedding(
     config: BehaviorEmbeddingConfig,
     demonstrations: Demonstrations,
@@ -112,7 +91,9 @@ def fit_embedding(
     loss: Callable = behavior_embedding.task_aware_loss,
 ) -> Embedding:
     """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
-    fitted = behavior_embedding.fit(config, rows_of(demonstrations), (seed,), out, loss)
+    _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
+    rows = Rows(demonstrations.opening, demonstrations.ending, task.ravel())
+    fitted = behavior_embedding.fit(config, rows, (seed,), out, loss)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
 
 
@@ -129,4 +110,5 @@ def lesson(
 
 @jax.jit
 def _read_rows(reader: DemonstrationReader, rows: Float[Array, "n h"]) -> Float[Array, "n d"]:
-    return jax.vmap(reader)(rows)
+    raw = partial(read, reader.embedding, reader.told)
+    return jax.vmap(lambda row: reader.normalizer(raw(row)))(rows)

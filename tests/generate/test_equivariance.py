@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.envs import family
-from hyperpolicy.nets.equivariance import image_weights
+from hyperpolicy.generate.symmetric import image_weights
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.symmetry import Signed

@@ -1,8 +1,13 @@
 """A generator that knows its robot's symmetries.
 
-A symmetry g takes the task c to the task g c and a policy π that does c to a policy π_g that does
-g c just as well (`nets/equivariance.py`). So for a context c some g is chosen whose image g c lies
-nearest to a training context; the generator inside writes a policy for g c, which is turned back:
+A symmetry g acts on what a policy sees and says by signed permutations, (g x)_i = s_i x_{p(i)}. It
+takes the task c to the task g c, and a policy π that does c to one that does g c just as well; only
+the rows of the first layer and the columns of the heads move, and it is exact:
+
+    π_g(s) = g π(g⁻¹ s)        W₁[i, ·] → s_i W₁[p(i), ·]        W_μ[·, k] → s_k W_μ[·, p(k)]
+
+So for a context c some g is chosen whose image g c lies nearest to a training context; the
+generator inside writes a policy for g c, which is turned back:
 
     θ(c) = g⁻¹ θ_inside(g c),    g = argmin_g min_i |g c − c_i|
 
@@ -22,13 +27,11 @@ from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
-from hyperpolicy.generate.codecs.identity import Identity
 from hyperpolicy.generate.generator import Generator
-from hyperpolicy.generate.parts import Frame, Model
-from hyperpolicy.generate.readers.context import PlainContext
-from hyperpolicy.nets.equivariance import image_weights
-from hyperpolicy.nets.policy import PolicySpec
-from hyperpolicy.symmetry import Symmetry
+from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext
+from hyperpolicy.nets.mlp import Linear
+from hyperpolicy.nets.policy import PolicyNet, PolicySpec
+from hyperpolicy.symmetry import Signed, Symmetry
 
 
 class SymmetricContext(PlainContext):
@@ -65,10 +68,8 @@ class Symmetric(eqx.Module):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "Symmetric":
         inside = Model.blank(settings["inside"], frame._replace(condition=0, latent=0))
-        shape = settings["experts"], frame.family.context.size
-        return jax.eval_shape(
-            lambda inside: cls(inside, jnp.zeros(shape), frame.family, frame.spec), inside
-        )
+        contexts = jnp.zeros((settings["experts"], frame.family.context.size))
+        return cls(inside, contexts, frame.family, frame.spec)
 
 
 def symmetric(generator: Generator) -> Generator:
@@ -104,3 +105,20 @@ def _wrapped(tasks: Family, g: Symmetry, contexts) -> Float[np.ndarray, "n c"]:
 @cache
 def _image_many(g: Symmetry, spec: PolicySpec):
     return jax.jit(jax.vmap(lambda weights: image_weights(g, spec, weights)))
+
+
+def image_weights(g: Symmetry, spec: PolicySpec, weights: Float[Array, " p"]) -> Float[Array, " p"]:
+    """π_g of flat weights: it returns at g's image of a task what they return at the task."""
+    actor = spec.unflatten(weights)
+    first, log_std = actor.hidden[0], actor.log_std
+
+    def moved(g: Signed, head: Linear) -> Linear:
+        return Linear(jnp.asarray(g(head.weight)), jnp.asarray(g(head.bias)))
+
+    turned = PolicyNet(
+        [Linear(jnp.asarray(g.obs(first.weight.T)).T, first.bias), *actor.hidden[1:]],
+        moved(g.action, actor.mean),
+        None if log_std is None else moved(g.action.unsigned, log_std),
+        actor.activations,
+    )
+    return spec.flatten(turned)

@@ -1,4 +1,5 @@
-"""Make-An-Agent's parameter autoencoder, which AMT-Hyp uses frozen: the learned encoder of weights.
+"""What a latent is: principal components of flat weights, or Make-An-Agent's parameter autoencoder,
+which AMT-Hyp uses frozen:
 
     chunks: [first layer | everything else]
     token_k = LayerNorm(x_k E_k)      x̂_k = token_k D_k      loss = mean (x − x̂)²
@@ -11,7 +12,6 @@ corrupted, x ← (1 − f)·x + f·ε with ε ~ N(0, 1). Departures from the rel
   D4  all rows train, and the last step is kept: no split, no choice among checkpoints.
 """
 
-from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
@@ -28,13 +28,73 @@ from jaxtyping import Array, Float
 from hyperpolicy.bounds import Bounded, Count, Rate, Size, Weight
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
+from hyperpolicy.generate.loop import warm_restarts
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.parts import Frame, Rows
-from hyperpolicy.generate.schedules import warm_restarts
+from hyperpolicy.generate.parts import Frame, Rows, decode_rows
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.types import Key, Scalar
 
 
+# --- Principal components -----------------------------------------------------------------
+@dataclass(frozen=True)
+class PcaConfig(Bounded):
+    components: Size = 32
+    """Numbers a latent; fewer where there are fewer training rows."""
+    for_policies: ClassVar[bool] = False
+
+    def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
+        """The same PCA for every seed, for nothing is drawn; every leaf leads with axis n."""
+        fitted = fit_pca(self, weights)
+        return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(seeds)), fitted)
+
+
+class Pca(eqx.Module):
+    """latent = normalizer((weights − mean) · basisᵀ)."""
+
+    kind: ClassVar[str] = "pca"
+    mean: Float[Array | np.ndarray, " p"]
+    basis: Float[Array | np.ndarray, "z p"]
+    normalizer: Normalizer
+
+    @property
+    def size(self) -> int:
+        return self.basis.shape[-2]
+
+    def encode(self, weights: Float[Array | np.ndarray, "*n p"]):
+        """The latent [z] of a policy; NumPy takes many at once."""
+        return self.normalizer((weights - self.mean) @ self.basis.T)
+
+    def decode(self, latent: Float[Array | np.ndarray, "*n z"]):
+        """The policy [p] of a latent; NumPy takes many at once."""
+        return self.mean + self.normalizer.invert(latent) @ self.basis
+
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        """NumPy's rows are decoded in NumPy, others as one program."""
+        decode = Pca.decode if isinstance(latents, np.ndarray) else decode_rows
+        return np.asarray(decode(self, latents), np.float32)
+
+    def settings(self) -> dict:
+        return {"components": self.size}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "Pca":
+        z, p = settings["components"], frame.vector
+        return cls(jnp.zeros(p), jnp.zeros((z, p)), norm.blank(z))
+
+
+def fit_pca(config: PcaConfig, weights: Float[np.ndarray, "r p"]) -> Pca:
+    """The leading components of training rows, by SVD; weights are centered, not standardized."""
+    weights = np.asarray(weights, np.float64)
+    mean = weights.mean(axis=0)
+    count = max(1, min(config.components, len(weights) - 1))
+    basis = np.linalg.svd(weights - mean, full_matrices=False)[2][:count]
+    largest = np.take_along_axis(basis, np.abs(basis).argmax(axis=1)[:, None], axis=1)
+    basis = basis * np.where(largest < 0, -1.0, 1.0)  # the sign of a component is arbitrary: fix it
+    coordinates = (weights - mean) @ basis.T
+    return Pca(mean.astype(np.float32), basis.astype(np.float32), norm.pooled(coordinates))
+
+
+# --- Autoencoder --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class AutoencoderConfig(Bounded):
     dim: Size = 64
@@ -56,8 +116,16 @@ class AutoencoderConfig(Bounded):
     for_policies: ClassVar[bool] = True
 
     def fit(self, weights, spec: PolicySpec, seeds: tuple[int, ...], out: Path | None = None):
-        """One autoencoder per seed; see `CodecConfig.fit`."""
-        return fit(self, weights, spec, seeds, out and out / loop.ENCODER)
+        """One autoencoder for each seed, fitted on rows of weights; every leaf leads with axis n.
+
+        `out` is the directory of the run, in which a fit keeps what it needs to go on after a kill.
+        """
+        return fit_autoencoder(self, weights, spec, seeds, out and out / loop.ENCODER)
+
+
+CodecConfig = PcaConfig | AutoencoderConfig
+"""How a codec is fitted: `config.fit(weights, spec, seeds, out)`. With `for_policies` it takes
+policies' weights and no other vectors."""
 
 
 class Coder(eqx.Module):
@@ -66,11 +134,6 @@ class Coder(eqx.Module):
     encoders: list[Float[Array, "_ dim"]]
     decoders: list[Float[Array, "dim _"]]
     norm: eqx.nn.LayerNorm
-
-    @property
-    def size(self) -> int:
-        """Numbers in all tokens."""
-        return len(self.decoders) * self.dim
 
     @property
     def dim(self) -> int:
@@ -102,47 +165,16 @@ class Coder(eqx.Module):
         return jnp.concatenate([t @ d for t, d in zip(tokens, self.decoders, strict=True)])
 
 
-class Coded(eqx.Module):
-    """A trained coder, and a normalizer; its kinds differ in what that one normalizes."""
+class Autoencoder(eqx.Module):
+    """A trained coder, and a normalizer of its tokens' features."""
 
+    kind: ClassVar[str] = "autoencoder"
     coder: Coder
     normalizer: Normalizer
 
     @property
     def size(self) -> int:
-        return self.coder.size
-
-    @abstractmethod
-    def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]: ...
-
-    @abstractmethod
-    def decode(self, latent: Float[Array, " z"]) -> Float[Array, " p"]: ...
-
-    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
-        return np.asarray(_decode_rows(self, jnp.asarray(latents)))
-
-    def settings(self) -> dict:
-        return {"dim": self.coder.dim}
-
-    @classmethod
-    def blank(cls, settings: dict, frame: Frame):
-        dim, features = settings["dim"], cls.normalized(settings["dim"], frame.spec)
-
-        def make():
-            return cls(Coder.init(frame.spec, dim, jax.random.key(0)), norm.blank(features))
-
-        return jax.eval_shape(make)
-
-    @classmethod
-    @abstractmethod
-    def normalized(cls, dim: int, spec: PolicySpec) -> int:
-        """Features of the normalizer."""
-
-
-class Autoencoder(Coded):
-    """Its normalizer is of the tokens' features."""
-
-    kind: ClassVar[str] = "autoencoder"
+        return len(self.coder.decoders) * self.coder.dim
 
     def encode(self, weights: Float[Array, " p"]) -> Float[Array, " z"]:
         """The latent of one policy: its normalized tokens, one after the other."""
@@ -153,12 +185,24 @@ class Autoencoder(Coded):
         tokens = latent.reshape(len(self.coder.encoders), -1)
         return self.coder.weights(jax.vmap(self.normalizer.invert)(tokens))
 
+    def decode_rows(self, latents: Rows) -> Float[np.ndarray, "n p"]:
+        return np.asarray(decode_rows(self, jnp.asarray(latents)))
+
+    def settings(self) -> dict:
+        return {"dim": self.coder.dim}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        coder = Coder.init(frame.spec, settings["dim"], jax.random.key(0))
+        return cls(coder, norm.blank(cls.normalized(coder.dim, frame.spec)))
+
     @classmethod
     def normalized(cls, dim: int, spec: PolicySpec) -> int:
+        """Features of the normalizer."""
         return dim
 
 
-class ScaledCoder(Coded):
+class ScaledCoder(Autoencoder):
     """Its normalizer is of the weights; tokens are latents as they are."""
 
     kind: ClassVar[str] = "scaled"
@@ -175,11 +219,6 @@ class ScaledCoder(Coded):
     @classmethod
     def normalized(cls, dim: int, spec: PolicySpec) -> int:
         return spec.size
-
-
-@jax.jit
-def _decode_rows(codec: Coded, latents: Float[Array, "n z"]) -> Float[Array, "n p"]:
-    return jax.vmap(codec.decode)(latents)
 
 
 def chunks(spec: PolicySpec) -> list[int]:
@@ -203,7 +242,7 @@ def corrupt(x: Float[Array, "..."], share: float, key: Key) -> Float[Array, "...
     return (1.0 - share) * x + share * jax.random.normal(key, x.shape)
 
 
-def fit(
+def fit_autoencoder(
     config: AutoencoderConfig,
     weights: Float[np.ndarray, "r p"],
     spec: PolicySpec,
@@ -227,10 +266,8 @@ def fit(
         return (optax.apply_updates(coder, updates), adam), {"loss/reconstruction": value}
 
     signature = {"config": asdict(config), "zoo": loop.digest(weights)}
-    run, rows = (
-        loop.FitJob("autoencoder", seeds, config.steps, out, signature),
-        jnp.asarray(weights),
-    )
+    run = loop.FitJob("autoencoder", seeds, config.steps, out, signature)
+    rows = jnp.asarray(weights)
     coder, _ = loop.learn(run, init, step, None, rows).state
     tokens = jax.jit(jax.vmap(lambda c: jax.vmap(c.tokens)(rows)))(coder)
     fitted = [norm.limits(np.asarray(t).reshape(-1, config.dim)) for t in tokens]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperpolicy.nets.discriminator import Discriminator, cross_entropy
+from hyperpolicy.generate.writers.gan import Discriminator, cross_entropy
 
 
 def test_published_size():
@@ -17,7 +17,7 @@ def test_heads_share_the_trunk_and_nothing_else():
     z = jax.random.normal(jax.random.key(1), (6,))
     by_logit = jax.grad(lambda f: f.logit(z))(f)
     by_condition = jax.grad(lambda f: jnp.sum(f.condition(z)))(f)
-    assert np.any(by_logit.trunk.layers[0].weight) and np.any(by_condition.trunk.layers[0].weight)
+    assert np.any(by_logit.trunk[0].weight) and np.any(by_condition.trunk[0].weight)
     assert np.any(by_logit.real.weight) and not np.any(by_logit.auxiliary.weight)
     assert np.any(by_condition.auxiliary.weight) and not np.any(by_condition.real.weight)
 

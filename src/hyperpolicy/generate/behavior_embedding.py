@@ -35,7 +35,6 @@ from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop
 from hyperpolicy.generate import normalizer as norm
 from hyperpolicy.generate.normalizer import Normalizer
-from hyperpolicy.generate.schedules import warm_restarts
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.types import Key, Scalar
 
@@ -99,20 +98,12 @@ class Embedding(eqx.Module):
     ending_normalizer: Normalizer
 
     def of_opening(self, opening: Float[Array | np.ndarray, " o"]) -> Float[Array, " d"]:
-        """h = φ(opening).
-
-        Raises:
-            BadShape: an opening of another width than the trained ones.
-        """
+        """h = φ(opening); raises BadShape for another width than the trained ones."""
         _check_width("opening", opening, self.opening_normalizer)
         return self.maps.opening(self.opening_normalizer(jnp.asarray(opening)))
 
     def of_ending(self, ending: Float[Array | np.ndarray, " s"]) -> Float[Array, " d"]:
-        """v = ψ(ending).
-
-        Raises:
-            BadShape: an ending of another width than the trained ones.
-        """
+        """v = ψ(ending); raises BadShape for another width than the trained ones."""
         _check_width("ending", ending, self.ending_normalizer)
         return self.maps.ending(self.ending_normalizer(jnp.asarray(ending)))
 
@@ -182,13 +173,7 @@ def fit(
     data = Rows(scaled[0], scaled[1], jnp.asarray(rows.task))
     signature = {"config": asdict(config), "loss": loss.__name__, "rows": loop.digest(data)}
     run = loop.FitJob("behavior embedding", seeds, config.steps, out, signature)
-    maps = train(config, run, data, loss)
-    return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
-
-
-def train(config: BehaviorEmbeddingConfig, run: loop.FitJob, data: Rows, loss: Callable) -> Maps:
-    """The maps of each seed, on axis n, from normalized rows."""
-    rate = partial(warm_restarts, config.rate, config.first_cycle)
+    rate = partial(loop.warm_restarts, config.rate, config.first_cycle)
     tx = optax.adamw(rate, weight_decay=config.weight_decay)
 
     def init(key):
@@ -203,7 +188,8 @@ def train(config: BehaviorEmbeddingConfig, run: loop.FitJob, data: Rows, loss: C
         updates, adam = tx.update(grads, adam, maps)
         return (optax.apply_updates(maps, updates), adam), {"loss/contrastive": value}
 
-    return loop.learn(run, init, step, None, data).state[0]
+    maps = loop.learn(run, init, step, None, data).state[0]
+    return Embedding(maps, *jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), normalizers))
 
 
 def retrieval(embedding: Embedding, rows: Rows) -> Scalar:
