@@ -15,9 +15,9 @@ from hyperpolicy.fleet import runner
 from hyperpolicy.run.job import SNAPSHOT, Job
 from hyperpolicy.zoo import Training, Zoo
 
-TINY = (
-    "--hidden 8 8 --num-updates 8 --updates-per-step 4 --fill-steps 2 --batch 8 --num-envs 1 "
-    "--episodes 1 --num-evaluations 1 --num-checkpoints 2 --num-states 8"
+TINY = (  # the plan of tests/fleet, whose programs are compiled once
+    "--hidden 8 8 --num-updates 12 --updates-per-step 2 --fill-steps 4 --batch 8 --num-envs 2 "
+    "--episodes 1 --num-evaluations 2 --num-checkpoints 2 --num-states 8"
 )
 
 

@@ -137,7 +137,7 @@ def alone(zoo):
 def test_seeds_together_equal_seeds_alone(two, alone):
     v = np.array([[0.5], [1.7]])
     wanted = [g.generate(v).weights for g in two]
-    np.testing.assert_allclose(alone.generate(v).weights, wanted[1], atol=1e-3)
+    np.testing.assert_allclose(alone.generate(v).weights, wanted[1], atol=1e-2)
     assert np.abs(wanted[0] - wanted[1]).max() > 0.05
 
 

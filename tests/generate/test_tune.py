@@ -16,7 +16,7 @@ from hyperpolicy.fleet.judging import Effort, fit_critics
 from hyperpolicy.generate import critics, tune
 from hyperpolicy.generate.tune_config import GENTLE, TuneConfig
 from hyperpolicy.generate.writers import lookup
-from hyperpolicy.nets.critic import value
+from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig
@@ -38,14 +38,22 @@ TINY = fleet.Schedule(
     episodes=1,
     num_states=4,
 )
-PLAN = fleet.OffPolicy(SacConfig(hidden=(8, 8)), TINY)
+PLAN = fleet.OffPolicy(SacConfig(hidden=(4, 4)), TINY)
 SHORT = TuneConfig(steps=270, fill_steps=256, evaluate_every=7, episodes=1, judge_updates=2)
 
 
 @pytest.fixture(scope="module")
-def zoo():
-    directions = np.array([[0.5], [2.5], [4.5]])
-    return fleet.train(PLAN, ANT, directions)
+def zoo(make_ant_zoo):
+    """Three untrained experts with critics."""
+    plain, rng = make_ant_zoo([0.5, 2.5, 4.5]), np.random.default_rng(0)
+    critics = CriticSpec(27, 8, plain.spec.hidden)
+    return replace(
+        plain,
+        critics=rng.normal(0, 0.2, (3, 2, critics.size)).astype(np.float32),
+        states=rng.normal(size=(3, 4, 27)).astype(np.float32),
+        log_alpha=np.full(3, -3.0, np.float32),
+        provenance={"seed": 0},
+    )
 
 
 def quietly(*args, **kwargs):

@@ -60,10 +60,7 @@ class OnPolicyRunner(Runner):
 
     def __init__(self, plan: OnPolicy, work: Work):
         super().__init__(plan, work)
-        ins = (EXPERTS, EXPERTS, SAME, SAME, SAME)
-        improve = partial(jax.shard_map, mesh=self.mesh, in_specs=ins, out_specs=EXPERTS)
-        self.improve = jax.jit(improve(self._improve, check_vma=False))
-        self.explore = jax.jit(jax.vmap(partial(self.learner.explore, self.cfg)))
+        self.improve, self.explore = self._compile()
         told = work.view.told(work.family, self.tasks.worlds)
         self.told = np.asarray(told, np.float32)
         self.seen: list[Float[np.ndarray, "n e i"]] = []
@@ -123,6 +120,14 @@ class OnPolicyRunner(Runner):
         """What the policies see: observations of the worlds, and what they are told."""
         wide = obs.reshape(*self.told.shape[:2], -1).astype(np.float32)
         return np.concatenate([wide, self.told], axis=-1)
+
+    # --- On the devices -------------------------------------------------------------------
+    def _compile(self):
+        """Jitted `(improve, explore)` over the fleet."""
+        ins = (EXPERTS, EXPERTS, SAME, SAME, SAME)
+        improve = partial(jax.shard_map, mesh=self.mesh, in_specs=ins, out_specs=EXPERTS)
+        explore = jax.vmap(partial(self.learner.explore, self.cfg))
+        return jax.jit(improve(self._improve, check_vma=False)), jax.jit(explore)
 
     def _improve(self, fleet: Member, found: Round, share, updates, index) -> Member:
         """Every member after a round."""

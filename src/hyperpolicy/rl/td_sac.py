@@ -15,7 +15,7 @@ Paper versus this page (the paper has no code):
   D3  λ is not printed; it starts at `td` and shrinks by `td_decay` an update;
   D4  the actor may rest for `warmup_updates`, while the critics learn to judge it (ours; the
       interactions of that time count like any other).
-With `td=0`, no ramp and no warm-up this is `sac.py`, bit for bit.
+With `td=0`, no ramp and no warm-up this is `sac.py`.
 """
 
 from dataclasses import dataclass, replace
