@@ -218,7 +218,7 @@ def test_fitted_critics_come_near_the_bellman_equation(zoo):
     rows = np.tile(row, (2, 8, 1))
     contexts = np.array([[0.5], [2.5]])
     start = Start(zoo.finals[:2], critics.nearest(zoo).generate(contexts), np.zeros(2, np.float32))
-    cfg = SacConfig(hidden=(8, 8))
+    cfg = SacConfig(hidden=(4, 4))
     fitted = fit_critics(cfg, ANT, contexts, start, rows, Effort(1_500, 8))
     np.testing.assert_array_equal(fitted.policies.weights, start.policies.weights)
     spec = sac.critic_spec(cfg, 27, 8)
@@ -232,7 +232,7 @@ def test_fitted_critics_come_near_the_bellman_equation(zoo):
 def test_fitting_refuses_too_little_and_foreign_rows(zoo):
     contexts = zoo.contexts
     start = Start(zoo.finals, critics.nearest(zoo).generate(contexts), np.zeros(3, np.float32))
-    cfg = SacConfig(hidden=(8, 8))
+    cfg = SacConfig(hidden=(4, 4))
     with pytest.raises(BadSetting, match="as many transitions as fill a batch"):
         fit_critics(cfg, ANT, contexts, start, np.zeros((3, 8, 66), np.float32))
     with pytest.raises(BadShape, match="rows of 66 numbers"):
