@@ -198,9 +198,9 @@ class OffPolicyRunner(Runner):
         self.action = np.asarray(self.act(self.fleet, obs, self.contexts, self._clock(0)))
 
     def turn(self, done: int) -> None:
-        obs, flat = self.worlds.obs, self.action.reshape(len(self.worlds), -1)
-        step = self.worlds.step(flat)
-        rows = transitions(obs, flat, step, self.worlds.contexts, self.e)
+        obs = self.worlds.obs
+        step = self.worlds.step(self.action.reshape(len(self.worlds), -1))
+        rows = transitions(obs, self.action, step, self.worlds.contexts, self.e)
         go = self.advance if done >= self.schedule.fill_steps else self.collect
         wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
         news = News(rows, wide, self.contexts, self._clock(done))

@@ -1,45 +1,40 @@
 """Rollouts: the one loop that steps Worlds with Actors, and what it records."""
 
 from hyperpolicy.policies import Actor, Memoryless
-from hyperpolicy.rollout.actors import exploring, greedy, uniform, zero
+from hyperpolicy.rollout.actors import Greedy, exploring, uniform, zero
 from hyperpolicy.rollout.loop import Jobs, Moment, play
-from hyperpolicy.rollout.recording import Recording, collect, experience, record, transitions
+from hyperpolicy.rollout.recording import collect, experience, record, transitions
 from hyperpolicy.rollout.result import (
     Results,
-    Successes,
     Tally,
     Trace,
     paired,
     results,
-    results_from,
     returns,
     success_rate,
-    successes_from,
+    successes,
     trace,
 )
 
 __all__ = [
     "Actor",
+    "Greedy",
     "Jobs",
     "Memoryless",
     "Moment",
-    "Recording",
     "Results",
-    "Successes",
     "Tally",
     "Trace",
     "collect",
     "experience",
     "exploring",
-    "greedy",
     "paired",
     "play",
     "record",
     "results",
-    "results_from",
     "returns",
     "success_rate",
-    "successes_from",
+    "successes",
     "trace",
     "transitions",
     "uniform",

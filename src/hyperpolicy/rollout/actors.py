@@ -36,11 +36,6 @@ class Still(Actor):
         return self
 
 
-def greedy(policies: Policies) -> Actor:
-    """The actor of their deterministic actions tanh(μ)."""
-    return Greedy(policies)
-
-
 def exploring(policies: Policies, seed: int = 0) -> Actor:
     """The actor of their stochastic actions, a function of seed and step."""
     first = 1_000_003 * seeds.small(seed)

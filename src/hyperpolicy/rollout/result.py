@@ -15,14 +15,7 @@ from hyperpolicy.envs import Family, Step
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.policies import Actor, Policies
 from hyperpolicy.rollout.actors import actor_of
-from hyperpolicy.rollout.loop import (
-    Jobs,
-    Moment,
-    at_first_success,
-    play,
-    play_in_turn,
-    takes_turns,
-)
+from hyperpolicy.rollout.loop import Jobs, Moment, at_first_success, play, play_in_turn, takes_turns
 
 
 class Results(NamedTuple):
@@ -110,28 +103,18 @@ def results(
     who: Actor | Policies,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
-    episodes: int = 10,
+    episodes: int | Int[np.ndarray, "n e"] = 10,
     seed: int = 0,
 ) -> Results:
-    """Returns and successes; arguments and errors as of `returns`."""
-    return results_from(who, family, contexts, paired(len(contexts), episodes, seed), seed)
+    """Returns and successes; arguments and errors as of `returns`, but `episodes` may also be the
+    seeds of the worlds."""
+    starts = paired(len(contexts), episodes, seed)
+    return _tallied(moments(who, family, contexts, starts, seed), family, starts)
 
 
-def results_from(
-    who: Actor | Policies,
-    family: Family,
-    contexts: Float[np.ndarray, "n c"],
-    starts: Int[np.ndarray, "n e"],
-    seed: int = 0,
-) -> Results:
-    """Returns and successes of policy i in context i, in worlds with the seeds `starts[i]`;
-    `seed` as in `play`.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
-    """
+def _tallied(steps: Iterator[Moment], family: Family, starts: Int[np.ndarray, "n e"]) -> Results:
     tally = Tally(family, starts.size)
-    for moment in moments(who, family, contexts, starts, seed):
+    for moment in steps:
         tally.see(moment)
     return tally.results(starts.shape[1])
 
@@ -162,13 +145,15 @@ def trace(
     return Trace(*(x.reshape(*starts.shape, *x.shape[1:]) for x in parts))
 
 
-def paired(n: int, episodes: int, seed: int) -> Int[np.ndarray, "n e"]:
-    """The same world seeds for each of n policies.
+def paired(n: int, episodes: int | Int[np.ndarray, "n e"], seed: int) -> Int[np.ndarray, "n e"]:
+    """The same world seeds for each of n policies; seeds that are given as they are.
 
     Raises:
         BadSetting: fewer than one episode, or no seed.
     """
     seeds.check(seed)
+    if isinstance(episodes, np.ndarray):
+        return episodes
     if episodes < 1:
         raise BadSetting(f"episodes={episodes}; give at least one")
     return np.tile(seeds.episodes(seed, episodes), (n, 1))
@@ -207,14 +192,6 @@ def _checked(who, family: Family, contexts, starts) -> tuple[Float[np.ndarray, "
 
 
 # --- Episodes until their first success ----------------------------------------------------
-class Successes(NamedTuple):
-    """Whether and when n policies succeeded in e episodes each."""
-
-    success: Bool[np.ndarray, "n e"]
-    steps: Int[np.ndarray, "n e"]
-    """Steps before the first success; the horizon where there is none."""
-
-
 def success_rate(
     who: Actor | Policies,
     family: Family,
@@ -223,39 +200,31 @@ def success_rate(
     seed: int = 0,
 ) -> Float[np.ndarray, " n"]:
     """The share of paired episodes in which policy i has a success in context i; an episode is
-    over at its first one.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
-        BadSetting: fewer than one episode, or a family that knows no success.
-    """
+    over at its first one. Errors as of `successes`."""
     starts = paired(len(contexts), episodes, seed)
-    return successes_from(who, family, contexts, starts).success.mean(axis=1)
+    return successes(who, family, contexts, starts).success.mean(axis=1)
 
 
-def successes_from(
+def successes(
     who: Actor | Policies,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     starts: Int[np.ndarray, "n e"],
-) -> Successes:
-    """Successes of policy i in context i, in worlds with the seeds `starts[i]`.
+) -> Results:
+    """What policy i reaches in context i until its first success, in worlds with the seeds
+    `starts[i]`.
 
     In a family that bounds its worlds, a world whose episode is over begins the next one, and one
     whose simulation broke is played once more.
 
     Raises:
-        BadContext, BadShape, BadSetting: as `success_rate`.
+        BadContext, BadShape: as `returns`.
+        BadSetting: fewer than one episode, or a family that knows no success.
     """
     contexts, actor = _checked(who, family, contexts, starts)
     (n, e), over = starts.shape, at_first_success(family)
-    each, tally = np.repeat(contexts, e, axis=0), Tally(family, starts.size)
+    each = np.repeat(contexts, e, axis=0)
     if takes_turns(actor, family):
         jobs = Jobs(np.repeat(np.arange(n), e), each, starts.ravel())
-        steps = play_in_turn(actor, family, jobs, over)
-    else:
-        steps = play(actor, family.worlds(each, starts.ravel()), e, over)
-    for moment in steps:
-        tally.see(moment)
-    found = tally.results(e)
-    return Successes(found.success, found.success_steps)
+        return _tallied(play_in_turn(actor, family, jobs, over), family, starts)
+    return _tallied(play(actor, family.worlds(each, starts.ravel()), e, over), family, starts)
