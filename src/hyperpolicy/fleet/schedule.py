@@ -101,11 +101,6 @@ class Schedule(Kept):
             )
 
     @property
-    def update_to_data(self) -> float:
-        """Gradient updates per environment step."""
-        return self.updates_per_step / self.num_envs
-
-    @property
     def learning_turns(self) -> int:
         """Steps of the worlds that updates follow."""
         return self.num_updates // self.updates_per_step
