@@ -110,11 +110,6 @@ def judge_experts(
     return fit_critics(cfg, family, contexts, start, rows, effort._replace(seed=seed))
 
 
-def base_steps(family: Family, num_contexts: int) -> int:
-    """Environment steps that `judge_base` spends."""
-    return 2 * family.horizon_steps * WORLDS * num_contexts
-
-
 def judge_base(
     cfg: Config,
     family: Family,

@@ -185,12 +185,9 @@ class OffPolicyRunner(Runner):
         self.contexts = place(jnp.asarray(self.tasks.worlds, jnp.float32), self.mesh)
         self.act, self.advance, self.collect = self._compile()
 
-    def measured(self, learners: State) -> list[str]:
+    def lesson(self, learner: State) -> Batch:
         i, a, b = self.work.spaces.inputs, self.work.spaces.action, self.schedule.batch
-        shapes = Batch(*(jnp.zeros((b, *width)) for width in ((i,), (a,), (), (i,), ())))
-        one = jax.tree.map(lambda leaf: leaf[0], learners)
-        update = partial(self.learner.update, self.cfg)
-        return list(jax.eval_shape(update, one, shapes, jnp.int32(0))[1])
+        return Batch(*(jnp.zeros((b, *width)) for width in ((i,), (a,), (), (i,), ())))
 
     # --- Turns ----------------------------------------------------------------------------
     def begin(self) -> None:
@@ -210,13 +207,14 @@ class OffPolicyRunner(Runner):
 
     def _clock(self, turn: int) -> Clock:
         schedule, rings = self.schedule, self.rings
+        given = self.work.begins.startswith("given")
         return Clock(
             turn=np.int32(turn),
             position=np.int32(turn * rings.block % rings.capacity),
             size=np.int32(rings.filled(turn + 1)),
             updates=np.int32(self.plan.updates(turn)),
             share=np.float32(schedule.share(turn)),
-            random=np.bool_(self.work.fill_at_random and turn < schedule.fill_steps),
+            random=np.bool_(not given and turn < schedule.fill_steps),
         )
 
     def own_state(self, turns: int) -> Any:

@@ -53,15 +53,9 @@ class Work(NamedTuple):
     """Environment steps each learner has cost before."""
 
     @property
-    def fill_at_random(self) -> bool:
-        """Whether the first actions are drawn at random, or by the learners' given policies."""
-        return not self.begins.startswith("given")
-
-    @property
     def spaces(self) -> Spaces:
         """What each learner sees and gives."""
-        family = self.family
-        return Spaces(family.obs_size, self.view.extra_inputs(family), family.action_size)
+        return self.view.spaces(self.family)
 
 
 @dataclass(frozen=True)
@@ -92,9 +86,8 @@ class Plan(ABC):
     def runner(self, work: Work) -> Any:
         """The learners and their worlds, at the beginning: a `runner.Runner`."""
 
-    def spec(self, work: Work) -> PolicySpec:
+    def spec(self, spaces: Spaces) -> PolicySpec:
         """The specification of the learners' actors."""
-        spaces = work.spaces
         return self.cfg.learner.policy(self.cfg, spaces.inputs, spaces.action)
 
     def updates(self, turns: int) -> int:
@@ -105,9 +98,8 @@ class Plan(ABC):
         """The plan that knows the test contexts, where it must."""
         return self
 
-    @abstractmethod
-    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:
-        """Refuse experts of these contexts that the plan cannot train."""
+    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:  # noqa: B027
+        """Refuse experts of these contexts that the plan cannot train; any by default."""
 
     def __post_init__(self):
         learner = getattr(self.cfg, "learner", None)

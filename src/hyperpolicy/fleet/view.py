@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from hyperpolicy.data.replay import Layout, unpack
 from hyperpolicy.envs import Family
+from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.types import Batch, Key
 
 
@@ -29,16 +30,24 @@ class Pool(NamedTuple):
 class View(NamedTuple):
     told: Callable
     """(family, contexts [..., c], array module) → what the policy is told of them [..., d]."""
-    batch: Callable
-    """(family, rows [b,d], pool, key) → Batch."""
+    label: Callable[[Pool, int, Key], Float[Array, "b c"]]
+    """(pool, b, key) → the contexts that b transitions are labeled with."""
 
-    def extra_inputs(self, family: Family) -> int:
-        """Numbers the policy sees besides the observation."""
-        return self.told(family, np.zeros((1, family.context.size))).shape[-1]
+    def spaces(self, family: Family) -> Spaces:
+        """How many numbers a learner sees and gives."""
+        told = self.told(family, np.zeros((1, family.context.size))).shape[-1]
+        return Spaces(family.obs_size, told, family.action_size)
 
     def observe(self, family: Family, obs: Float[Array, "b o"], contexts: Float[Array, "b c"]):
         """The policy's input [b,i]: the observation, and what it is told."""
         return jnp.concatenate([obs, self.told(family, contexts, jnp)], axis=-1)
+
+    def batch(self, family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
+        """Labeled transitions, as the learner sees them."""
+        t, context = unpack(layout(family), rows), self.label(pool, len(rows), key)
+        reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
+        obs, next_obs = (self.observe(family, x, context) for x in (t.obs, t.next_obs))
+        return Batch(obs, t.action, reward, next_obs, t.terminated)
 
 
 def layout(family: Family) -> Layout:
@@ -47,33 +56,16 @@ def layout(family: Family) -> Layout:
     return Layout(*widths, family.context.size)
 
 
-def _nothing(family: Family, contexts, xp=np):
-    return xp.zeros((*contexts.shape[:-1], 0))
+def _own(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
+    return jnp.broadcast_to(pool.contexts[0], (num, pool.contexts.shape[1]))
 
 
-def _own_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
-    """Transitions labeled with the learner's one context."""
-    t = unpack(layout(family), rows)
-    context = jnp.broadcast_to(pool.contexts[0], (len(rows), pool.contexts.shape[1]))
-    reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
-    return Batch(t.obs, t.action, reward, t.next_obs, t.terminated)
+def _any(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
+    return pool.contexts[jax.random.randint(key, (num,), 0, pool.size)]
 
 
-def _encoded(family: Family, contexts, xp=np):
-    return family.context.encode(contexts, xp)
-
-
-def _any_batch(family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
-    """Transitions relabeled with contexts drawn from the pool; the policy sees the context."""
-    t = unpack(layout(family), rows)
-    context = pool.contexts[jax.random.randint(key, (len(rows),), 0, pool.size)]
-    reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
-    obs, next_obs = (ANY_TASK.observe(family, x, context) for x in (t.obs, t.next_obs))
-    return Batch(obs, t.action, reward, next_obs, t.terminated)
-
-
-OWN_TASK = View(_nothing, _own_batch)
+OWN_TASK = View(lambda family, contexts, xp=np: xp.zeros((*contexts.shape[:-1], 0)), _own)
 """An expert: it sees the observation, and every transition is labeled with its own context."""
 
-ANY_TASK = View(_encoded, _any_batch)
-"""A context-conditioned policy: every batch is relabeled with contexts of its pool."""
+ANY_TASK = View(lambda family, contexts, xp=np: family.context.encode(contexts, xp), _any)
+"""A context-conditioned policy: every batch is relabeled with contexts drawn from its pool."""

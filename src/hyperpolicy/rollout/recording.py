@@ -1,6 +1,7 @@
 """What policies do, as data to learn from: whole episodes for storage, and replay rows."""
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -41,22 +42,30 @@ def record(
         for place in np.flatnonzero(moment.over & ~moment.step.broken).tolist():
             job = int(moment.job[place])
             policy, e = divmod(job, starts.shape[1])
-            about = int(starts[policy, e]), policy, makers[policy]
-            found[job] = Episode(contexts[policy], *_steps(shown, place), *about)
+            found[job] = Episode(
+                **_steps(shown, place),
+                context=contexts[policy],
+                seed=int(starts[policy, e]),
+                policy=policy,
+                made_by=makers[policy],
+            )
         if not (moment.alive & ~moment.over).any():
             shown.clear()
     return Episodes.of(family, [one for _, one in sorted(found.items())])
 
 
-def _steps(shown: list[Moment], place: int) -> tuple:
+def _steps(shown: list[Moment], place: int) -> dict[str, Any]:
     """The steps of the episode that ends now in the world at `place`, and how it ends."""
     last = shown[-1]
     own, step = shown[-1 - int(last.t[place]) :], last.step
-    obs = np.array([*(m.obs[place] for m in own), step.next_obs[place]], np.float32)
-    action = np.array([m.action[place] for m in own], np.float32)
-    reward = np.array([m.step.reward[place] for m in own], np.float32)
-    outcome = np.array([m.step.outcome[place] for m in own], np.float32)
-    return obs, action, reward, outcome, bool(step.terminated[place]), bool(step.truncated[place])
+    return {
+        "obs": np.array([*(m.obs[place] for m in own), step.next_obs[place]], np.float32),
+        "action": np.array([m.action[place] for m in own], np.float32),
+        "reward": np.array([m.step.reward[place] for m in own], np.float32),
+        "outcome": np.array([m.step.outcome[place] for m in own], np.float32),
+        "terminated": bool(step.terminated[place]),
+        "truncated": bool(step.truncated[place]),
+    }
 
 
 def _makers(who: Actor | Policies, n: int, name: str | None) -> list[str]:
@@ -71,8 +80,8 @@ def transitions(
     obs, action, step: Step, contexts: Float[np.ndarray, "ne c"], worlds: int
 ) -> Float[np.ndarray, "n e d"]:
     """Replay rows of one step; where a simulation broke, another world of its policy stands in."""
-    parts = (np.asarray(x).reshape(len(contexts), -1) for x in (obs, action))
-    rows = pack(*parts, step.outcome, step.next_obs, step.terminated, contexts)
+    obs, action = (np.asarray(x).reshape(len(contexts), -1) for x in (obs, action))
+    rows = pack(obs, action, step.outcome, step.next_obs, step.terminated, contexts)
     rows, broken = rows.reshape(-1, worlds, rows.shape[1]), step.broken.reshape(-1, worlds)
     for i in np.flatnonzero(broken.any(axis=1)):
         sound = np.flatnonzero(~broken[i])
