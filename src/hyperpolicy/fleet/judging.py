@@ -18,9 +18,8 @@ from hyperpolicy import seeds
 from hyperpolicy.data import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.bases import Base, fold_policy
-from hyperpolicy.fleet.start import Start
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.fleet.start import Base, Start, fold_policy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config, Critics, WarmStart

@@ -15,7 +15,7 @@ from hyperpolicy.data import replay
 from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.plan import Plan, Work
+from hyperpolicy.fleet.plan import Plan, Pool, Work, layout
 from hyperpolicy.fleet.runner import (
     ACTING,
     DRAWING,
@@ -26,7 +26,6 @@ from hyperpolicy.fleet.runner import (
     place,
 )
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.view import Pool, layout
 from hyperpolicy.rl.learner import Config, State
 from hyperpolicy.rollout import transitions
 from hyperpolicy.types import Batch

@@ -2,7 +2,7 @@
 
 *Independent* experts start from their own networks (`start="own"`) or all from one
 (`start="shared"`). *Specialized* experts start from given ones: a context-conditioned base folded
-at their contexts (`bases.py`), which `train` then fine-tunes.
+at their contexts (`start.py`), which `train` then fine-tunes.
 """
 
 import warnings
@@ -19,11 +19,9 @@ from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
-from hyperpolicy.fleet.bases import Base, fold_policy
-from hyperpolicy.fleet.plan import Plan, Tasks, Work
+from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Plan, Tasks, Work
 from hyperpolicy.fleet.runner import Trained
-from hyperpolicy.fleet.start import Start, fresh, given
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
+from hyperpolicy.fleet.start import Base, Start, fold_policy, fresh, given
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rollout import returns

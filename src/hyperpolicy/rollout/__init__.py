@@ -1,7 +1,6 @@
 """Rollouts: the one loop that steps Worlds with Actors, and what it records."""
 
-from hyperpolicy.policies import Actor, Memoryless
-from hyperpolicy.rollout.actors import Greedy, exploring, uniform, zero
+from hyperpolicy.policies import Actor, Greedy, Memoryless, exploring, uniform, zero
 from hyperpolicy.rollout.loop import Jobs, Moment, play
 from hyperpolicy.rollout.recording import collect, experience, record, transitions
 from hyperpolicy.rollout.result import (

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.policies import Actor, Carry, Policies
-from hyperpolicy.rollout.actors import actor_of
+from hyperpolicy.policies import Actor, Carry, Policies, actor_of
 
 IDLE = 8
 """Worlds that wait together for their next jobs: to begin is as slow for one as for several."""

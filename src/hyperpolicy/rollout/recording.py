@@ -11,8 +11,7 @@ from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.replay import pack
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.policies import Actor, Policies
-from hyperpolicy.rollout.actors import Greedy, actor_of, exploring
+from hyperpolicy.policies import Actor, Greedy, Policies, actor_of, exploring
 from hyperpolicy.rollout.loop import Moment, never, play
 from hyperpolicy.rollout.result import moments, paired
 

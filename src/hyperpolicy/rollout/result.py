@@ -13,8 +13,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.policies import Actor, Policies
-from hyperpolicy.rollout.actors import actor_of
+from hyperpolicy.policies import Actor, Policies, actor_of
 from hyperpolicy.rollout.loop import Jobs, Moment, at_first_success, play, play_in_turn, takes_turns
 
 
