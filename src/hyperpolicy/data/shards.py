@@ -9,6 +9,7 @@ It only grows: each append is a shard, and the header, written last, makes it co
 read at once; the steps of a shard when one of its episodes is asked for, after its checksum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -35,21 +36,16 @@ NUMBERS = {
 
 
 class Index(NamedTuple):
-    """What is known of n episodes without reading their steps."""
+    """What is known of n episodes without reading their steps; fields are those of `Episode`."""
 
     length: Int[np.ndarray, " n"]
     """Steps t."""
     context: Float[np.ndarray, "n c"]
     terminated: Bool[np.ndarray, " n"]
-    """Where the task ended; its value after the last step is zero."""
     truncated: Bool[np.ndarray, " n"]
-    """Where the time limit ended it."""
     seed: Int[np.ndarray, " n"]
-    """Of the world."""
     policy: Int[np.ndarray, " n"]
-    """The row of the policy among those that were recorded together."""
     made_by: Shaped[np.ndarray, " n"]
-    """The policy's digest, or a name."""
 
 
 Steps = dict[str, np.ndarray]
@@ -66,15 +62,8 @@ def widths(family: Family) -> dict[str, tuple[int, ...]]:
     }
 
 
-@dataclass(frozen=True)
-class HeldShard:
-    """Steps in memory."""
-
-    steps: Steps
-
-    def read(self, name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
-        """`count` rows of an array."""
-        return self.steps[name][first : first + count]
+Read = Callable[[str, int, int], Float[np.ndarray, "t ..."]]
+"""(name, first, count) → rows of an array of a shard's steps."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +101,6 @@ class StoredShard:
         return found
 
 
-Shard = HeldShard | StoredShard
-
-
 # --- Writing ------------------------------------------------------------------------------
 def write(path: Path, family: Family, index: Index, steps: Steps, old: EpisodesHeader | None):
     """Add a shard, then the header that makes it count."""
@@ -150,7 +136,7 @@ def read_header(path: Path) -> EpisodesHeader:
 
 def read_shard(
     path: Path, header: EpisodesHeader, shard: ShardHeader, family: Family
-) -> tuple[Index, StoredShard]:
+) -> tuple[Index, Read]:
     """What a shard says of its episodes, and where their steps are.
 
     Raises:
@@ -171,4 +157,4 @@ def read_shard(
     if not sound or length.min(initial=1) < 1:
         raise BadFile(f"{path}/{shard.index} is no index of episodes of {family.name}")
     totals = len(length), int(length.sum())
-    return found, StoredShard(path, shard.steps, header.checksums, family, totals)
+    return found, StoredShard(path, shard.steps, header.checksums, family, totals).read
