@@ -7,6 +7,7 @@
 
 It only grows: each append is a shard, and the header, written last, makes it count. Indexes are
 read at once; the steps of a shard when one of its episodes is asked for, after its checksum.
+What is damaged, of another format or size, or does not fit its family is a BadFile that names it.
 """
 
 from collections.abc import Callable
@@ -78,11 +79,7 @@ class StoredShard:
     """Episodes and steps it holds."""
 
     def read(self, name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
-        """`count` rows of an array.
-
-        Raises:
-            BadFile: the file is damaged, of another size, or has numbers that are not finite.
-        """
+        """`count` rows of an array, all finite."""
         path = headers.regular(self.folder / self.name)
         headers.check_sums(self.folder, self.checksums, [self.name])
         episodes, steps = self.totals
@@ -124,11 +121,7 @@ def write(path: Path, family: Family, index: Index, steps: Steps, old: EpisodesH
 
 # --- Reading ------------------------------------------------------------------------------
 def read_header(path: Path) -> EpisodesHeader:
-    """The header of a directory of episodes.
-
-    Raises:
-        BadFile: there is none, of another format, or damaged.
-    """
+    """The header of a directory of episodes."""
     if not (path / HEADER).is_file():
         raise BadFile(f"{path} holds no episodes: it has no {HEADER}")
     return headers.read(path / HEADER, EpisodesHeader, FORMAT)
@@ -137,11 +130,7 @@ def read_header(path: Path) -> EpisodesHeader:
 def read_shard(
     path: Path, header: EpisodesHeader, shard: ShardHeader, family: Family
 ) -> tuple[Index, Read]:
-    """What a shard says of its episodes, and where their steps are.
-
-    Raises:
-        BadFile: its index is damaged, or does not fit the family.
-    """
+    """What a shard says of its episodes, and where their steps are."""
     headers.check_sums(path, header.checksums, [shard.index])
     arrays, _ = files.load_arrays(headers.regular(path / shard.index))
     headers.check_finite(arrays, path / shard.index)

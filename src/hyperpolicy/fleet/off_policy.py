@@ -57,11 +57,6 @@ class OffPolicy(Plan):
         """Who judges its policies: the learner itself."""
         return self.cfg
 
-    @property
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a turn that learns."""
-        return self.schedule.updates_per_step
-
     def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "OffPolicy":
         """The plan that knows the test contexts."""
         return replace(self, held_out=contexts)

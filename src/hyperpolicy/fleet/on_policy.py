@@ -38,11 +38,6 @@ class OnPolicy(Plan):
 
     learns_from = "rounds"
 
-    @property
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a round."""
-        return self.cfg.learner.updates_per_round(self.cfg)
-
     def runner(self, work: Work) -> "OnPolicyRunner":
         """The learners and their worlds, at the beginning."""
         return OnPolicyRunner(self, work)

@@ -118,11 +118,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan(ABC):
-    """A learner's configuration and how long it trains: what `fleet.train` is given.
-
-    Raises:
-        BadSetting: parts of different kinds, or that do not fit each other.
-    """
+    """A learner's configuration and how long it trains: what `fleet.train` is given."""
 
     cfg: Any
     schedule: Any
@@ -135,11 +131,6 @@ class Plan(ABC):
     def critic(self) -> Config | None:
         """The learner that judges its policies; None if nobody does."""
 
-    @property
-    @abstractmethod
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a turn that learns."""
-
     @abstractmethod
     def runner(self, work: Work) -> Any:
         """The learners and their worlds, at the beginning: a `runner.Runner`."""
@@ -150,7 +141,8 @@ class Plan(ABC):
 
     def updates(self, turns: int) -> int:
         """Gradient updates of each learner after so many turns."""
-        return self.schedule.learned(turns) * self.updates_per_turn
+        of_an_update = self.cfg.learner.updates_per_round(self.cfg)
+        return self.schedule.learned(turns) * self.schedule.updates_per_step * of_an_update
 
     def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "Plan":
         """The plan that knows the test contexts, where it must."""

@@ -29,6 +29,7 @@ class Kept(Bounded):
 
     learning_turns: ClassVar[Any]
     fill_steps = 0
+    updates_per_step = 1
 
     @property
     def turns(self) -> int:

@@ -131,7 +131,8 @@ def play(
         wide = obs.reshape(n, e, -1)
         action, carry = actor.act(carry, wide, np.array([seed, number], np.uint32))
         step = worlds.step(np.asarray(action).reshape(len(worlds), -1))
-        carry = actor.observe(carry, _wide(step, n, e))
+        wide_step = Step(*(x.reshape(n, e, *x.shape[1:]) for x in step))
+        carry = actor.observe(carry, wide_step)
         ends = alive & over(step)
         yield Moment(job, t, wide, action, step, alive, ends)
         obs, t = step.obs, np.where(at_its_end(step), 0, t + 1)
@@ -168,11 +169,6 @@ def _taken(actor: Actor, queue: Queue, job: Int[np.ndarray, " n"]) -> Actor:
     if found is None:
         raise BadSetting(f"{type(actor).__name__} acts for all policies at once; give it no queue")
     return found
-
-
-def _wide(step: Step, n: int, e: int) -> Step:
-    """A step whose arrays lead with [n, e]."""
-    return Step(*(x.reshape(n, e, *x.shape[1:]) for x in step))
 
 
 def _restarted(carry: Carry, fresh: Carry, rows: Int[np.ndarray, " k"]) -> Carry:

@@ -167,9 +167,6 @@ def moments(
 ) -> Iterator[Moment]:
     """The steps of one episode for each start; job i·e + j is policy i's in world `starts[i, j]`.
     Policies of a family that bounds its worlds take turns.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
     """
     contexts, actor = _checked(who, family, contexts, starts)
     n, e = starts.shape

@@ -80,8 +80,9 @@ def is_free(out: Path, but: tuple[str, ...] = ()) -> bool:
     if not os.path.lexists(out):
         return True
     known = (LOCK, *but)
-    names = (path.name for path in out.iterdir())
-    return out.is_dir() and all(one in known or files.TEMPORARY.fullmatch(one) for one in names)
+    return out.is_dir() and all(
+        one in known or files.TEMPORARY.fullmatch(one) for one in os.listdir(out)
+    )
 
 
 def _lock(place: Path, asked: Path) -> int | None:
