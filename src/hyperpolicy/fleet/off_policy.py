@@ -16,15 +16,7 @@ from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.fleet.plan import Plan, Pool, Work, layout
-from hyperpolicy.fleet.runner import (
-    ACTING,
-    DRAWING,
-    EXPERTS,
-    SAME,
-    Member,
-    Runner,
-    place,
-)
+from hyperpolicy.fleet.runner import ACTING, DRAWING, EXPERTS, SAME, Member, Runner, place
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.rl.learner import Config, State
 from hyperpolicy.rollout import transitions

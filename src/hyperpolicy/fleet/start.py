@@ -52,11 +52,6 @@ class Start(NamedTuple):
         critics = f", critics {self.critics_from}" if self.critics_from else ""
         return f"given {headers.digest({'weights': self.policies.weights})[:16]}{critics}"
 
-    @classmethod
-    def of(cls, start: "Start | Policies") -> "Start":
-        """Bare policies as a start without critics."""
-        return cls(start) if isinstance(start, Policies) else start
-
     def check(self, critic: Config | None, spec: PolicySpec, n: int) -> "Start":
         """The start, once it fits n learners whose actors are of `spec` and whose critics, if there
         are any, are `critic`'s. A Gaussian policy's mean head serves as a deterministic one.

@@ -56,6 +56,7 @@ def train(
         MissingExtra: a tracker that is not installed.
     """
     contexts = family.context.check(contexts)
+    start = Start(start) if isinstance(start, Policies) else start
     plan.check(family, contexts)
     out = Output.of(out)
     work = _experts(plan, family, contexts, start, seed)
@@ -143,7 +144,7 @@ def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
     if start == "shared":
         begin = fresh(plan.cfg, spaces, streams.small(seed))
         return work._replace(start=begin, begins="shared")
-    start = Start.of(start).check(plan.critic, spec, n)
+    start = start.check(plan.critic, spec, n)
     return work._replace(
         start=given(plan.cfg, family, contexts, start, int(own[0])),
         begins=start.text,
@@ -233,8 +234,8 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
 def _judged(plan: Plan, work: Work, trained: Trained, start, seed: int) -> Trained:
     """The experts with critics that are fitted now, from the start's if it has some."""
     policies = Policies(trained.weights, plan.spec(work.spaces))
-    begin = Start(policies) if isinstance(start, str) else Start.of(start)
-    begin, contexts = begin._replace(policies=policies), work.tasks.pools[:, 0]
+    begin = Start(policies) if isinstance(start, str) else start._replace(policies=policies)
+    contexts = work.tasks.pools[:, 0]
     found = judging.judge_experts(plan.critic, work.family, contexts, begin, seed)
     return trained._replace(critics=found.critics, log_alpha=found.log_alpha)
 

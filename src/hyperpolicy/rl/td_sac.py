@@ -18,6 +18,7 @@ Paper versus this page (the paper has no code):
 With `td=0`, no ramp and no warm-up this is `sac.py`, bit for bit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -78,17 +79,11 @@ def td_error(
     return batch.reward + cfg.discount * (1.0 - batch.terminated) * next_q - q
 
 
-def penalty_all(delta: Float[Array, " b"]) -> Scalar:
-    """½ E[δ²]."""
-    return 0.5 * jnp.mean(delta**2)
-
-
-def penalty_overestimated(delta: Float[Array, " b"]) -> Scalar:
-    """½ E[min(δ, 0)²]."""
-    return 0.5 * jnp.mean(jnp.minimum(delta, 0.0) ** 2)
-
-
-PENALTIES = {"all": penalty_all, "overestimated": penalty_overestimated}
+PENALTIES: dict[str, Callable[[Float[Array, " b"]], Scalar]] = {
+    "all": lambda delta: 0.5 * jnp.mean(delta**2),
+    "overestimated": lambda delta: 0.5 * jnp.mean(jnp.minimum(delta, 0.0) ** 2),
+}
+"""½ E[δ²], and ½ E[min(δ, 0)²]."""
 
 
 def actor_loss(
