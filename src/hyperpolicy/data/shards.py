@@ -11,7 +11,6 @@ What is damaged, of another format or size, or does not fit its family is a BadF
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,37 +66,6 @@ Read = Callable[[str, int, int], Float[np.ndarray, "t ..."]]
 """(name, first, count) → rows of an array of a shard's steps."""
 
 
-@dataclass(frozen=True)
-class StoredShard:
-    """Steps in a file, whose checksum is verified before the first use."""
-
-    folder: Path
-    name: str
-    checksums: dict[str, str]
-    family: Family
-    totals: tuple[int, int]
-    """Episodes and steps it holds."""
-
-    def read(self, name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
-        """`count` rows of an array, all finite."""
-        path = headers.regular(self.folder / self.name)
-        headers.check_sums(self.folder, self.checksums, [self.name])
-        episodes, steps = self.totals
-        want = (steps + episodes * (name == "obs"), *widths(self.family)[name])
-        with files.open_arrays(path) as file:
-            if name not in file.keys():  # noqa: SIM118
-                raise BadFile(f"{path} holds no {name}")
-            part = file.get_slice(name)
-            if (tuple(part.get_shape()), part.get_dtype()) != (want, "F32"):
-                raise BadFile(
-                    f"{path}: {name} is {part.get_dtype()} {part.get_shape()}, F32 {list(want)} is "
-                    "expected"
-                )
-            found = part[first : first + count]
-        headers.check_finite({name: found}, path)
-        return found
-
-
 # --- Writing ------------------------------------------------------------------------------
 def write(path: Path, family: Family, index: Index, steps: Steps, old: EpisodesHeader | None):
     """Add a shard, then the header that makes it count."""
@@ -146,4 +114,27 @@ def read_shard(
     if not sound or length.min(initial=1) < 1:
         raise BadFile(f"{path}/{shard.index} is no index of episodes of {family.name}")
     totals = len(length), int(length.sum())
-    return found, StoredShard(path, shard.steps, header.checksums, family, totals).read
+    return found, _reader(path / shard.steps, header.checksums, family, totals)
+
+
+def _reader(path: Path, checksums: dict[str, str], family: Family, totals: tuple[int, int]) -> Read:
+    """What reads a file of `totals` (episodes, steps), its checksum and arrays checked."""
+    episodes, steps = totals
+
+    def read(name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
+        headers.check_sums(path.parent, checksums, [path.name])
+        want = (steps + episodes * (name == "obs"), *widths(family)[name])
+        with files.open_arrays(path) as file:
+            if name not in file.keys():  # noqa: SIM118
+                raise BadFile(f"{path} holds no {name}")
+            part = file.get_slice(name)
+            if (tuple(part.get_shape()), part.get_dtype()) != (want, "F32"):
+                raise BadFile(
+                    f"{path}: {name} is {part.get_dtype()} {part.get_shape()}, F32 {list(want)} is "
+                    "expected"
+                )
+            found = part[first : first + count]
+        headers.check_finite({name: found}, path)
+        return found
+
+    return read

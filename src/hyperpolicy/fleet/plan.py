@@ -87,12 +87,6 @@ class Tasks(NamedTuple):
     prior: Float[np.ndarray, "n j d"] | None = None
     """Transitions of others, which fill half of each batch."""
 
-    def padded(self, devices: int) -> "Tasks":
-        """The tasks, repeated at the end until they divide by the devices."""
-        n = len(self.seeds)
-        rows = np.minimum(np.arange(-(-n // devices) * devices), n - 1)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self)
-
 
 class Work(NamedTuple):
     """What a fleet is to do."""

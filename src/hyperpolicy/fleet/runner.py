@@ -64,8 +64,11 @@ class Runner(ABC):
         self.cfg, self.learner = plan.cfg, plan.cfg.learner
         self.n = len(work.tasks.seeds)
         self.mesh = expert_mesh(self.n)
-        self.tasks = work.tasks.padded(self.mesh.size)
-        padded, self.e, c = self.tasks.worlds.shape
+        # tasks are repeated at the end until they divide by the devices
+        padded = -(-self.n // self.mesh.size) * self.mesh.size
+        rows = np.minimum(np.arange(padded), self.n - 1)
+        self.tasks = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], work.tasks)
+        _, self.e, c = self.tasks.worlds.shape
         self.spec = plan.spec(work.spaces)
         self.worlds = work.family.worlds(
             self.tasks.worlds.reshape(padded * self.e, c),

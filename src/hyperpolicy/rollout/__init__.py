@@ -5,13 +5,13 @@ from hyperpolicy.rollout.loop import Jobs, Moment, play
 from hyperpolicy.rollout.recording import collect, experience, record, transitions
 from hyperpolicy.rollout.result import (
     Results,
-    Tally,
     Trace,
     paired,
     results,
     returns,
     success_rate,
     successes,
+    tally,
     trace,
 )
 
@@ -22,7 +22,6 @@ __all__ = [
     "Memoryless",
     "Moment",
     "Results",
-    "Tally",
     "Trace",
     "collect",
     "experience",
@@ -34,6 +33,7 @@ __all__ = [
     "returns",
     "success_rate",
     "successes",
+    "tally",
     "trace",
     "transitions",
     "uniform",

@@ -86,15 +86,13 @@ class Queue:
         self._waiting = deque(range(num_worlds, len(jobs.policy)))
         self._again: set[int] = set()
 
-    def retry(self, broken: Int[np.ndarray, " k"]) -> None:
-        """Put jobs at the end, unless they are there for the second time."""
+    def seat(self, worlds: Worlds, job, t, alive, broken: Int[np.ndarray, " k"]):
+        """The idle worlds, none while fewer than `IDLE` are, put at the start of the next jobs; and
+        then the job of every world, its steps so far, and whether it is at work. Jobs that are
+        `broken` go to the end of the queue, unless they are for the second time."""
         fresh = [job for job in broken.tolist() if job not in self._again]
         self._again.update(fresh)
         self._waiting.extend(fresh)
-
-    def seat(self, worlds: Worlds, job, t, alive):
-        """The idle worlds, none while fewer than `IDLE` are, put at the start of the next jobs; and
-        then the job of every world, its steps so far, and whether it is at work."""
         idle = np.flatnonzero(~alive)[: len(self._waiting)]
         if len(idle) < min(IDLE, len(self._waiting), len(alive)):
             idle = idle[:0]
@@ -141,8 +139,7 @@ def play(
             continue
         worlds.rest(np.flatnonzero(~alive))
         if queue is not None:
-            queue.retry(broken)
-            idle, job, t, alive = queue.seat(worlds, job, t, alive)
+            idle, job, t, alive = queue.seat(worlds, job, t, alive, broken)
             if len(idle):
                 actor, obs = _taken(everyone, queue, job), worlds.obs.copy()
                 carry = _restarted(carry, actor.start(n, e), idle)

@@ -4,7 +4,7 @@ Episodes are paired: episode j starts from the same random state for every polic
 context, so that two policies differ by what they do, never by their luck.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,32 +45,24 @@ class Trace(NamedTuple):
     """Undiscounted; NaN where the simulation broke."""
 
 
-class Tally:
-    """The recorder of what each of j jobs reached."""
-
-    def __init__(self, family: Family, j: int):
-        self.family = family
-        self._returns, self._first = np.zeros(j), np.full(j, family.horizon_steps)
-        self._success, self._last = np.zeros(j, bool), np.zeros(j, bool)
-
-    def see(self, moment: Moment) -> None:
-        """Count one step."""
-        job, step = moment.job[moment.alive], moment.step
-        self._returns[job[moment.t[moment.alive] == 0]] = 0.0  # a job that is played once more
-        self._returns[job] += _reward(step)[moment.alive]
-        success = self.family.success(step.outcome)
+def tally(steps: Iterable[Moment], family: Family, n: int, e: int) -> Results:
+    """What n policies reached in e jobs each, policy by policy, once all `steps` are done."""
+    total, first = np.zeros(n * e), np.full(n * e, family.horizon_steps)
+    reached, last = np.zeros(n * e, bool), np.zeros(n * e, bool)
+    for moment in steps:
+        here, step = moment.alive, moment.step
+        job, t = moment.job[here], moment.t[here]
+        total[job[t == 0]] = 0.0  # a job that is played once more
+        total[job] += _reward(step)[here]
+        success = family.success(step.outcome)
         if success is None:
-            return
-        now = (success & ~step.broken)[moment.alive]
-        first = job[now & ~self._success[job]]
-        self._first[first] = moment.t[moment.alive][now & ~self._success[job]]
-        self._success[job[now]] = True
-        self._last[job] = now
-
-    def results(self, e: int) -> Results:
-        """What n policies reached in e jobs each, policy by policy."""
-        parts = self._returns, self._success, self._last, self._first
-        return Results(*(x.reshape(-1, e) for x in parts))
+            continue
+        now = (success & ~step.broken)[here]
+        fresh = now & ~reached[job]
+        first[job[fresh]] = t[fresh]
+        reached[job[now]] = True
+        last[job] = now
+    return Results(*(x.reshape(n, e) for x in (total, reached, last, first)))
 
 
 def _reward(step: Step) -> Float[np.ndarray, " ne"]:
@@ -108,14 +100,7 @@ def results(
     """Returns and successes; arguments and errors as of `returns`, but `episodes` may also be the
     seeds of the worlds."""
     starts = paired(len(contexts), episodes, seed)
-    return _tallied(moments(who, family, contexts, starts, seed), family, starts)
-
-
-def _tallied(steps: Iterator[Moment], family: Family, starts: Int[np.ndarray, "n e"]) -> Results:
-    tally = Tally(family, starts.size)
-    for moment in steps:
-        tally.see(moment)
-    return tally.results(starts.shape[1])
+    return tally(moments(who, family, contexts, starts, seed), family, *starts.shape)
 
 
 def trace(
@@ -222,5 +207,5 @@ def successes(
     each = np.repeat(contexts, e, axis=0)
     if takes_turns(actor, family):
         jobs = Jobs(np.repeat(np.arange(n), e), each, starts.ravel())
-        return _tallied(play_in_turn(actor, family, jobs, over), family, starts)
-    return _tallied(play(actor, family.worlds(each, starts.ravel()), e, over), family, starts)
+        return tally(play_in_turn(actor, family, jobs, over), family, n, e)
+    return tally(play(actor, family.worlds(each, starts.ravel()), e, over), family, n, e)
