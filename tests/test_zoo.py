@@ -160,7 +160,7 @@ def test_what_steers_is_typed_and_kept(tmp_path):
     training = Training(10, 20, 0.5, ((0.5,), (1.0,)))
     replace(make_zoo(), training=training).save(tmp_path / "z")
     back = Zoo.load(tmp_path / "z")
-    assert back.usual_reward == 0.5 and back.training.seen == training.seen
+    assert back.training.usual_reward == 0.5 and back.training.seen == training.seen
     assert back.training.mujoco and "env_steps" not in back.provenance
 
 

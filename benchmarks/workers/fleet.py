@@ -65,7 +65,7 @@ def main(experts: int, width: int, seconds: float, seed: int) -> dict:
     rate = stopwatch.updates_per_s * experts
     return {
         "per_s": rate,
-        "env_steps_per_s": rate / schedule.update_to_data,
+        "env_steps_per_s": rate * schedule.num_envs / schedule.updates_per_step,
         "compile_s": compiling.seconds,
         "window_s": stopwatch.times[-1] - stopwatch.times[1],
         "devices": [str(device) for device in jax.devices()],

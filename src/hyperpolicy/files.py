@@ -219,16 +219,12 @@ def size_text(num_bytes: float | int) -> str:
 
 # --- Temporary names ----------------------------------------------------------------------
 TEMPORARY = re.compile(r"\.(.+)\.([1-9]\d{0,9})\.tmp")
-"""Of the file `name` while process `number` writes it: .name.number.tmp, hidden."""
+"""Of the file `name` while process `number` writes it: .name.number.tmp, hidden; nothing else is
+called so."""
 
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether `path` has a name that only half-written files of ours have."""
-    return TEMPORARY.fullmatch(path.name) is not None
 
 
 def sweep(place: Path, name: str | None = None) -> None:

@@ -13,7 +13,7 @@ from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.replay import unpack
 from hyperpolicy.envs.locomotion import AntDir, CheetahVel
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
-from hyperpolicy.fleet.view import layout
+from hyperpolicy.fleet.plan import layout
 
 FAMILY = CheetahVel(horizon_steps=8)
 LENGTHS = (3, 5, 1, 4)

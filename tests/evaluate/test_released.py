@@ -7,7 +7,7 @@ from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.evaluate import scoring
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-from hyperpolicy.rollout import results_from
+from hyperpolicy.rollout import results
 
 
 def test_columns_are_sorted_by_themselves():
@@ -39,11 +39,11 @@ def test_both_configurations_are_played_until_success(most, monkeypatch):
         family.contexts(["window-open"] * 4),
         np.tile(scoring.RELEASED_SEEDS, (4, 1)),
     )
-    returns = results_from(*asked).returns
+    returns = results(*asked).returns
     assert (returns[:, 0] != returns[:, 1]).all()
     median = np.median(returns) / 8
     monkeypatch.setattr(MetaWorld, "success", lambda self, x: np.asarray(x)[..., 0] > median)
-    whole = results_from(*asked).success
+    whole = results(*asked).success
     assert 0 < whole.sum() < 8
     found = scoring.released_successes(policies, "window-open")
     np.testing.assert_array_equal(found, scoring.sorted_averages(whole))

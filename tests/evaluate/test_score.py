@@ -258,7 +258,7 @@ def test_draws_of_a_task_are_its_demonstrations():
     assert found.protocol.starts.startswith("drawn anew") and found.num_pipelines == 1
     alone = Maker(-1.0).generate(demos[5:6])  # door-open's second: the fifth policy of all
     own = seeds.episodes(0, 6 * 2).reshape(6, 2)
-    want = rollout.results_from(alone, short, tasks[1:], own[4:5]).returns[0]
+    want = rollout.results(alone, short, tasks[1:], own[4:5]).returns[0]
     np.testing.assert_allclose(found.returns[1, 1, 1], want, rtol=1e-5)
     with pytest.raises(BadSetting, match="there are 3 demonstrations of a task"):
         score_demonstrated(replace(row, draws=4), short, shown)

@@ -17,8 +17,8 @@ from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import judging, plan, runner
 from hyperpolicy.fleet.off_policy import OffPolicyRunner, Rings
+from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Pool, layout
 from hyperpolicy.fleet.start import fresh
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, layout
 from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.fold import fold_critics
 from hyperpolicy.nets.policy import PolicySpec

@@ -113,7 +113,7 @@ def test_learners_leave_out_what_their_critics_do(zoo, kind):
     config = replace(SHORT, critics=kind)
     tuned = quietly(config, lookup.linear(zoo), [[0.7]], shifted)
     expected = 1.0 if kind == "nearest" else 0.0
-    assert tuned.zoo.usual_reward == expected
+    assert tuned.zoo.training.usual_reward == expected
     start = Start(zoo.finals, zoo.critics, zoo.log_alpha, usual_reward=1.0)
     with pytest.raises(BadSetting, match="leave out a reward of 1"):
         fleet.train(PLAN, ANT, zoo.contexts, start)

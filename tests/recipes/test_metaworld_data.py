@@ -85,7 +85,7 @@ def test_only_checkpoints_that_succeed_everywhere_are_kept(made):
 def test_a_task_nobody_solves_is_named(made):
     data, _ = made
     with pytest.raises(BadZoo, match="0 of 15 episodes on window-open succeeded"):
-        actor = rollout.greedy(data.zoo.finals[0])
+        actor = rollout.Greedy(data.zoo.finals[0])
         recipe.enough(SMOKE_DATA, Hard(), data.zoo.contexts[:1], actor)
 
 

@@ -76,8 +76,8 @@ def test_td_error_by_hand():
 
 def test_penalties():
     delta = jnp.array([1.0, -2.0, 3.0, 0.0])
-    np.testing.assert_allclose(td_sac.penalty_all(delta), 14 / 8)
-    np.testing.assert_allclose(td_sac.penalty_overestimated(delta), 4 / 8)
+    np.testing.assert_allclose(td_sac.PENALTIES["all"](delta), 14 / 8)
+    np.testing.assert_allclose(td_sac.PENALTIES["overestimated"](delta), 4 / 8)
 
 
 def test_rate_and_weight_along_the_run():

@@ -83,6 +83,6 @@ def test_turns_ask_for_actors_whose_policies_can_be_told_apart():
     jobs = Jobs(np.arange(2), contexts, np.arange(2))
     with pytest.raises(BadSetting, match="Memoryless acts for all policies at once"):
         list(play_in_turn(rollout.uniform(family), family, jobs, at_first_success(family)))
-    assert rollout.successes_from(rollout.uniform(family), family, contexts, starts)
+    assert rollout.successes(rollout.uniform(family), family, contexts, starts)
     with pytest.raises(BadSetting, match="cheetah-vel knows returns and no success"):
         rollout.success_rate(rollout.zero(CheetahVel()), CheetahVel(), contexts)

@@ -158,9 +158,9 @@ def test_episodes_may_end_at_their_first_success():
     fam, contexts = Counting(), np.array([[1.0], [2.0]])
     whole = rollout.results(rollout.uniform(fam), fam, contexts, episodes=3)
     starts = rollout.paired(2, 3, seed=0)
-    brief = rollout.successes_from(rollout.uniform(fam), fam, contexts, starts)
+    brief = rollout.successes(rollout.uniform(fam), fam, contexts, starts)
     np.testing.assert_array_equal(brief.success, whole.success)
-    np.testing.assert_array_equal(brief.steps, whole.success_steps)
+    np.testing.assert_array_equal(brief.success_steps, whole.success_steps)
     rate = rollout.success_rate(rollout.uniform(fam), fam, contexts, 3)
     np.testing.assert_array_equal(rate, whole.success.mean(axis=1))
 
@@ -173,8 +173,8 @@ def test_episodes_in_turn_give_what_worlds_of_their_own_give():
     policies = Policies(weights, make_policies(3).spec)
     many, fam = Counting(most_worlds=None, enough=0.9), Counting(enough=0.9)
     starts = rollout.paired(3, 4, seed=0)
-    whole = rollout.successes_from(policies, many, contexts, starts)
-    found = rollout.successes_from(policies, fam, contexts, starts)
+    whole = rollout.successes(policies, many, contexts, starts)
+    found = rollout.successes(policies, fam, contexts, starts)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
     for a, b in zip(found, whole, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -184,7 +184,7 @@ def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
     """As when a worker process dies: what it played is lost, and no policy is the worse for it."""
     fam, policies, whole, breaks = Counting(), make_policies(1), MujocoWorlds.step, iter([True])
     one = np.full((1, 1), 1.0), np.arange(6)[None]
-    expected = rollout.successes_from(policies, fam, *one)
+    expected = rollout.successes(policies, fam, *one)
 
     def step(self, action):
         found = whole(self, action)
@@ -192,7 +192,7 @@ def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
         return found._replace(broken=broken, truncated=found.truncated | broken)
 
     monkeypatch.setattr(MujocoWorlds, "step", step)
-    for a, b in zip(rollout.successes_from(policies, fam, *one), expected, strict=True):
+    for a, b in zip(rollout.successes(policies, fam, *one), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert expected.success.any() and next(breaks, None) is None
 

@@ -63,9 +63,6 @@ class Demonstrations(Given):
         if d:
             self.family.context.check(self.contexts)
 
-    def __len__(self) -> int:
-        return len(self.opening)
-
     def __getitem__(self, rows) -> "Demonstrations":
         """Those at `rows` (an index, a slice or an array); always Demonstrations."""
         parts = (np.atleast_2d(x[rows]) for x in (self.contexts, self.opening, self.ending))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import files
 from hyperpolicy.data import shards
 from hyperpolicy.data.replay import pack
-from hyperpolicy.data.shards import HeldShard, Index, Shard, Steps
+from hyperpolicy.data.shards import Index, Read, Steps
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadSetting, BadShape
@@ -35,7 +35,9 @@ class Episode(NamedTuple):
     outcome: Float[np.ndarray, "t m"]
     """What the reward depends on; of the state that the step leads to."""
     terminated: bool
+    """Whether the task ended; its value after the last step is zero."""
     truncated: bool
+    """Whether the time limit ended it."""
     seed: int
     """Of the world."""
     policy: int
@@ -68,8 +70,8 @@ class Episodes:
     family: Family
     index: Index
     """What is known of each without reading its steps."""
-    parts: tuple[Shard, ...]
-    """Where the steps are."""
+    parts: tuple[Read, ...]
+    """What reads the steps, shard by shard."""
     place: Int[np.ndarray, "n 3"]
     """Of each episode: its part, its number there, and its first step there."""
 
@@ -87,7 +89,11 @@ class Episodes:
         index, steps = _flat(family, episodes)
         if len(episodes):
             index = index._replace(context=family.context.check(index.context))
-        return cls(family, index, (HeldShard(steps),), _places(0, index.length))
+
+        def read(name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
+            return steps[name][first : first + count]
+
+        return cls(family, index, (read,), _places(0, index.length))
 
     def __len__(self) -> int:
         return len(self.index.length)
@@ -106,7 +112,7 @@ class Episodes:
         """
         about = self.index
         part, number, first = self.place[i].tolist()
-        read, t = self.parts[part].read, int(about.length[i])
+        read, t = self.parts[part], int(about.length[i])
         return Episode(
             context=about.context[i],
             obs=read("obs", first + number, t + 1),

@@ -31,7 +31,7 @@ class Given(ABC):
         """All numbers that a method is told, one row a task."""
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.contexts)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@
 
 It only grows: each append is a shard, and the header, written last, makes it count. Indexes are
 read at once; the steps of a shard when one of its episodes is asked for, after its checksum.
+What is damaged, of another format or size, or does not fit its family is a BadFile that names it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,21 +36,16 @@ NUMBERS = {
 
 
 class Index(NamedTuple):
-    """What is known of n episodes without reading their steps."""
+    """What is known of n episodes without reading their steps; fields are those of `Episode`."""
 
     length: Int[np.ndarray, " n"]
     """Steps t."""
     context: Float[np.ndarray, "n c"]
     terminated: Bool[np.ndarray, " n"]
-    """Where the task ended; its value after the last step is zero."""
     truncated: Bool[np.ndarray, " n"]
-    """Where the time limit ended it."""
     seed: Int[np.ndarray, " n"]
-    """Of the world."""
     policy: Int[np.ndarray, " n"]
-    """The row of the policy among those that were recorded together."""
     made_by: Shaped[np.ndarray, " n"]
-    """The policy's digest, or a name."""
 
 
 Steps = dict[str, np.ndarray]
@@ -66,53 +62,8 @@ def widths(family: Family) -> dict[str, tuple[int, ...]]:
     }
 
 
-@dataclass(frozen=True)
-class HeldShard:
-    """Steps in memory."""
-
-    steps: Steps
-
-    def read(self, name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
-        """`count` rows of an array."""
-        return self.steps[name][first : first + count]
-
-
-@dataclass(frozen=True)
-class StoredShard:
-    """Steps in a file, whose checksum is verified before the first use."""
-
-    folder: Path
-    name: str
-    checksums: dict[str, str]
-    family: Family
-    totals: tuple[int, int]
-    """Episodes and steps it holds."""
-
-    def read(self, name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
-        """`count` rows of an array.
-
-        Raises:
-            BadFile: the file is damaged, of another size, or has numbers that are not finite.
-        """
-        path = headers.regular(self.folder / self.name)
-        headers.check_sums(self.folder, self.checksums, [self.name])
-        episodes, steps = self.totals
-        want = (steps + episodes * (name == "obs"), *widths(self.family)[name])
-        with files.open_arrays(path) as file:
-            if name not in file.keys():  # noqa: SIM118
-                raise BadFile(f"{path} holds no {name}")
-            part = file.get_slice(name)
-            if (tuple(part.get_shape()), part.get_dtype()) != (want, "F32"):
-                raise BadFile(
-                    f"{path}: {name} is {part.get_dtype()} {part.get_shape()}, F32 {list(want)} is "
-                    "expected"
-                )
-            found = part[first : first + count]
-        headers.check_finite({name: found}, path)
-        return found
-
-
-Shard = HeldShard | StoredShard
+Read = Callable[[str, int, int], Float[np.ndarray, "t ..."]]
+"""(name, first, count) → rows of an array of a shard's steps."""
 
 
 # --- Writing ------------------------------------------------------------------------------
@@ -138,11 +89,7 @@ def write(path: Path, family: Family, index: Index, steps: Steps, old: EpisodesH
 
 # --- Reading ------------------------------------------------------------------------------
 def read_header(path: Path) -> EpisodesHeader:
-    """The header of a directory of episodes.
-
-    Raises:
-        BadFile: there is none, of another format, or damaged.
-    """
+    """The header of a directory of episodes."""
     if not (path / HEADER).is_file():
         raise BadFile(f"{path} holds no episodes: it has no {HEADER}")
     return headers.read(path / HEADER, EpisodesHeader, FORMAT)
@@ -150,12 +97,8 @@ def read_header(path: Path) -> EpisodesHeader:
 
 def read_shard(
     path: Path, header: EpisodesHeader, shard: ShardHeader, family: Family
-) -> tuple[Index, StoredShard]:
-    """What a shard says of its episodes, and where their steps are.
-
-    Raises:
-        BadFile: its index is damaged, or does not fit the family.
-    """
+) -> tuple[Index, Read]:
+    """What a shard says of its episodes, and where their steps are."""
     headers.check_sums(path, header.checksums, [shard.index])
     arrays, _ = files.load_arrays(headers.regular(path / shard.index))
     headers.check_finite(arrays, path / shard.index)
@@ -171,4 +114,27 @@ def read_shard(
     if not sound or length.min(initial=1) < 1:
         raise BadFile(f"{path}/{shard.index} is no index of episodes of {family.name}")
     totals = len(length), int(length.sum())
-    return found, StoredShard(path, shard.steps, header.checksums, family, totals)
+    return found, _reader(path / shard.steps, header.checksums, family, totals)
+
+
+def _reader(path: Path, checksums: dict[str, str], family: Family, totals: tuple[int, int]) -> Read:
+    """What reads a file of `totals` (episodes, steps), its checksum and arrays checked."""
+    episodes, steps = totals
+
+    def read(name: str, first: int, count: int) -> Float[np.ndarray, "t ..."]:
+        headers.check_sums(path.parent, checksums, [path.name])
+        want = (steps + episodes * (name == "obs"), *widths(family)[name])
+        with files.open_arrays(path) as file:
+            if name not in file.keys():  # noqa: SIM118
+                raise BadFile(f"{path} holds no {name}")
+            part = file.get_slice(name)
+            if (tuple(part.get_shape()), part.get_dtype()) != (want, "F32"):
+                raise BadFile(
+                    f"{path}: {name} is {part.get_dtype()} {part.get_shape()}, F32 {list(want)} is "
+                    "expected"
+                )
+            found = part[first : first + count]
+        headers.check_finite({name: found}, path)
+        return found
+
+    return read

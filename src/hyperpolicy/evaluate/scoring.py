@@ -16,7 +16,7 @@ from hyperpolicy.evaluate import protocol
 from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.policies import Policies
-from hyperpolicy.rollout import Actor, results, results_from, successes_from
+from hyperpolicy.rollout import Actor, results, successes
 
 MOST_EPISODES, MOST_DRAWS = 10_000, 1_000
 RELEASED_SEEDS = (720, 920)
@@ -163,9 +163,9 @@ def _own_starts(
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n e"]]:
     """Returns and successes of n policies, each on starts of its own."""
     if until_success:
-        success = successes_from(who, family, contexts, starts).success
+        success = successes(who, family, contexts, starts).success
         return np.full(success.shape, np.nan), success.astype(float)
-    found = results_from(who, family, contexts, starts)
+    found = results(who, family, contexts, starts)
     return found.returns, found.success.astype(float)
 
 
@@ -199,7 +199,7 @@ def released_successes(policies: Policies, task: str) -> Float[np.ndarray, " p"]
     family = MetaWorld(frozen=True)
     contexts = np.repeat(family.contexts([task]), len(policies), axis=0)
     starts = np.tile(RELEASED_SEEDS, (len(policies), 1))
-    return sorted_averages(successes_from(policies, family, contexts, starts).success)
+    return sorted_averages(successes(policies, family, contexts, starts).success)
 
 
 def sorted_averages(success: Bool[np.ndarray, "p e"]) -> Float[np.ndarray, " p"]:

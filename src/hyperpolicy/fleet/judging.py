@@ -18,9 +18,8 @@ from hyperpolicy import seeds
 from hyperpolicy.data import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.bases import Base, fold_policy
-from hyperpolicy.fleet.start import Start
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.fleet.start import Base, Start, fold_policy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config, Critics, WarmStart
@@ -108,11 +107,6 @@ def judge_experts(
     steps, worlds = 2 * family.horizon_steps, EPISODES // 2
     rows = experience(start.policies, family, contexts, steps, worlds, seed)
     return fit_critics(cfg, family, contexts, start, rows, effort._replace(seed=seed))
-
-
-def base_steps(family: Family, num_contexts: int) -> int:
-    """Environment steps that `judge_base` spends."""
-    return 2 * family.horizon_steps * WORLDS * num_contexts
 
 
 def judge_base(

@@ -15,18 +15,9 @@ from hyperpolicy.data import replay
 from hyperpolicy.devices import in_order
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.plan import Plan, Work
-from hyperpolicy.fleet.runner import (
-    ACTING,
-    DRAWING,
-    EXPERTS,
-    SAME,
-    Member,
-    Runner,
-    place,
-)
+from hyperpolicy.fleet.plan import Plan, Pool, Work, layout
+from hyperpolicy.fleet.runner import ACTING, DRAWING, EXPERTS, SAME, Member, Runner, place
 from hyperpolicy.fleet.schedule import Schedule
-from hyperpolicy.fleet.view import Pool, layout
 from hyperpolicy.rl.learner import Config, State
 from hyperpolicy.rollout import transitions
 from hyperpolicy.types import Batch
@@ -57,11 +48,6 @@ class OffPolicy(Plan):
     def critic(self) -> Config:
         """Who judges its policies: the learner itself."""
         return self.cfg
-
-    @property
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a turn that learns."""
-        return self.schedule.updates_per_step
 
     def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "OffPolicy":
         """The plan that knows the test contexts."""
@@ -185,12 +171,9 @@ class OffPolicyRunner(Runner):
         self.contexts = place(jnp.asarray(self.tasks.worlds, jnp.float32), self.mesh)
         self.act, self.advance, self.collect = self._compile()
 
-    def measured(self, learners: State) -> list[str]:
+    def lesson(self, learner: State) -> Batch:
         i, a, b = self.work.spaces.inputs, self.work.spaces.action, self.schedule.batch
-        shapes = Batch(*(jnp.zeros((b, *width)) for width in ((i,), (a,), (), (i,), ())))
-        one = jax.tree.map(lambda leaf: leaf[0], learners)
-        update = partial(self.learner.update, self.cfg)
-        return list(jax.eval_shape(update, one, shapes, jnp.int32(0))[1])
+        return Batch(*(jnp.zeros((b, *width)) for width in ((i,), (a,), (), (i,), ())))
 
     # --- Turns ----------------------------------------------------------------------------
     def begin(self) -> None:
@@ -198,9 +181,9 @@ class OffPolicyRunner(Runner):
         self.action = np.asarray(self.act(self.fleet, obs, self.contexts, self._clock(0)))
 
     def turn(self, done: int) -> None:
-        obs, flat = self.worlds.obs, self.action.reshape(len(self.worlds), -1)
-        step = self.worlds.step(flat)
-        rows = transitions(obs, flat, step, self.worlds.contexts, self.e)
+        obs = self.worlds.obs
+        step = self.worlds.step(self.action.reshape(len(self.worlds), -1))
+        rows = transitions(obs, self.action, step, self.worlds.contexts, self.e)
         go = self.advance if done >= self.schedule.fill_steps else self.collect
         wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
         news = News(rows, wide, self.contexts, self._clock(done))
@@ -210,13 +193,14 @@ class OffPolicyRunner(Runner):
 
     def _clock(self, turn: int) -> Clock:
         schedule, rings = self.schedule, self.rings
+        given = self.work.begins.startswith("given")
         return Clock(
             turn=np.int32(turn),
             position=np.int32(turn * rings.block % rings.capacity),
             size=np.int32(rings.filled(turn + 1)),
             updates=np.int32(self.plan.updates(turn)),
             share=np.float32(schedule.share(turn)),
-            random=np.bool_(self.work.fill_at_random and turn < schedule.fill_steps),
+            random=np.bool_(not given and turn < schedule.fill_steps),
         )
 
     def own_state(self, turns: int) -> Any:

@@ -8,14 +8,12 @@ actions, `judging.py` fits at the end.
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.envs import Family
 from hyperpolicy.fleet.plan import Plan, Work
 from hyperpolicy.fleet.runner import EXPERTS, SAME, Member, Runner, place
 from hyperpolicy.fleet.schedule import RoundSchedule
@@ -40,14 +38,6 @@ class OnPolicy(Plan):
 
     learns_from = "rounds"
 
-    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:
-        """Any experts can be trained."""
-
-    @property
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a round."""
-        return self.cfg.learner.updates_per_round(self.cfg)
-
     def runner(self, work: Work) -> "OnPolicyRunner":
         """The learners and their worlds, at the beginning."""
         return OnPolicyRunner(self, work)
@@ -66,17 +56,14 @@ class OnPolicyRunner(Runner):
         self.seen: list[Float[np.ndarray, "n e i"]] = []
         """What the policies saw in the last round."""
 
-    def measured(self, learners: State) -> list[str]:
+    def lesson(self, learner: State) -> Round:
         t, e = self.schedule.round_steps, self.e
-        one = jax.tree.map(lambda leaf: leaf[0], learners)
         inputs = jnp.zeros((e, self.work.spaces.inputs))
         explore = partial(self.learner.explore, self.cfg)
-        _, memo = jax.eval_shape(explore, one, inputs, jax.random.key(0))
+        _, memo = jax.eval_shape(explore, learner, inputs, jax.random.key(0))
         many = lambda leaf: jnp.zeros((t, *leaf.shape), leaf.dtype)  # noqa: E731
         seen, flags = many(inputs), jnp.zeros((t, e))
-        shapes = Round(seen, jax.tree.map(many, memo), flags, seen, flags, flags)
-        update = partial(self.learner.update, self.cfg)
-        return list(jax.eval_shape(update, one, shapes, jnp.int32(0))[1])
+        return Round(seen, jax.tree.map(many, memo), flags, seen, flags, flags)
 
     # --- Turns ----------------------------------------------------------------------------
     def begin(self) -> None:
@@ -138,12 +125,6 @@ class OnPolicyRunner(Runner):
             return self.settle(member, new, metrics, share, updates)
 
         return jax.vmap(one)(fleet, found)
-
-    def own_state(self, turns: int) -> Any:
-        return ()
-
-    def restore_own(self, state: Any) -> None:
-        pass
 
     def observations(self) -> list[Float[np.ndarray, "k o"]]:
         o = self.work.family.obs_size

@@ -1,4 +1,5 @@
-"""What a fleet is to do, and how: its tasks, and the plan of its learners."""
+"""What a fleet is to do, and how: how a learner sees transitions, the fleet's tasks, and the plan
+of its learners."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,16 +7,73 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
+from hyperpolicy.data.replay import Layout, unpack
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.fleet.view import View
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rl.learner import Config, Spaces, State
+from hyperpolicy.types import Batch, Key
 
 
+# --- How a learner sees transitions -------------------------------------------------------
+class Pool(NamedTuple):
+    """What a learner is given: the contexts it may be labeled with, the first `size` of
+    `contexts`, and transitions others made, which fill half of each batch where there are any."""
+
+    contexts: Float[Array, "k c"]
+    size: Int[Array, ""]
+    prior: Float[Array, "j d"]
+
+
+class View(NamedTuple):
+    told: Callable
+    """(family, contexts [..., c], array module) → what the policy is told of them [..., d]."""
+    label: Callable[[Pool, int, Key], Float[Array, "b c"]]
+    """(pool, b, key) → the contexts that b transitions are labeled with."""
+
+    def spaces(self, family: Family) -> Spaces:
+        """How many numbers a learner sees and gives."""
+        told = self.told(family, np.zeros((1, family.context.size))).shape[-1]
+        return Spaces(family.obs_size, told, family.action_size)
+
+    def observe(self, family: Family, obs: Float[Array, "b o"], contexts: Float[Array, "b c"]):
+        """The policy's input [b,i]: the observation, and what it is told."""
+        return jnp.concatenate([obs, self.told(family, contexts, jnp)], axis=-1)
+
+    def batch(self, family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
+        """Labeled transitions, as the learner sees them."""
+        t, context = unpack(layout(family), rows), self.label(pool, len(rows), key)
+        reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
+        obs, next_obs = (self.observe(family, x, context) for x in (t.obs, t.next_obs))
+        return Batch(obs, t.action, reward, next_obs, t.terminated)
+
+
+def layout(family: Family) -> Layout:
+    """The replay row of a family."""
+    widths = family.obs_size, family.action_size, family.outcome_size
+    return Layout(*widths, family.context.size)
+
+
+def _own(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
+    return jnp.broadcast_to(pool.contexts[0], (num, pool.contexts.shape[1]))
+
+
+def _any(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
+    return pool.contexts[jax.random.randint(key, (num,), 0, pool.size)]
+
+
+OWN_TASK = View(lambda family, contexts, xp=np: xp.zeros((*contexts.shape[:-1], 0)), _own)
+"""An expert: it sees the observation, and every transition is labeled with its own context."""
+
+ANY_TASK = View(lambda family, contexts, xp=np: family.context.encode(contexts, xp), _any)
+"""A context-conditioned policy: every batch is relabeled with contexts drawn from its pool."""
+
+
+# --- Tasks and plans ----------------------------------------------------------------------
 class Tasks(NamedTuple):
     """What each of n learners works on."""
 
@@ -28,12 +86,6 @@ class Tasks(NamedTuple):
     """One number a learner: networks, exploration, worlds. Equal seeds on equal tasks agree."""
     prior: Float[np.ndarray, "n j d"] | None = None
     """Transitions of others, which fill half of each batch."""
-
-    def padded(self, devices: int) -> "Tasks":
-        """The tasks, repeated at the end until they divide by the devices."""
-        n = len(self.seeds)
-        rows = np.minimum(np.arange(-(-n // devices) * devices), n - 1)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self)
 
 
 class Work(NamedTuple):
@@ -53,24 +105,14 @@ class Work(NamedTuple):
     """Environment steps each learner has cost before."""
 
     @property
-    def fill_at_random(self) -> bool:
-        """Whether the first actions are drawn at random, or by the learners' given policies."""
-        return not self.begins.startswith("given")
-
-    @property
     def spaces(self) -> Spaces:
         """What each learner sees and gives."""
-        family = self.family
-        return Spaces(family.obs_size, self.view.extra_inputs(family), family.action_size)
+        return self.view.spaces(self.family)
 
 
 @dataclass(frozen=True)
 class Plan(ABC):
-    """A learner's configuration and how long it trains: what `fleet.train` is given.
-
-    Raises:
-        BadSetting: parts of different kinds, or that do not fit each other.
-    """
+    """A learner's configuration and how long it trains: what `fleet.train` is given."""
 
     cfg: Any
     schedule: Any
@@ -83,31 +125,25 @@ class Plan(ABC):
     def critic(self) -> Config | None:
         """The learner that judges its policies; None if nobody does."""
 
-    @property
-    @abstractmethod
-    def updates_per_turn(self) -> int:
-        """Gradient updates of a turn that learns."""
-
     @abstractmethod
     def runner(self, work: Work) -> Any:
         """The learners and their worlds, at the beginning: a `runner.Runner`."""
 
-    def spec(self, work: Work) -> PolicySpec:
+    def spec(self, spaces: Spaces) -> PolicySpec:
         """The specification of the learners' actors."""
-        spaces = work.spaces
         return self.cfg.learner.policy(self.cfg, spaces.inputs, spaces.action)
 
     def updates(self, turns: int) -> int:
         """Gradient updates of each learner after so many turns."""
-        return self.schedule.learned(turns) * self.updates_per_turn
+        of_an_update = self.cfg.learner.updates_per_round(self.cfg)
+        return self.schedule.learned(turns) * self.schedule.updates_per_step * of_an_update
 
     def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "Plan":
         """The plan that knows the test contexts, where it must."""
         return self
 
-    @abstractmethod
-    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:
-        """Refuse experts of these contexts that the plan cannot train."""
+    def check(self, family: Family, contexts: Float[np.ndarray, "n c"]) -> None:  # noqa: B027
+        """Refuse experts of these contexts that the plan cannot train; any by default."""
 
     def __post_init__(self):
         learner = getattr(self.cfg, "learner", None)

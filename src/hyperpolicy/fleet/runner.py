@@ -4,6 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import State
 from hyperpolicy.run.job import Job
 from hyperpolicy.run.progress import FleetProgress
-from hyperpolicy.types import Key
+from hyperpolicy.types import Batch, Key, Round
 
 EXPERTS, SAME = PartitionSpec("expert"), PartitionSpec()
 ACTING, DRAWING = 0, 1  # streams of a member's randomness
@@ -63,22 +64,27 @@ class Runner(ABC):
         self.cfg, self.learner = plan.cfg, plan.cfg.learner
         self.n = len(work.tasks.seeds)
         self.mesh = expert_mesh(self.n)
-        self.tasks = work.tasks.padded(self.mesh.size)
-        padded, self.e, c = self.tasks.worlds.shape
-        self.spec = plan.spec(work)
+        # tasks are repeated at the end until they divide by the devices
+        padded = -(-self.n // self.mesh.size) * self.mesh.size
+        rows = np.minimum(np.arange(padded), self.n - 1)
+        self.tasks = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], work.tasks)
+        _, self.e, c = self.tasks.worlds.shape
+        self.spec = plan.spec(work.spaces)
         self.worlds = work.family.worlds(
             self.tasks.worlds.reshape(padded * self.e, c),
             seed=seeds.worlds_of_learners(self.tasks.seeds, self.e),
         )
         own = jnp.asarray(self.tasks.seeds, jnp.uint32)
         learners = work.start(own)
-        self.names = self.measured(learners)
+        one = jax.tree.map(lambda leaf: leaf[0], learners)
+        update = partial(self.learner.update, self.cfg)
+        self.names = list(jax.eval_shape(update, one, self.lesson(one), jnp.int32(0))[1])
         # distinct from the learner's own stream, which starts from the same number
         keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), 7))(own)
-        self._flat = jax.jit(jax.vmap(self.flat))
+        self.flats = jax.jit(jax.vmap(self.flat))
         none = jnp.zeros((padded, len(self.names)))
         living = jnp.full(padded, -1, jnp.int32)
-        fleet = Member(learners, self._flat(learners), keys, living, none)
+        fleet = Member(learners, self.flats(learners), keys, living, none)
         self.fleet: Member = place(fleet, self.mesh)
         self.episode_return = np.zeros((padded, self.e))
         self.last_return = np.full((padded, self.e), np.nan)
@@ -94,12 +100,11 @@ class Runner(ABC):
     def turn(self, done: int) -> None:
         """One turn, after `done` others."""
 
-    @abstractmethod
     def own_state(self, turns: int) -> Any:
         """What a snapshot after `turns` holds beside the fleet and the worlds, as a pytree."""
+        return ()
 
-    @abstractmethod
-    def restore_own(self, state: Any) -> None:
+    def restore_own(self, state: Any) -> None:  # noqa: B027
         """Put `own_state` back."""
 
     @abstractmethod
@@ -107,8 +112,8 @@ class Runner(ABC):
         """What each learner saw, for samples of it."""
 
     @abstractmethod
-    def measured(self, learners: State) -> list[str]:
-        """The names of an update's metrics."""
+    def lesson(self, learner: State) -> Batch | Round:
+        """What an update of one learner is given, in shapes."""
 
     # --- What all share -------------------------------------------------------------------
     def flat(self, state: State) -> Float[Array, " p"]:
@@ -162,15 +167,11 @@ class Runner(ABC):
         }
         if learned:
             means = np.asarray(self.fleet.metrics)[:n] / learned
-            record |= {name: _short(means[:, i]) for i, name in enumerate(self.names)}
+            for name, values in zip(self.names, means.T, strict=True):
+                record[name] = [float(f"{x:.6g}") for x in values]
         none = place(np.zeros(self.fleet.metrics.shape, np.float32), self.mesh)
         self.fleet = self.fleet._replace(metrics=none)
         return record
-
-    @property
-    def weights(self) -> Float[np.ndarray, "n p"]:
-        """Of the actors as they are now."""
-        return np.asarray(self._flat(self.fleet.learner))
 
     @property
     def train_return(self) -> Float[np.ndarray, " n"]:
@@ -208,7 +209,7 @@ def run(plan: Plan, work: Work, job: Job) -> Trained:
             runner.turn(done - 1)
             progress.step(plan.updates(done), schedule.steps(done), runner.train_return)
             if done in checkpoints:
-                runner.checkpoints[checkpoints.index(done)] = runner.weights
+                runner.checkpoints[checkpoints.index(done)] = runner.flats(runner.fleet.learner)
             if done in exams:
                 examine(done)
             job.advance(1, lambda: runner.state(job.step))
@@ -235,11 +236,6 @@ def _finish(r: Runner) -> Trained:
         states=np.stack(states),
         died_at=np.asarray(r.fleet.died_at)[:n],
     )
-
-
-def _short(values: Float[np.ndarray, " n"]) -> list[float]:
-    """Six digits of each."""
-    return [float(f"{x:.6g}") for x in values]
 
 
 def place(tree, mesh: Mesh, spec: PartitionSpec = EXPERTS):

@@ -29,6 +29,7 @@ class Kept(Bounded):
 
     learning_turns: ClassVar[Any]
     fill_steps = 0
+    updates_per_step = 1
 
     @property
     def turns(self) -> int:
@@ -99,11 +100,6 @@ class Schedule(Kept):
             raise BadSetting(
                 f"capacity={self.capacity} cannot hold one step of num_envs={self.num_envs} worlds"
             )
-
-    @property
-    def update_to_data(self) -> float:
-        """Gradient updates per environment step."""
-        return self.updates_per_step / self.num_envs
 
     @property
     def learning_turns(self) -> int:

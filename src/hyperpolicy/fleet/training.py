@@ -2,7 +2,7 @@
 
 *Independent* experts start from their own networks (`start="own"`) or all from one
 (`start="shared"`). *Specialized* experts start from given ones: a context-conditioned base folded
-at their contexts (`bases.py`), which `train` then fine-tunes.
+at their contexts (`start.py`), which `train` then fine-tunes.
 """
 
 import warnings
@@ -19,14 +19,11 @@ from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
-from hyperpolicy.fleet.bases import Base, fold_policy
-from hyperpolicy.fleet.plan import Plan, Tasks, Work
+from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Plan, Tasks, Work
 from hyperpolicy.fleet.runner import Trained
-from hyperpolicy.fleet.start import Start, fresh, given
-from hyperpolicy.fleet.view import ANY_TASK, OWN_TASK
+from hyperpolicy.fleet.start import Base, Start, fold_policy, fresh, given
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
-from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rollout import returns
 from hyperpolicy.run.directory import alone
 from hyperpolicy.run.job import Job, Output, deferred_interrupt
@@ -59,6 +56,7 @@ def train(
         MissingExtra: a tracker that is not installed.
     """
     contexts = family.context.check(contexts)
+    start = Start(start) if isinstance(start, Policies) else start
     plan.check(family, contexts)
     out = Output.of(out)
     work = _experts(plan, family, contexts, start, seed)
@@ -77,7 +75,7 @@ def train(
             "prior_steps_per_expert": 0 if plan.prior is None else plan.prior.shape[1],
         }
         record |= out.provenance if out else {}
-        zoo = _zoo(work, plan.spec(work), trained, training, record)
+        zoo = _zoo(work, plan.spec(work.spaces), trained, training, record)
         if out is not None:
             zoo.save(out.path / "zoo")
             job.finish()
@@ -137,8 +135,8 @@ def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
     n, own = len(contexts), streams.learners(seed, len(contexts))
     worlds = np.repeat(contexts[:, None], plan.schedule.num_envs, axis=1)
     tasks = Tasks(worlds, contexts[:, None], np.ones(n, np.int32), own, plan.prior)
-    spaces = Spaces(family.obs_size, 0, family.action_size)
-    spec = plan.cfg.learner.policy(plan.cfg, spaces.inputs, spaces.action)
+    spaces = OWN_TASK.spaces(family)
+    spec = plan.spec(spaces)
     score = partial(evaluate, family, spec, contexts, plan.schedule.episodes)
     work = Work(family, OWN_TASK, tasks, fresh(plan.cfg, spaces), score)
     if start == "own":
@@ -146,7 +144,7 @@ def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
     if start == "shared":
         begin = fresh(plan.cfg, spaces, streams.small(seed))
         return work._replace(start=begin, begins="shared")
-    start = Start.of(start).check(plan.critic, spec, n)
+    start = start.check(plan.critic, spec, n)
     return work._replace(
         start=given(plan.cfg, family, contexts, start, int(own[0])),
         begins=start.text,
@@ -163,9 +161,8 @@ def _bases(plan: Plan, family: Family, pools, numbers) -> Work:
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
         seeds=np.array([streams.small(seed) for seed in numbers]),
     )
-    spaces = Spaces(family.obs_size, family.context.encoded_size, family.action_size)
-    spec = plan.cfg.learner.policy(plan.cfg, spaces.inputs, spaces.action)
-    score = partial(evaluate_bases, family, spec, pools, plan.schedule.episodes)
+    spaces = ANY_TASK.spaces(family)
+    score = partial(evaluate_bases, family, plan.spec(spaces), pools, plan.schedule.episodes)
     return Work(family, ANY_TASK, tasks, fresh(plan.cfg, spaces), score, "bases")
 
 
@@ -236,9 +233,9 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
 
 def _judged(plan: Plan, work: Work, trained: Trained, start, seed: int) -> Trained:
     """The experts with critics that are fitted now, from the start's if it has some."""
-    policies = Policies(trained.weights, plan.spec(work))
-    begin = Start(policies) if isinstance(start, str) else Start.of(start)
-    begin, contexts = begin._replace(policies=policies), work.tasks.pools[:, 0]
+    policies = Policies(trained.weights, plan.spec(work.spaces))
+    begin = Start(policies) if isinstance(start, str) else start._replace(policies=policies)
+    contexts = work.tasks.pools[:, 0]
     found = judging.judge_experts(plan.critic, work.family, contexts, begin, seed)
     return trained._replace(critics=found.critics, log_alpha=found.log_alpha)
 
@@ -247,10 +244,10 @@ def _base(plan: Plan, work: Work, trained: Trained, i: int, seed: int) -> Base:
     """The i-th base; where its learner has no critics, they are fitted now."""
     family, pool = work.family, work.tasks.pools[i, : work.tasks.pool_sizes[i]]
     here, spent = slice(i, i + 1), 0
-    policy = Policies(trained.weights[here], plan.spec(work))
+    policy = Policies(trained.weights[here], plan.spec(work.spaces))
     if trained.critics is None:
         base = judging.judge_base(plan.critic, family, pool, policy, seed)
-        spent = judging.base_steps(family, len(pool))
+        spent = 2 * family.horizon_steps * judging.WORLDS * len(pool)
     else:
         log_alpha = None if trained.log_alpha is None else trained.log_alpha[here]
         base = Base(family, pool, policy, trained.critics[here], log_alpha)

@@ -132,9 +132,10 @@ def _with_critics(
         gaps = zoo.family.context.distance(contexts, zoo.contexts)
         log_alpha = zoo.log_alpha[gaps.argmin(axis=1)]
     twins = made.generate(contexts, seed)
-    start = start._replace(critics=twins, log_alpha=log_alpha, usual_reward=zoo.usual_reward)
-    if cfg.learner.usual_reward(cfg) != zoo.usual_reward:
-        cfg = replace(cfg, usual_reward=zoo.usual_reward)
+    usual = zoo.training.usual_reward
+    start = start._replace(critics=twins, log_alpha=log_alpha, usual_reward=usual)
+    if cfg.learner.usual_reward(cfg) != usual:
+        cfg = replace(cfg, usual_reward=usual)
     if config.critics == "fitted":
         start = _judged(config, cfg, start, contexts, zoo, seed)
     return replace(plan, cfg=cfg), start

@@ -5,7 +5,7 @@ names them. Nothing outside the page knows its name, but for one line in `rl/__i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import optax
@@ -65,8 +65,8 @@ def adam_step(rate: float | Scalar, params, grads, state) -> tuple[Any, Any]:
     return optax.apply_updates(params, updates), state
 
 
-def _part() -> Any:
-    return field(default=None)
+PART: Any = None
+"""What each part of a learner is until it is given."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +80,26 @@ class Learner:
     name: str
     learns_from: Literal["replay", "rounds"]
     """Batches drawn from a replay (`types.Batch`), or what the worlds just did (`types.Round`)."""
-    policy: Callable[[Any, int, int], PolicySpec] = _part()
+    policy: Callable[[Any, int, int], PolicySpec] = PART
     """(cfg, inputs, actions) → the actor's specification."""
-    critic: Callable[[Any, int, int], CriticSpec | None] = _part()
+    critic: Callable[[Any, int, int], CriticSpec | None] = PART
     """(cfg, inputs, actions) → the critics' specification; None where it has none."""
-    init: Callable[[Any, Spaces, Key], State] = _part()
+    init: Callable[[Any, Spaces, Key], State] = PART
     """(cfg, spaces, key) → a learner with fresh networks."""
-    start_from: Callable[[Any, WarmStart, Key], State] = _part()
+    start_from: Callable[[Any, WarmStart, Key], State] = PART
     """(cfg, start, key) → a learner that goes on from given networks, with fresh optimizers."""
-    act: Callable[[Any, State, Array], Array] = _part()
+    act: Callable[[Any, State, Array], Array] = PART
     """(cfg, state, inputs [e,i]) → deterministic actions [e,a]."""
-    explore: Callable[[Any, State, Array, Key], tuple[Array, Any]] = _part()
+    explore: Callable[[Any, State, Array, Key], tuple[Array, Any]] = PART
     """(cfg, state, inputs [e,i], key) → actions [e,a] to learn from, and what the update wants to
     know of their choice (None, or arrays that lead with e)."""
-    update: Callable[[Any, State, Any, Any], tuple[State, Metrics]] = _part()
+    update: Callable[[Any, State, Any, Any], tuple[State, Metrics]] = PART
     """(cfg, state, batch or round, number of the update) → the learner after it, and metrics."""
     improve_critics: Callable[[Any, State, Any], tuple[State, Metrics]] | None = None
     """(cfg, state, batch) → the same with the actor at rest; of learners with critics."""
-    actor: Callable[[State], PolicyNet] = _part()
+    actor: Callable[[State], PolicyNet] = PART
     """state → the actor, on observations as they come (normalization is folded in)."""
-    critics: Callable[[State], Critics | None] = _part()
+    critics: Callable[[State], Critics | None] = PART
     """state → its critics; None where it has none."""
     updates_per_round: Callable[[Any], int] = lambda cfg: 1
     """cfg → gradient steps of one `update`."""

@@ -11,7 +11,9 @@ Departures from the paper, marked where they happen:
       (ours; a bonus for being alive otherwise hides what actions are worth).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -182,11 +184,10 @@ def update(
     """
     state, metrics = improve_critics(cfg, state, batch)
 
-    def improve(state: SacState) -> SacState:
-        return jax.lax.fori_loop(
-            0, cfg.policy_period, lambda _, s: improve_policy(cfg, s, batch), state
-        )
+    def once(_, state: SacState) -> SacState:
+        return improve_policy(cfg, state, batch, actor_loss, cfg.actor_rate)
 
+    improve = partial(jax.lax.fori_loop, 0, cfg.policy_period, once)
     state = jax.lax.cond(index % cfg.policy_period == 0, improve, lambda s: s, state)
     return state, metrics | state.measured | {"alpha": jnp.exp(state.log_alpha)}
 
@@ -202,19 +203,17 @@ def improve_critics(cfg: SacConfig, state: SacState, batch: Batch) -> tuple[SacS
     return state, {"loss/critic": loss, "q": q, "grad_norm/critic": optax.tree.norm(grads)}
 
 
-def improve_policy(cfg: SacConfig, state: SacState, batch: Batch) -> SacState:
-    """One Adam step down `actor_loss`, then one down `temperature_loss`."""
+def improve_policy(
+    cfg: SacConfig, state: SacState, batch: Batch, loss: Callable, rate: float | Scalar
+) -> SacState:
+    """One Adam step down `loss` at `rate`, then one down `temperature_loss`."""
     key, key_loss = jax.random.split(state.key)
-    grad = jax.value_and_grad(actor_loss, has_aux=True)
-    (loss, entropy), grads = grad(state.actor, state, batch, cfg, key_loss)
-    state = step_actor(state._replace(key=key), grads, cfg.actor_rate)
-    return improve_temperature(cfg, state, loss, entropy, grads)
-
-
-def step_actor(state: SacState, grads: PolicyNet, rate: float | Scalar) -> SacState:
-    """One Adam step of the actor."""
+    grad = jax.value_and_grad(loss, has_aux=True)
+    (found, entropy), grads = grad(state.actor, state, batch, cfg, key_loss)
     actor, adam = adam_step(rate, state.actor, grads, state.adam[1])
-    return state._replace(actor=actor, adam=(state.adam[0], adam, state.adam[2]))
+    adam = state.adam[0], adam, state.adam[2]
+    state = state._replace(actor=actor, adam=adam, key=key)
+    return improve_temperature(cfg, state, found, entropy, grads)
 
 
 def improve_temperature(

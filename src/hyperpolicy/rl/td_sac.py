@@ -18,7 +18,9 @@ Paper versus this page (the paper has no code):
 With `td=0`, no ramp and no warm-up this is `sac.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import jax
@@ -78,21 +80,15 @@ def td_error(
     return batch.reward + cfg.discount * (1.0 - batch.terminated) * next_q - q
 
 
-def penalty_all(delta: Float[Array, " b"]) -> Scalar:
-    """½ E[δ²]."""
-    return 0.5 * jnp.mean(delta**2)
-
-
-def penalty_overestimated(delta: Float[Array, " b"]) -> Scalar:
-    """½ E[min(δ, 0)²]."""
-    return 0.5 * jnp.mean(jnp.minimum(delta, 0.0) ** 2)
-
-
-PENALTIES = {"all": penalty_all, "overestimated": penalty_overestimated}
+PENALTIES: dict[str, Callable[[Float[Array, " b"]], Scalar]] = {
+    "all": lambda delta: 0.5 * jnp.mean(delta**2),
+    "overestimated": lambda delta: 0.5 * jnp.mean(jnp.minimum(delta, 0.0) ** 2),
+}
+"""½ E[δ²], and ½ E[min(δ, 0)²]."""
 
 
 def actor_loss(
-    actor: PolicyNet, state: SacState, batch: Batch, cfg: TdSacConfig, weight: Scalar, key: Key
+    actor: PolicyNet, state: SacState, batch: Batch, cfg: TdSacConfig, key: Key, weight: Scalar
 ) -> tuple[Scalar, Scalar]:
     """J(φ) with λ = `weight`, and the policy's entropy, in nats."""
     loss, entropy = sac.actor_loss(actor, state, batch, cfg, key)
@@ -107,29 +103,14 @@ def update(
     """As `sac.update`; the actor and the temperature rest until `warmup_updates` are over (D4)."""
     state, metrics = sac.improve_critics(cfg, state, batch)
 
-    def improve(state: SacState) -> SacState:
-        return jax.lax.fori_loop(
-            0, cfg.policy_period, lambda _, s: improve_policy(cfg, s, batch, index), state
-        )
+    def once(_, state: SacState) -> SacState:
+        loss = partial(actor_loss, weight=td_weight(cfg, index)) if cfg.td else sac.actor_loss
+        return sac.improve_policy(cfg, state, batch, loss, actor_rate(cfg, index))
 
+    improve = partial(jax.lax.fori_loop, 0, cfg.policy_period, once)
     due = (index % cfg.policy_period == 0) & (index >= cfg.warmup_updates)
     state = jax.lax.cond(due, improve, lambda s: s, state)
     return state, metrics | state.measured | {"alpha": jnp.exp(state.log_alpha)}
-
-
-def improve_policy(
-    cfg: TdSacConfig, state: SacState, batch: Batch, index: Int[Array, ""]
-) -> SacState:
-    """One Adam step down `actor_loss` (without λ down `sac.actor_loss`), then the temperature's."""
-    key, key_loss = jax.random.split(state.key)
-    if cfg.td == 0.0:
-        grad = jax.value_and_grad(sac.actor_loss, has_aux=True)
-        (loss, entropy), grads = grad(state.actor, state, batch, cfg, key_loss)
-    else:
-        grad, weight = jax.value_and_grad(actor_loss, has_aux=True), td_weight(cfg, index)
-        (loss, entropy), grads = grad(state.actor, state, batch, cfg, weight, key_loss)
-    state = sac.step_actor(state._replace(key=key), grads, actor_rate(cfg, index))
-    return sac.improve_temperature(cfg, state, loss, entropy, grads)
 
 
 TD_SAC = replace(sac.SAC, name="td-sac", update=update)

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.policies import Actor, Carry, Policies
-from hyperpolicy.rollout.actors import actor_of
+from hyperpolicy.policies import Actor, Carry, Policies, actor_of
 
 IDLE = 8
 """Worlds that wait together for their next jobs: to begin is as slow for one as for several."""
@@ -87,15 +86,13 @@ class Queue:
         self._waiting = deque(range(num_worlds, len(jobs.policy)))
         self._again: set[int] = set()
 
-    def retry(self, broken: Int[np.ndarray, " k"]) -> None:
-        """Put jobs at the end, unless they are there for the second time."""
+    def seat(self, worlds: Worlds, job, t, alive, broken: Int[np.ndarray, " k"]):
+        """The idle worlds, none while fewer than `IDLE` are, put at the start of the next jobs; and
+        then the job of every world, its steps so far, and whether it is at work. Jobs that are
+        `broken` go to the end of the queue, unless they are for the second time."""
         fresh = [job for job in broken.tolist() if job not in self._again]
         self._again.update(fresh)
         self._waiting.extend(fresh)
-
-    def seat(self, worlds: Worlds, job, t, alive):
-        """The idle worlds, none while fewer than `IDLE` are, put at the start of the next jobs; and
-        then the job of every world, its steps so far, and whether it is at work."""
         idle = np.flatnonzero(~alive)[: len(self._waiting)]
         if len(idle) < min(IDLE, len(self._waiting), len(alive)):
             idle = idle[:0]
@@ -132,7 +129,8 @@ def play(
         wide = obs.reshape(n, e, -1)
         action, carry = actor.act(carry, wide, np.array([seed, number], np.uint32))
         step = worlds.step(np.asarray(action).reshape(len(worlds), -1))
-        carry = actor.observe(carry, _wide(step, n, e))
+        wide_step = Step(*(x.reshape(n, e, *x.shape[1:]) for x in step))
+        carry = actor.observe(carry, wide_step)
         ends = alive & over(step)
         yield Moment(job, t, wide, action, step, alive, ends)
         obs, t = step.obs, np.where(at_its_end(step), 0, t + 1)
@@ -141,8 +139,7 @@ def play(
             continue
         worlds.rest(np.flatnonzero(~alive))
         if queue is not None:
-            queue.retry(broken)
-            idle, job, t, alive = queue.seat(worlds, job, t, alive)
+            idle, job, t, alive = queue.seat(worlds, job, t, alive, broken)
             if len(idle):
                 actor, obs = _taken(everyone, queue, job), worlds.obs.copy()
                 carry = _restarted(carry, actor.start(n, e), idle)
@@ -169,11 +166,6 @@ def _taken(actor: Actor, queue: Queue, job: Int[np.ndarray, " n"]) -> Actor:
     if found is None:
         raise BadSetting(f"{type(actor).__name__} acts for all policies at once; give it no queue")
     return found
-
-
-def _wide(step: Step, n: int, e: int) -> Step:
-    """A step whose arrays lead with [n, e]."""
-    return Step(*(x.reshape(n, e, *x.shape[1:]) for x in step))
 
 
 def _restarted(carry: Carry, fresh: Carry, rows: Int[np.ndarray, " k"]) -> Carry:

@@ -1,6 +1,7 @@
 """What policies do, as data to learn from: whole episodes for storage, and replay rows."""
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,52 +11,9 @@ from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.replay import pack
 from hyperpolicy.envs import Family, Step, Worlds
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.policies import Actor, Policies
-from hyperpolicy.rollout.actors import Greedy, actor_of, exploring
+from hyperpolicy.policies import Actor, Greedy, Policies, actor_of, exploring
 from hyperpolicy.rollout.loop import Moment, never, play
 from hyperpolicy.rollout.result import moments, paired
-
-
-class Recording:
-    """The recorder of whole episodes; one whose simulation broke is left out."""
-
-    def __init__(self, contexts: Float[np.ndarray, "n c"], starts, makers: list[str]):
-        """Job i·e + j is policy i's, in the world of seed `starts[i, j]`."""
-        self.contexts, self.starts, self.makers = contexts, starts, makers
-        self._moments: list[Moment] = []
-        self._episodes: dict[int, Episode] = {}
-
-    def see(self, moment: Moment) -> None:
-        """Keep one step, and make an episode of what ends with it."""
-        rows = len(moment.alive)
-        obs, action = (np.asarray(x).reshape(rows, -1) for x in (moment.obs, moment.action))
-        self._moments.append(moment._replace(obs=obs, action=action))
-        for place in np.flatnonzero(moment.over & ~moment.step.broken).tolist():
-            self._episodes[int(moment.job[place])] = self._episode(place)
-        if not (moment.alive & ~moment.over).any():
-            self._moments.clear()
-
-    def _episode(self, place: int) -> Episode:
-        last = self._moments[-1]
-        shown = self._moments[-1 - int(last.t[place]) :]
-        job, step = int(last.job[place]), last.step
-        policy, e = divmod(job, self.starts.shape[1])
-        return Episode(
-            context=self.contexts[policy],
-            obs=np.array([*(m.obs[place] for m in shown), step.next_obs[place]], np.float32),
-            action=np.array([m.action[place] for m in shown], np.float32),
-            reward=np.array([m.step.reward[place] for m in shown], np.float32),
-            outcome=np.array([m.step.outcome[place] for m in shown], np.float32),
-            terminated=bool(step.terminated[place]),
-            truncated=bool(step.truncated[place]),
-            seed=int(self.starts[policy, e]),
-            policy=policy,
-            made_by=self.makers[policy],
-        )
-
-    def episodes(self, family: Family) -> Episodes:
-        """The episodes in the order of their jobs."""
-        return Episodes.of(family, [one for _, one in sorted(self._episodes.items())])
 
 
 def record(
@@ -73,11 +31,40 @@ def record(
         BadContext, BadShape, BadSetting: as `returns`.
     """
     contexts = family.context.check(contexts)
-    starts = paired(len(contexts), episodes, seed)
-    recording = Recording(contexts, starts, _makers(who, len(contexts), made_by))
+    starts, makers = paired(len(contexts), episodes, seed), _makers(who, len(contexts), made_by)
+    shown: list[Moment] = []
+    found: dict[int, Episode] = {}
     for moment in moments(who, family, contexts, starts, seed):
-        recording.see(moment)
-    return recording.episodes(family)
+        rows = len(moment.alive)
+        obs, action = (np.asarray(x).reshape(rows, -1) for x in (moment.obs, moment.action))
+        shown.append(moment._replace(obs=obs, action=action))
+        for place in np.flatnonzero(moment.over & ~moment.step.broken).tolist():
+            job = int(moment.job[place])
+            policy, e = divmod(job, starts.shape[1])
+            found[job] = Episode(
+                **_steps(shown, place),
+                context=contexts[policy],
+                seed=int(starts[policy, e]),
+                policy=policy,
+                made_by=makers[policy],
+            )
+        if not (moment.alive & ~moment.over).any():
+            shown.clear()
+    return Episodes.of(family, [one for _, one in sorted(found.items())])
+
+
+def _steps(shown: list[Moment], place: int) -> dict[str, Any]:
+    """The steps of the episode that ends now in the world at `place`, and how it ends."""
+    last = shown[-1]
+    own, step = shown[-1 - int(last.t[place]) :], last.step
+    return {
+        "obs": np.array([*(m.obs[place] for m in own), step.next_obs[place]], np.float32),
+        "action": np.array([m.action[place] for m in own], np.float32),
+        "reward": np.array([m.step.reward[place] for m in own], np.float32),
+        "outcome": np.array([m.step.outcome[place] for m in own], np.float32),
+        "terminated": bool(step.terminated[place]),
+        "truncated": bool(step.truncated[place]),
+    }
 
 
 def _makers(who: Actor | Policies, n: int, name: str | None) -> list[str]:
@@ -92,6 +79,7 @@ def transitions(
     obs, action, step: Step, contexts: Float[np.ndarray, "ne c"], worlds: int
 ) -> Float[np.ndarray, "n e d"]:
     """Replay rows of one step; where a simulation broke, another world of its policy stands in."""
+    obs, action = (np.asarray(x).reshape(len(contexts), -1) for x in (obs, action))
     rows = pack(obs, action, step.outcome, step.next_obs, step.terminated, contexts)
     rows, broken = rows.reshape(-1, worlds, rows.shape[1]), step.broken.reshape(-1, worlds)
     for i in np.flatnonzero(broken.any(axis=1)):
@@ -127,13 +115,7 @@ def experience(
 def collect(actor: Actor, worlds: Worlds, e: int, steps: int) -> Float[np.ndarray, "n k d"]:
     """k = steps·e transitions of each of n policies in e worlds each, as replay rows."""
     rows = [
-        transitions(
-            moment.obs.reshape(len(worlds), -1),
-            np.asarray(moment.action).reshape(len(worlds), -1),
-            moment.step,
-            worlds.contexts,
-            e,
-        )
+        transitions(moment.obs, moment.action, moment.step, worlds.contexts, e)
         for moment in islice(play(actor, worlds, e, never), steps)
     ]
     return np.concatenate(rows, axis=1)

@@ -4,7 +4,7 @@ Episodes are paired: episode j starts from the same random state for every polic
 context, so that two policies differ by what they do, never by their luck.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +13,8 @@ from jaxtyping import Bool, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.envs import Family, Step
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.policies import Actor, Policies
-from hyperpolicy.rollout.actors import actor_of
-from hyperpolicy.rollout.loop import (
-    Jobs,
-    Moment,
-    at_first_success,
-    play,
-    play_in_turn,
-    takes_turns,
-)
+from hyperpolicy.policies import Actor, Policies, actor_of
+from hyperpolicy.rollout.loop import Jobs, Moment, at_first_success, play, play_in_turn, takes_turns
 
 
 class Results(NamedTuple):
@@ -53,32 +45,24 @@ class Trace(NamedTuple):
     """Undiscounted; NaN where the simulation broke."""
 
 
-class Tally:
-    """The recorder of what each of j jobs reached."""
-
-    def __init__(self, family: Family, j: int):
-        self.family = family
-        self._returns, self._first = np.zeros(j), np.full(j, family.horizon_steps)
-        self._success, self._last = np.zeros(j, bool), np.zeros(j, bool)
-
-    def see(self, moment: Moment) -> None:
-        """Count one step."""
-        job, step = moment.job[moment.alive], moment.step
-        self._returns[job[moment.t[moment.alive] == 0]] = 0.0  # a job that is played once more
-        self._returns[job] += _reward(step)[moment.alive]
-        success = self.family.success(step.outcome)
+def tally(steps: Iterable[Moment], family: Family, n: int, e: int) -> Results:
+    """What n policies reached in e jobs each, policy by policy, once all `steps` are done."""
+    total, first = np.zeros(n * e), np.full(n * e, family.horizon_steps)
+    reached, last = np.zeros(n * e, bool), np.zeros(n * e, bool)
+    for moment in steps:
+        here, step = moment.alive, moment.step
+        job, t = moment.job[here], moment.t[here]
+        total[job[t == 0]] = 0.0  # a job that is played once more
+        total[job] += _reward(step)[here]
+        success = family.success(step.outcome)
         if success is None:
-            return
-        now = (success & ~step.broken)[moment.alive]
-        first = job[now & ~self._success[job]]
-        self._first[first] = moment.t[moment.alive][now & ~self._success[job]]
-        self._success[job[now]] = True
-        self._last[job] = now
-
-    def results(self, e: int) -> Results:
-        """What n policies reached in e jobs each, policy by policy."""
-        parts = self._returns, self._success, self._last, self._first
-        return Results(*(x.reshape(-1, e) for x in parts))
+            continue
+        now = (success & ~step.broken)[here]
+        fresh = now & ~reached[job]
+        first[job[fresh]] = t[fresh]
+        reached[job[now]] = True
+        last[job] = now
+    return Results(*(x.reshape(n, e) for x in (total, reached, last, first)))
 
 
 def _reward(step: Step) -> Float[np.ndarray, " ne"]:
@@ -110,30 +94,13 @@ def results(
     who: Actor | Policies,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
-    episodes: int = 10,
+    episodes: int | Int[np.ndarray, "n e"] = 10,
     seed: int = 0,
 ) -> Results:
-    """Returns and successes; arguments and errors as of `returns`."""
-    return results_from(who, family, contexts, paired(len(contexts), episodes, seed), seed)
-
-
-def results_from(
-    who: Actor | Policies,
-    family: Family,
-    contexts: Float[np.ndarray, "n c"],
-    starts: Int[np.ndarray, "n e"],
-    seed: int = 0,
-) -> Results:
-    """Returns and successes of policy i in context i, in worlds with the seeds `starts[i]`;
-    `seed` as in `play`.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
-    """
-    tally = Tally(family, starts.size)
-    for moment in moments(who, family, contexts, starts, seed):
-        tally.see(moment)
-    return tally.results(starts.shape[1])
+    """Returns and successes; arguments and errors as of `returns`, but `episodes` may also be the
+    seeds of the worlds."""
+    starts = paired(len(contexts), episodes, seed)
+    return tally(moments(who, family, contexts, starts, seed), family, *starts.shape)
 
 
 def trace(
@@ -162,13 +129,15 @@ def trace(
     return Trace(*(x.reshape(*starts.shape, *x.shape[1:]) for x in parts))
 
 
-def paired(n: int, episodes: int, seed: int) -> Int[np.ndarray, "n e"]:
-    """The same world seeds for each of n policies.
+def paired(n: int, episodes: int | Int[np.ndarray, "n e"], seed: int) -> Int[np.ndarray, "n e"]:
+    """The same world seeds for each of n policies; seeds that are given as they are.
 
     Raises:
         BadSetting: fewer than one episode, or no seed.
     """
     seeds.check(seed)
+    if isinstance(episodes, np.ndarray):
+        return episodes
     if episodes < 1:
         raise BadSetting(f"episodes={episodes}; give at least one")
     return np.tile(seeds.episodes(seed, episodes), (n, 1))
@@ -183,9 +152,6 @@ def moments(
 ) -> Iterator[Moment]:
     """The steps of one episode for each start; job i·e + j is policy i's in world `starts[i, j]`.
     Policies of a family that bounds its worlds take turns.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
     """
     contexts, actor = _checked(who, family, contexts, starts)
     n, e = starts.shape
@@ -207,14 +173,6 @@ def _checked(who, family: Family, contexts, starts) -> tuple[Float[np.ndarray, "
 
 
 # --- Episodes until their first success ----------------------------------------------------
-class Successes(NamedTuple):
-    """Whether and when n policies succeeded in e episodes each."""
-
-    success: Bool[np.ndarray, "n e"]
-    steps: Int[np.ndarray, "n e"]
-    """Steps before the first success; the horizon where there is none."""
-
-
 def success_rate(
     who: Actor | Policies,
     family: Family,
@@ -223,39 +181,31 @@ def success_rate(
     seed: int = 0,
 ) -> Float[np.ndarray, " n"]:
     """The share of paired episodes in which policy i has a success in context i; an episode is
-    over at its first one.
-
-    Raises:
-        BadContext, BadShape: as `returns`.
-        BadSetting: fewer than one episode, or a family that knows no success.
-    """
+    over at its first one. Errors as of `successes`."""
     starts = paired(len(contexts), episodes, seed)
-    return successes_from(who, family, contexts, starts).success.mean(axis=1)
+    return successes(who, family, contexts, starts).success.mean(axis=1)
 
 
-def successes_from(
+def successes(
     who: Actor | Policies,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
     starts: Int[np.ndarray, "n e"],
-) -> Successes:
-    """Successes of policy i in context i, in worlds with the seeds `starts[i]`.
+) -> Results:
+    """What policy i reaches in context i until its first success, in worlds with the seeds
+    `starts[i]`.
 
     In a family that bounds its worlds, a world whose episode is over begins the next one, and one
     whose simulation broke is played once more.
 
     Raises:
-        BadContext, BadShape, BadSetting: as `success_rate`.
+        BadContext, BadShape: as `returns`.
+        BadSetting: fewer than one episode, or a family that knows no success.
     """
     contexts, actor = _checked(who, family, contexts, starts)
     (n, e), over = starts.shape, at_first_success(family)
-    each, tally = np.repeat(contexts, e, axis=0), Tally(family, starts.size)
+    each = np.repeat(contexts, e, axis=0)
     if takes_turns(actor, family):
         jobs = Jobs(np.repeat(np.arange(n), e), each, starts.ravel())
-        steps = play_in_turn(actor, family, jobs, over)
-    else:
-        steps = play(actor, family.worlds(each, starts.ravel()), e, over)
-    for moment in steps:
-        tally.see(moment)
-    found = tally.results(e)
-    return Successes(found.success, found.success_steps)
+        return tally(play_in_turn(actor, family, jobs, over), family, n, e)
+    return tally(play(actor, family.worlds(each, starts.ravel()), e, over), family, n, e)

@@ -17,7 +17,6 @@ LOCK = ".hyperpolicy.lock"
 """A file in a directory in use; its content is the number of the process."""
 
 
-# --- One process a directory --------------------------------------------------------------
 _held: dict[Path, int | None] = {}
 """The directories of this process, each with the descriptor of its lock if there is one."""
 
@@ -36,7 +35,7 @@ def hold(out: str | Path | None) -> Iterator[None]:
         AlreadyExists: `out` is a file.
         BadFile, DiskFull: the directory cannot be made.
     """
-    place = None if out is None else _real(out)
+    place = None if out is None else Path(os.path.realpath(out))
     if out is None or place is None or place in _held:
         yield
         return
@@ -69,7 +68,7 @@ def alone(job: Callable[P, R]) -> Callable[P, R]:
 
 def check(out: Path) -> None:
     """Raise BadFile where `out` is no longer this process's: somebody removed it meanwhile."""
-    descriptor = _held.get(_real(out))
+    descriptor = _held.get(Path(os.path.realpath(out)))
     mine = out.is_dir() if descriptor is None else _is_at(descriptor, out / LOCK)
     if not mine:
         raise BadFile(f"{out} was removed while its run went on; nothing more can be saved there")
@@ -81,11 +80,9 @@ def is_free(out: Path, but: tuple[str, ...] = ()) -> bool:
     if not os.path.lexists(out):
         return True
     known = (LOCK, *but)
-    return out.is_dir() and all(p.name in known or files.is_temporary(p) for p in out.iterdir())
-
-
-def _real(out: str | Path) -> Path:
-    return Path(os.path.realpath(out))
+    return out.is_dir() and all(
+        one in known or files.TEMPORARY.fullmatch(one) for one in os.listdir(out)
+    )
 
 
 def _lock(place: Path, asked: Path) -> int | None:

@@ -132,9 +132,12 @@ class Job:
             return None
         try:
             meta = msgspec.convert(files.read_meta(path), SnapshotHeader)
+            tree, _ = files.load_tree(path, like(meta.step))
         except (BadFile, msgspec.ValidationError) as error:
-            raise _damaged(path, error) from None
-        tree = load_snapshot(path, like(meta.step))
+            raise BadFile(
+                f"this run cannot go on: its snapshot is damaged, or from another version of "
+                f"hyperpolicy or number of devices ({error}); remove {path.parent} to begin again"
+            ) from None
         self.step, self.records, self.spent_s = meta.step, meta.records, meta.seconds
         self._cut_metrics(self.records)
         return tree
@@ -167,25 +170,6 @@ class Job:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:num_lines]
             text = "".join(line + "\n" for line in lines)
             files.write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
-
-
-def load_snapshot(path: Path, like):
-    """The pytree in a snapshot, shaped as `like`.
-
-    Raises:
-        BadFile: it is damaged, or another version of this package wrote it.
-    """
-    try:
-        return files.load_tree(path, like)[0]
-    except BadFile as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> BadFile:
-    return BadFile(
-        f"this run cannot go on: its snapshot is damaged, or from another version of hyperpolicy "
-        f"or number of devices ({error}); remove {path.parent} to begin again"
-    )
 
 
 # --- Identity -----------------------------------------------------------------------------

@@ -8,7 +8,8 @@ It only grows:
     actors-000.safetensors rows of flat actor weights [r,p]; each later shard was appended
 
 Weights are stored as float16; nothing in a zoo is a pickle. What is read is checked on the way: the
-headers by `headers`, each file that is used against its checksum, numbers for being finite.
+headers by `headers`, each file that is used against its checksum, numbers for being finite. What
+fails a check is a BadZoo that names it.
 """
 
 from pathlib import Path
@@ -58,11 +59,7 @@ def write_header(
 
 
 def read_header(path: Path) -> tuple[ZooHeader, list[IndexRow]]:
-    """The header and the index, its checksum checked.
-
-    Raises:
-        BadZoo: no zoo, of another format, or damaged.
-    """
+    """The header and the index, its checksum checked."""
     if not (path / HEADER).is_file():
         raise BadZoo(f"{path} is not a zoo: it has no {HEADER}")
     try:
@@ -78,11 +75,7 @@ def read_header(path: Path) -> tuple[ZooHeader, list[IndexRow]]:
 
 
 def read_experts(path: Path, header: ZooHeader) -> dict[str, np.ndarray]:
-    """What is known of each expert; contexts in float64, the rest in float32.
-
-    Raises:
-        BadZoo: damaged, or without contexts.
-    """
+    """What is known of each expert; contexts in float64, the rest in float32."""
     try:
         headers.check_sums(path, header.checksums, [EXPERTS])
         arrays, _ = files.load_arrays(path / EXPERTS)
@@ -98,11 +91,7 @@ def read_experts(path: Path, header: ZooHeader) -> dict[str, np.ndarray]:
 def read_rows(
     path: Path, header: ZooHeader, rows: Int[np.ndarray, " k"]
 ) -> Float[np.ndarray, "k p"]:
-    """float32 weights of `rows`, touching only the shards and rows asked for.
-
-    Raises:
-        BadZoo: a shard that is used is damaged, or holds something else.
-    """
+    """float32 weights of `rows`, touching only the shards and rows asked for."""
     size = PolicySpec.of(header.policy).size
     out, start = np.zeros((len(rows), size), np.float32), 0
     for name in header.shards:

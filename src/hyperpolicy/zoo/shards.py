@@ -64,11 +64,7 @@ def _check_alike(first: Zoo, other: Zoo, number: int) -> None:
 
 
 def _experts(shards: Sequence[Zoo], kept, same) -> dict[str, np.ndarray]:
-    """Each expert's arrays, once; `same` is the place of the first copy of every copy.
-
-    Raises:
-        BadZoo: copies differ.
-    """
+    """Each expert's arrays, once; `same` is the place of the first copy of every copy."""
     found = {}
     for name in PER_EXPERT:
         if getattr(shards[0], name) is None:

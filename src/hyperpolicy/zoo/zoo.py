@@ -94,11 +94,6 @@ class Zoo:
         """Every row as a policy."""
         return Policies(self.weights, self.spec)
 
-    @property
-    def usual_reward(self) -> float:
-        """Reward of a step that the critics leave out."""
-        return self.training.usual_reward
-
     def take(self, rows) -> "Zoo":
         """The zoo of some rows, by number and in that order, and of the experts they are of."""
         kept, expert = np.unique(self.expert[rows], return_inverse=True)

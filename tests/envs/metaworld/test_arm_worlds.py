@@ -106,10 +106,7 @@ def test_a_worker_that_dies_in_an_evaluation_costs_no_success():
             os.kill(pids[0], signal.SIGKILL)
         return script.act((), obs, (0, t))[0]
 
-    tally = rollout.Tally(FAMILY, 4)
-    for moment in rollout.play(rollout.Memoryless(act), worlds, 2):
-        tally.see(moment)
-    found = tally.results(2)
+    found = rollout.tally(rollout.play(rollout.Memoryless(act), worlds, 2), FAMILY, 2, 2)
     assert pids and found.success.all()
     assert np.isfinite(found.returns).all()
 

@@ -89,7 +89,7 @@ def provide(
     index = at("demonstrations, training", "demonstrations-train.json", show)
 
     def expert(task: int) -> rollout.Actor:
-        return rollout.greedy(zoo.finals[task])
+        return rollout.Greedy(zoo.finals[task])
 
     def script(task: int) -> rollout.Actor:
         return scripted([family.task_name(split.test[task])], preset.noise, TEST_SEED)
