@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.types import Key
 
 
@@ -73,3 +74,32 @@ def draw(
 ) -> Float[Array, "num d"]:
     """`num` rows drawn uniformly, with replacement, from the first `size`."""
     return ring[jax.random.randint(key, (num,), 0, size)]
+
+
+def draw_stratified(
+    ring: Float[Array, "capacity d"],
+    size: Int[Array, ""] | np.int32,
+    num: int,
+    tasks: Int[np.ndarray, " e"],
+    key: Key,
+) -> Float[Array, "num d"]:
+    """`num` rows, equally many of each task and task by task, each task's drawn uniformly, with
+    replacement, from its own rows among the first `size`.
+
+    World i of the e that fill the ring is on task `tasks[i]`; each push wrote one row a world. The
+    batches of Meta-World's MT-SAC (Yu et al. 2019, arXiv:1910.10897) are such: 128 rows a task.
+
+    Raises:
+        BadSetting: `num` is no multiple of the number of tasks.
+    """
+    names, counts = np.unique(tasks, return_counts=True)
+    if num % len(names):
+        raise BadSetting(f"a batch of {num} for {len(names)} tasks; give equally many rows of each")
+    worlds = np.zeros((len(names), counts.max()), np.int32)
+    for row, name in enumerate(names):
+        worlds[row, : counts[row]] = np.flatnonzero(tasks == name)
+    task = np.repeat(np.arange(len(names)), num // len(names))
+    key_push, key_world = jax.random.split(key)
+    pushes = jax.random.randint(key_push, (num,), 0, size // len(tasks))
+    world = jax.random.randint(key_world, (num,), 0, jnp.asarray(counts)[task])
+    return ring[pushes * len(tasks) + jnp.asarray(worlds)[task, world]]
