@@ -15,7 +15,7 @@ from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop, parts
 from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.lesson import of_zoo, pairs
-from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers import gan, hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, Samples
 from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets import skip_mlp
@@ -147,7 +147,7 @@ def test_optimizer_is_hyplatents():
     cfg = HypFormerConfig(rate=0.5, weight_decay=1.0)
     like = optax.chain(optax.add_decayed_weights(1.0), optax.adam(0.5, b1=0.5, b2=0.999))
     got, want = ({}, {})
-    for name, tx in ((0, hypformer.optimizer(cfg)), (1, like)):
+    for name, tx in ((0, gan.optimizer(cfg.rate, cfg.weight_decay)), (1, like)):
         state = tx.init(params)
         for _ in range(3):
             updates, state = tx.update(grads, state, params)

@@ -41,7 +41,7 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, Pairs, pairs
 from hyperpolicy.generate.parts import Codec, Frame, RowWriter, alike
 from hyperpolicy.generate.writers import gan
-from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatent
 from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
 from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
@@ -166,11 +166,6 @@ def loss(
     return total + cfg.mse * means["loss/mse"], means
 
 
-def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
-    """HypLatent's Adam."""
-    return gan.optimizer(HypLatentConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
-
-
 def update(
     cfg: HypFormerConfig, net: Aggregator, adam, batch: Samples, key: Key, forward: Callable
 ):
@@ -178,7 +173,7 @@ def update(
     key_mlps, key_layer = jax.random.split(key)
     drops = Drops(Dropout(key_mlps, cfg.dropout), Dropout(key_layer, cfg.layer_dropout))
     grads, metrics = jax.grad(loss, has_aux=True)(net, cfg, batch, drops, forward)
-    updates, adam = optimizer(cfg).update(grads, adam, net)
+    updates, adam = gan.optimizer(cfg.rate, cfg.weight_decay).update(grads, adam, net)
     return optax.apply_updates(net, updates), adam, metrics
 
 
@@ -205,7 +200,7 @@ def train(
 
     def init(key):
         net = make_network(config, z, d, key)
-        return net, optimizer(config).init(net)
+        return net, gan.optimizer(config.rate, config.weight_decay).init(net)
 
     def step(state, key, i, own, data):
         (net, adam), (base, latents), (key, key_batch) = state, own, jax.random.split(key)
