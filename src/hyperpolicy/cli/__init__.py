@@ -88,7 +88,13 @@ def _answer(arguments: Sequence[str]) -> int:
     if rest[:1] == ["help"]:
         rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
     if not rest or rest[0] in ("-h", "--help"):
-        _overview()
+        console = Terminal()
+        console.print(
+            f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n"
+        )
+        console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
+        console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
+        console.print(OTHERS.strip())
         return 0 if rest else 2
     if rest[0] == "--version":
         print(f"hyperpolicy {hyperpolicy.__version__}")
@@ -158,14 +164,6 @@ def explained(error: BaseException) -> HyperpolicyError | None:
         name = "" if error.filename is None else f": {error.filename}"
         return BadFile(f"{error.strerror or error}{name}")
     return None
-
-
-def _overview() -> None:
-    console = Terminal()
-    console.print(f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n")
-    console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
-    console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
-    console.print(OTHERS.strip())
 
 
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:

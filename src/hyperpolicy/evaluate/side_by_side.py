@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from hyperpolicy.errors import BadFile, BadSetting, unknown
 from hyperpolicy.evaluate.compare import Comparison, compare, read_comparison
-from hyperpolicy.evaluate.protocol import NOT_RECORDED
+from hyperpolicy.evaluate.protocol import GIVEN, NOT_RECORDED, Published
 from hyperpolicy.evaluate.records import read_json
-from hyperpolicy.evaluate.rows import GIVEN, Published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import interval_text, number
 

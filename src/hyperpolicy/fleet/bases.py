@@ -18,8 +18,8 @@ from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadContext, BadFile, BadShape
 from hyperpolicy.fleet.start import Start
 from hyperpolicy.headers import BaseHeader, Training
-from hyperpolicy.nets.critic import CriticSpec
 from hyperpolicy.nets.fold import fold_actor, fold_critics
+from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 

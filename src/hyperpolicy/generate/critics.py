@@ -26,7 +26,7 @@ from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.writers import hyplatent, lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.lookup import Interpolated, Nearest
-from hyperpolicy.nets.critic import CriticSpec, value_batch
+from hyperpolicy.nets.mlp import CriticSpec, value_batch
 from hyperpolicy.policies import Policies
 from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo

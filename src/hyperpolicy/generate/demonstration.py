@@ -7,7 +7,6 @@ each number scaled to [−1, 1] on training rows. One embedding serves all seeds
 kind of writer goes on from its conditions: `fit` takes the `lesson` of some demonstrations.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -88,12 +87,11 @@ def fit_embedding(
     demonstrations: Demonstrations,
     seed: int = 0,
     out: Path | None = None,
-    loss: Callable = behavior_embedding.task_aware_loss,
 ) -> Embedding:
     """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
     _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
     rows = Rows(demonstrations.opening, demonstrations.ending, task.ravel())
-    fitted = behavior_embedding.fit(config, rows, (seed,), out, loss)
+    fitted = behavior_embedding.fit(config, rows, (seed,), out)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
 
 

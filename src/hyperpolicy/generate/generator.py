@@ -29,7 +29,7 @@ from hyperpolicy.errors import (
 )
 from hyperpolicy.generate.parts import Frame, Model, row_keys
 from hyperpolicy.headers import GeneratorHeader, Vectors
-from hyperpolicy.nets.critic import CriticSpec
+from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
+from hyperpolicy.evaluate.protocol import TOLD_SYMMETRIES
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext
 from hyperpolicy.nets.mlp import Linear

@@ -122,20 +122,12 @@ def cells(config: Table1Config) -> Iterator[Cell]:
 
 
 def table_config(config: Table1Config, cell: Cell) -> TableConfig:
-    """The zero-shot table that holds this cell."""
+    """How this cell of a zero-shot table is made."""
     place = zoos.place(cell.tasks)
     learned = config.learned | (RADIANS if cell.family == "ant-dir" else {})
     learned = {k: one for k, one in learned.items() if config.rows is None or k in config.rows}
-    return TableConfig(
-        family=cell.family,
-        grid=cell.grid,
-        zoos=(config.zoos / place, config.out / "zoos" / place),
-        out=config.out / place,
-        kinds=(cell.kind,),
-        splits=(cell.split,),
-        draws=config.draws,
-        learned=learned,
-    )
+    roots = config.zoos / place, config.out / "zoos" / place
+    return TableConfig(zoos=roots, out=config.out / place, draws=config.draws, learned=learned)
 
 
 def provide(config: Table1Config, cell: Cell) -> None:

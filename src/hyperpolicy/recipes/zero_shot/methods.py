@@ -21,7 +21,7 @@ from jaxtyping import Float
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, BadZoo, unknown
 from hyperpolicy.evaluate import Published, published
-from hyperpolicy.evaluate.rows import TURNED
+from hyperpolicy.evaluate.protocol import TURNED
 from hyperpolicy.evaluate.scoring import Maker, Row
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import align, codecs, fitting, symmetric

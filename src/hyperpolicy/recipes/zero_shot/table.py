@@ -10,7 +10,7 @@ from pathlib import Path
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate import side_by_side, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
-from hyperpolicy.evaluate.rows import (
+from hyperpolicy.evaluate.protocol import (
     CONDITIONED,
     DECODED,
     DISTILLED,
