@@ -60,11 +60,8 @@ class UnknownCommand(HyperpolicyError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Faults a user can mend are one line on stderr.
-
-    Raises:
-        SystemExit: after a command's help (code 0) or wrong options (code 2).
-    """
+    """Run one command; the exit code. Faults a user can mend are one line on stderr. Raises
+    SystemExit: after a command's help (code 0) or wrong options (code 2)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with terminal.adapted(), interrupts.Heard() as heard, warnings.catch_warnings():
         warnings.showwarning = _warn
@@ -88,10 +85,8 @@ def _answer(arguments: Sequence[str]) -> int:
     if rest[:1] == ["help"]:
         rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
     if not rest or rest[0] in ("-h", "--help"):
-        console = Terminal()
-        console.print(
-            f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n"
-        )
+        console, version = Terminal(), hyperpolicy.__version__
+        console.print(f"hyperpolicy {version}: contexts in, policies' weights out\n")
         console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
         console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
         console.print(OTHERS.strip())

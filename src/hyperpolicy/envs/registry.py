@@ -44,11 +44,7 @@ def register(new: Family) -> Family:
 
 
 def family(name: str) -> Family:
-    """The family called `name`.
-
-    Raises:
-        UnknownFamily: no such family; the message suggests one.
-    """
+    """The family called `name`. Raises UnknownFamily: no such family; the message suggests one."""
     if name not in FAMILIES:
         raise unknown(UnknownFamily, "task family", "Families", name, FAMILIES)
     return FAMILIES[name]

@@ -193,10 +193,8 @@ def standard_rows(
     test tasks' own experts last.
 
     Zero action and random are made here; those of `protocol.STANDARD` that are not given are
-    missing from the table. `progress` is called with each row's name before it plays.
-
-    Raises:
-        BadContext, BadShape, BadSetting: as `score`.
+    missing from the table. `progress` is called with each row's name before it plays. Raises
+    BadContext, BadShape, BadSetting: as `score`.
     """
     untrained = {
         ZERO: Row([rollout.zero(family)], 0, pipelines=UNTRAINED),
@@ -228,10 +226,7 @@ def read_comparison(record: Any) -> tuple[dict[str, Score], tuple[Published, ...
     """The rows of a saved comparison, and what others published.
 
     In an older table, looking up the nearest expert takes one maker a zoo, so that its runs count
-    the pipelines of the table.
-
-    Raises:
-        BadFile: it is none.
+    the pipelines of the table. Raises BadFile: it is none.
     """
     try:
         found = msgspec.convert(record, _Comparison)

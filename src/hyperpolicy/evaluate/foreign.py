@@ -52,11 +52,8 @@ class Own:
 
 
 def load(path: str | Path) -> Own:
-    """The method that a file defines; its code runs.
-
-    Raises:
-        BadMethod: no file, an exception in it, or not one of the two functions.
-    """
+    """The method that a file defines; its code runs. Raises BadMethod: no file, an exception in it,
+    or not one of the two functions."""
     path = Path(path)
     if not path.is_file():
         raise BadMethod(f"{path} is no file; give a Python file that defines {CONTRACT}")

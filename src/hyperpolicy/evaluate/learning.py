@@ -26,11 +26,7 @@ class Curves(NamedTuple):
 
 def read(path: str | Path, rows=slice(None), along: str = "env_steps") -> Curves:
     """The curves of a fleet's `metrics.jsonl`, `along` environment steps or "updates"; `rows` picks
-    learners. A last half line is dropped.
-
-    Raises:
-        BadFile: no such file, or no evaluations in it.
-    """
+    learners. A last half line is dropped. Raises BadFile: no such file, or no evaluations in it."""
     found = [(r[along], r["return"]) for r in _records(path) if along in r and "return" in r]
     if not found:
         raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
@@ -62,10 +58,8 @@ def plot_tasks(
     """Write a panel a task: mean return against environment steps, a band of one standard
     deviation over seeds, and dashed `levels`, for instance the task's own expert.
 
-    `until` cuts the picture after so many steps.
-
-    Raises:
-        AlreadyExists: `path` exists and `overwrite` is false.
+    `until` cuts the picture after so many steps. Raises AlreadyExists: `path` exists and
+    `overwrite` is false.
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     with figure_at(path, overwrite, columns=len(panels)) as (figure, found):

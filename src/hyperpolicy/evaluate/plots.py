@@ -138,9 +138,7 @@ def plot_memorization(audit: Audit, path: str | Path) -> Path:
     relative to the median distance between two training experts; a marker for each group.
 
     A copy lies at the origin; a policy that acts like a training row with other weights lies low.
-
-    Raises:
-        AlreadyExists: `path` exists.
+    Raises AlreadyExists: `path` exists.
     """
     with figure_at(path) as (figure, axes):
         for i, (name, found) in enumerate(audit.groups.items()):

@@ -103,11 +103,8 @@ class Score:
 
     @property
     def successes(self) -> "Score":
-        """The same score with successes for returns: its mean is a success rate.
-
-        Raises:
-            BadSetting: the family knows no success.
-        """
+        """The same score with successes for returns: its mean is a success rate. Raises BadSetting:
+        the family knows no success."""
         if self.success is None:
             raise BadSetting(f"{self.family} knows returns only, no success")
         return replace(self, returns=self.success.astype(float), success=None, rates=True)
@@ -148,11 +145,8 @@ class Score:
 
     def minus(self, other: "Score", paired: bool = True) -> tuple[float, float]:
         """The 95 % interval of the difference of means; `paired` says that both played the same
-        starts, and that pipelines of one number are the same ones.
-
-        Raises:
-            BadShape: the scores are of other tasks.
-        """
+        starts, and that pipelines of one number are the same ones. Raises BadShape: the scores are
+        of other tasks."""
         if other.tasks != self.tasks:
             raise BadShape(f"scores of other tasks: {other.tasks} and {self.tasks}")
         both = self.pipelines, other.pipelines
@@ -218,11 +212,7 @@ class Score:
 
     @classmethod
     def from_json(cls, record: dict) -> "Score":
-        """The score `to_json` wrote, or an older version's.
-
-        Raises:
-            BadFile: not such a record.
-        """
+        """The score `to_json` wrote, or an older version's. Raises BadFile: not such a record."""
         return cls(**records.parts(record))
 
     def save(self, path: str | Path) -> Path:

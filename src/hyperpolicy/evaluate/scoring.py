@@ -54,11 +54,7 @@ class Row:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """A pipeline for each maker.
-
-        Raises:
-            BadSetting: no makers, or not one number a maker.
-        """
+        """A pipeline for each maker. Raises BadSetting: no makers, or not one number a maker."""
         runs = len(self.makers)
         if not runs:
             raise BadSetting("nothing to score; give at least one maker")
@@ -191,10 +187,8 @@ def released_successes(policies: Policies, task: str) -> Float[np.ndarray, " p"]
     seeds 720 and 920. For each seed the successes are sorted by themselves; the two sorted lists
     are averaged and sorted again. So the policies at the top may differ from seed to seed; top-k
     success is min(1, successes / k) but for how they fall on the seeds. The best are chosen on the
-    very episodes that are reported.
-
-    Raises:
-        UnknownTask, MissingExtra, BadShape: as the family's worlds.
+    very episodes that are reported. Raises UnknownTask, MissingExtra, BadShape: as the family's
+    worlds.
     """
     family = MetaWorld(frozen=True)
     contexts = np.repeat(family.contexts([task]), len(policies), axis=0)

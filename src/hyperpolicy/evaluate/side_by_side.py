@@ -46,11 +46,7 @@ class Loaded(NamedTuple):
 
 def read(path: str | Path) -> tuple[dict[str, Score], tuple[Published, ...]]:
     """The rows of a file of results, and what it quotes: a saved Score, a saved Comparison, several
-    named scores, or a cell of AMT-Hyp's tables.
-
-    Raises:
-        BadFile: it holds none of these.
-    """
+    named scores, or a cell of AMT-Hyp's tables. Raises BadFile: it holds none of these."""
     path = Path(path)
     record = read_json(path)
     try:
@@ -172,10 +168,7 @@ def differences(
     interval.
 
     A row is put beside the one of its own file (`origin`) where that has it, and then paired: they
-    played the same starts.
-
-    Raises:
-        BadSetting: no table has that row.
+    played the same starts. Raises BadSetting: no table has that row.
     """
     names = dict.fromkeys(name for group in found for name in group.rows)
     bases = [name for name in names if name == against or name.endswith(f": {against}")]

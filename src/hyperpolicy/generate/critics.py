@@ -51,11 +51,8 @@ class CriticGenerator:
         return vectors.reshape(len(vectors), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
-        """Write a new directory; it appears whole or not at all.
-
-        Raises:
-            AlreadyExists: something is at `path`.
-        """
+        """Write a new directory; it appears whole or not at all. Raises AlreadyExists: something is
+        at `path`."""
         return self.inside.save(path)
 
 
@@ -116,11 +113,7 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
 
 
 def nearest(zoo: Zoo) -> CriticGenerator:
-    """Looks up the critics of the nearest expert.
-
-    Raises:
-        BadZoo: a zoo without critics.
-    """
+    """Looks up the critics of the nearest expert. Raises BadZoo: a zoo without critics."""
     model = lookup.model(Nearest, zoo, _vectors(zoo))
     return CriticGenerator(from_zoo(zoo, model, {}, "critics"))
 
@@ -145,10 +138,8 @@ def values(
     """E_s[min Q(s, tanh μ(s))] of each policy: the smaller of the twins' values, mean over states.
 
     `critics` are one context's. Q is the soft return of the policy they were trained with, so it
-    orders policies near that one; its size is no forecast.
-
-    Raises:
-        BadShape: critics or states of another family or width.
+    orders policies near that one; its size is no forecast. Raises BadShape: critics or states of
+    another family or width.
     """
     spec, states = critic_spec(policies.spec), np.asarray(states, np.float32)
     if critics.shape != (2, spec.size) or states.ndim != 2:

@@ -64,11 +64,8 @@ class FitConfig(Bounded, ABC):
     """Whether its seed matters."""
 
     def lesson(self, zoo: Zoo) -> Lesson:
-        """What it learns from where it is given a zoo alone: contexts.
-
-        Raises:
-            BadZoo: a zoo that cannot be trained on.
-        """
+        """What it learns from where it is given a zoo alone: contexts. Raises BadZoo: a zoo that
+        cannot be trained on."""
         return lessons.of_zoo(zoo)
 
     def beside(self, zoo: Path) -> "FitConfig":

@@ -128,10 +128,8 @@ class Generator:
         """Write the generator as a new directory; it appears whole or not at all.
 
         `compact` rounds matrices to float16: half the size, and weights that differ in the third
-        digit. Vectors stay: the offset of a number that hardly varies is large.
-
-        Raises:
-            AlreadyExists: something is at `path`.
+        digit. Vectors stay: the offset of a number that hardly varies is large. Raises
+        AlreadyExists: something is at `path`.
         """
         path = Path(path)
         if path.exists():

@@ -74,10 +74,7 @@ class Symmetric(eqx.Module):
 
 def symmetric(generator: Generator) -> Generator:
     """`generator`, asked at the image of a context that lies nearest to one it was trained on.
-
-    Raises:
-        BadSetting: its family knows no symmetries, or it does not read contexts.
-    """
+    Raises BadSetting: its family knows no symmetries, or it does not read contexts."""
     tasks = generator.family
     if not tasks.symmetries or generator.takes is not Contexts:
         raise BadSetting(

@@ -65,11 +65,8 @@ class Table1Config(Bounded):
 
 
 def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
-    """The cells that are done, and those time did not suffice for.
-
-    Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a name that is none, or no cell at
-            all; before any work.
+    """The cells that are done, and those time did not suffice for. Raises UnknownFamily,
+    UnknownGrid, UnknownSplit, BadSetting: a name that is none, or no cell at all; before any work.
     """
     began = time.monotonic()
     done: dict[Cell, Comparison] = {}
