@@ -39,20 +39,12 @@ class CriticGenerator:
     inside: Generator
 
     def generate(self, contexts, seed: int = 0) -> Float[np.ndarray, "n 2 q"]:
-        """Twin critics for each context [n, c]; row i depends on context i, i and `seed` only.
-
-        Raises:
-            BadContext: wrong shape, not finite, or outside what physics allows.
-
-        Warns:
-            UserWarning: a context lies outside the trained range.
-        """
+        """Twin critics for each context [n, c]; errors and warnings as `Generator.generate`."""
         vectors = self.inside.vectors(contexts, seed)
         return vectors.reshape(len(vectors), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
-        """Write a new directory; it appears whole or not at all. Raises AlreadyExists: something is
-        at `path`."""
+        """Write a new directory; errors as `Generator.save`."""
         return self.inside.save(path)
 
 

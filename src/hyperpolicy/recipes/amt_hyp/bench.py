@@ -86,7 +86,8 @@ class Bench:
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
         sizes |= {"kind": DemonstrationReader.kind}
-        frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
+        spec = self.data.zoo.spec
+        frame = Frame(MetaWorld(), spec, spec.size)
         return files.load_tree(path, parts.blank(sizes, frame).embedding)[0]
 
     def lesson(
@@ -120,7 +121,7 @@ class Bench:
             loop.finish(out)
 
         self.stage(f"fit, encoder, {type(config).__name__}", places[-1], fit)
-        frame = Frame.of_policies(zoo.family, zoo.spec)
+        frame = Frame(zoo.family, zoo.spec, zoo.spec.size)
         blank = [parts.blank(files.read_meta(place), frame) for place in places]
         return [files.load_tree(*pair)[0] for pair in zip(places, blank, strict=True)]
 

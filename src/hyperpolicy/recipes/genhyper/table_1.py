@@ -73,7 +73,7 @@ def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
     left: list[Cell] = []
     for cell in _checked(config):
         table = table_config(config, cell)
-        if not zero_shot.path_of(table, cell).exists():
+        if not (table.out / f"{cell.file}.json").exists():
             if time.monotonic() - began >= 60.0 * config.minutes:
                 left.append(cell)
                 continue
