@@ -12,7 +12,7 @@ from jaxtyping import Float
 from hyperpolicy import files
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.data.given import Contexts
-from hyperpolicy.envs import FAMILIES, Family
+from hyperpolicy.envs import Family
 
 CONTEXT, DEMONSTRATION = Contexts.column, Demonstrations.column
 """What a generator is given of a test task."""
@@ -103,11 +103,6 @@ def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
             if (family.context.distance(contexts, grid.contexts).min(axis=1) < NEAR).all():
                 return grid.name
     return "none"
-
-
-def grid_by_name(name: str, contexts: Float[np.ndarray, "k c"]) -> str | None:
-    """As `grid_of`, for a family of this library; None for one that is not known here."""
-    return grid_of(FAMILIES[name], contexts) if name in FAMILIES else None
 
 
 # --- Rows ---------------------------------------------------------------------------------

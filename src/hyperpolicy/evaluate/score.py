@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files
+from hyperpolicy.envs import FAMILIES
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import records, stats
 from hyperpolicy.evaluate.protocol import (
@@ -15,7 +16,7 @@ from hyperpolicy.evaluate.protocol import (
     NOT_RECORDED,
     NOTHING,
     Protocol,
-    grid_by_name,
+    grid_of,
 )
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 
@@ -95,7 +96,9 @@ class Score:
     @property
     def card(self) -> Protocol:
         """Its protocol, or what can be known of one that was not recorded: family and grid."""
-        return self.protocol or Protocol(self.family, grid_by_name(self.family, self.contexts))
+        known = FAMILIES.get(self.family)
+        grid = grid_of(known, self.contexts) if known else None
+        return self.protocol or Protocol(self.family, grid)
 
     @property
     def task_means(self) -> Float[np.ndarray, " k"]:

@@ -19,7 +19,6 @@ Departures from the released code, marked where they happen:
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -37,7 +36,6 @@ from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
 
 
 # --- Config and state ---------------------------------------------------------------------
@@ -46,9 +44,6 @@ class HypLatentConfig(GanConfig):
     encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is."""
     name: ClassVar[str] = "hyplatent"
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
-        return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
