@@ -120,12 +120,8 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         options: dict[str, Any] | None = None,
     ):
         """`seed` is one number, or one for each environment; environment i of seed s is the single
-        environment of seed s + i, or of the i-th number.
-
-        Raises:
-            BadContext: as on construction.
-            BadShape: not one seed an environment.
-        """
+        environment of seed s + i, or of the i-th number. Raises BadContext: as on construction;
+        BadShape: not one seed an environment."""
         one_each = isinstance(seed, Sequence | np.ndarray)
         super().reset(seed=None if one_each else seed)  # type: ignore[arg-type]
         given = (options or {}).get("context")

@@ -72,11 +72,8 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> "mujoco.Renderer
     """A renderer on the back end that works, `height` × `width` pixels; close it after use.
 
     MuJoCo reads MUJOCO_GL when it is imported, long before anybody asks for a picture, so its
-    module that chose the back end is loaded once more.
-
-    Raises:
-        NoRendering: no back end works.
-        BadSetting: a picture larger than the model's off-screen buffer.
+    module that chose the back end is loaded once more. Raises NoRendering: no back end works;
+    BadSetting: a picture larger than the model's off-screen buffer.
     """
     most = model.vis.global_.offheight, model.vis.global_.offwidth
     if height > most[0] or width > most[1]:

@@ -159,12 +159,8 @@ class Comparison:
 
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:
-    """The scores side by side, normalized where `random` and the oracle are among them.
-
-    Raises:
-        BadSetting: no rows.
-        BadShape: rows of other tasks.
-    """
+    """The scores side by side, normalized where `random` and the oracle are among them. Raises
+    BadSetting: no rows; BadShape: rows of other tasks."""
     if not rows:
         raise BadSetting("nothing to compare; give at least one score")
     first, *others = rows.values()

@@ -91,12 +91,9 @@ def methods(
     draws: int = 1,
     taken: Container[str] = (),
 ) -> dict[str, Row]:
-    """A row for each NAME among the files, with one pipeline a file.
-
-    Raises:
-        BadMethod: as `load`, or files of one name that are given different things.
-        BadSetting: a name that another row has `taken`.
-    """
+    """A row for each NAME among the files, with one pipeline a file. Raises BadMethod: as `load`,
+    or files of one name that are given different things; BadSetting: a name that another row has
+    `taken`."""
     found: dict[str, list[Own]] = {}
     for path in paths:
         own = load(path)

@@ -93,11 +93,8 @@ def plot_learning(
     """Write learning curves along updates, from fleets' metrics.jsonl files or from what `read`
     gives: the median return over experts, and a band from the worst expert to the best.
 
-    Much longer curves get a panel, and axes, of their own.
-
-    Raises:
-        BadFile: a file is missing, or holds no evaluations.
-        AlreadyExists: `path` exists and `overwrite` is false.
+    Much longer curves get a panel, and axes, of their own. Raises BadFile: a file is missing, or
+    holds no evaluations; AlreadyExists: `path` exists and `overwrite` is false.
     """
     curves = {
         name: one if isinstance(one, Curves) else read(one, along="updates")
@@ -120,12 +117,8 @@ def plot_learning(
 
 def plot_measured(metrics: str | Path, path: str | Path, overwrite: bool = False) -> Path:
     """Write what a run's updates measured, losses first: a panel a name against the updates, the
-    median over experts, and a band from the lowest to the highest.
-
-    Raises:
-        BadFile: the file is missing, or holds no such records.
-        AlreadyExists: `path` exists and `overwrite` is false.
-    """
+    median over experts, and a band from the lowest to the highest. Raises BadFile: the file is
+    missing, or holds no such records; AlreadyExists: `path` exists and `overwrite` is false."""
     first, *rest = _records(metrics) or [{}]
     names = {key for record in rest for key in record} - set(first)
     if not names:

@@ -129,11 +129,8 @@ class Score:
         )
 
     def normalized(self, random: "Score", expert: "Score") -> "Score":
-        """(return − random) / (expert − random), task by task, with the others' task means.
-
-        Raises:
-            BadShape: the scores are of other tasks.
-            BadSetting: expert and random are equal on a task.
+        """(return − random) / (expert − random), task by task, with the others' task means. Raises
+        BadShape: the scores are of other tasks; BadSetting: expert and random are equal on a task.
         """
         for other in (random, expert):
             if other.tasks != self.tasks:
@@ -160,12 +157,9 @@ class Score:
         """The `count` draws that did best in `chosen_by`, seed by seed and task by task: those with
         most successes where it knows them, of these those with the highest return.
 
-        `chosen_by` scores the same draws on other episodes: choosing and reporting on the same
-        ones would report luck.
-
-        Raises:
-            BadSetting: the same episodes, or more draws than there are.
-            BadShape: not the same seeds, draws and tasks.
+        `chosen_by` scores the same draws on other episodes: choosing and reporting on the same ones
+        would report luck. Raises BadSetting: the same episodes, or more draws than there are;
+        BadShape: not the same seeds, draws and tasks.
         """
         if chosen_by.seed == self.seed:
             raise BadSetting(

@@ -106,11 +106,8 @@ def score_demonstrated(
     of each task, and the draws of a task are the policies written for its first `row.draws` ones.
 
     Each policy plays starts of its own, the same ones for every maker and method. With
-    `until_success` an episode is over at its first success and returns are NaN.
-
-    Raises:
-        BadSetting: a task has fewer demonstrations, or as `score`.
-        BadContext, BadShape: as `score`.
+    `until_success` an episode is over at its first success and returns are NaN. Raises BadSetting:
+    a task has fewer demonstrations, or as `score`; BadContext, BadShape: as `score`.
     """
     episodes = usual_episodes(family) if episodes is None else episodes
     about: dict = {"env_steps": row.env_steps, "pipelines": row.numbers, "seed": seed}

@@ -71,12 +71,7 @@ def _read(record: Any, name: str) -> tuple[dict[str, Score], tuple[Published, ..
 
 def load(paths: Sequence[str | Path]) -> Loaded:
     """The rows of all files, and what they quote; a name that several files use has its file's name
-    before it.
-
-    Raises:
-        BadFile: a file without scores.
-        BadSetting: no file, or one file twice.
-    """
+    before it. Raises BadFile: a file without scores; BadSetting: no file, or one file twice."""
     if not paths:
         raise BadSetting("nothing to compare; give files of results")
     if len({Path(path).resolve() for path in paths}) < len(paths):

@@ -161,11 +161,8 @@ def fit(
 ) -> Embedding:
     """One embedding per seed, from training rows; every leaf leads with axis n.
 
-    `loss` is one of the three above.
-
-    Raises:
-        BadShape: rows that do not match.
-        BadSetting: fewer than two tasks, numbers that are not finite, or a batch beyond the rows.
+    `loss` is one of the three above. Raises BadShape: rows that do not match; BadSetting: fewer
+    than two tasks, numbers that are not finite, or a batch beyond the rows.
     """
     inputs = _check_rows(config, rows)
     normalizers = [norm.limits(part) for part in inputs]  # D1

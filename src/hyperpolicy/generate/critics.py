@@ -49,12 +49,8 @@ class CriticGenerator:
 
 
 def load(path: str | Path) -> CriticGenerator:
-    """The generator of critics in a directory.
-
-    Raises:
-        UnknownGenerator: no generator's directory.
-        BadFile: its files are damaged, or it writes policies.
-    """
+    """The generator of critics in a directory. Raises UnknownGenerator: no generator's directory;
+    BadFile: its files are damaged, or it writes policies."""
     found = generators.load(path)
     if found.writes != "critics":
         raise BadFile(f"a {found.kind} generator writes policies, not critics")
@@ -67,11 +63,8 @@ def fit(
     config: HypLatentConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> CriticGenerator:
     """HypLatent on the critics of `zoo`; with `out` it is saved there, and a killed fit resumes.
-
-    Raises:
-        BadZoo: a zoo without critics, or one that cannot be trained on.
-        BadSetting: an encoder other than PCA or a behavior loss, which are for policies.
-    """
+    Raises BadZoo: a zoo without critics, or one that cannot be trained on; BadSetting: an encoder
+    other than PCA or a behavior loss, which are for policies."""
     if config.encoder.for_policies or config.behavior > 0:
         raise BadSetting(
             f"critics take a PcaConfig as encoder and no behavior loss; got "

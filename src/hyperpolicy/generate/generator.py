@@ -179,12 +179,9 @@ def _rounded(x: np.ndarray) -> np.ndarray:
 
 
 def load(name_or_path: str | Path) -> Generator:
-    """A shipped generator by name, or one's own from its directory.
-
-    Raises:
-        UnknownGenerator: neither a shipped name nor a generator's directory.
-        BadFile: its files are damaged, truncated or of another version.
-    """
+    """A shipped generator by name, or one's own from its directory. Raises UnknownGenerator:
+    neither a shipped name nor a generator's directory; BadFile: its files are damaged, truncated or
+    of another version."""
     known = shipped()
     path = SHIPPED / name_or_path if str(name_or_path) in known else Path(name_or_path)
     if not (path / HEADER).is_file():

@@ -255,12 +255,8 @@ def fit(
     forward: Callable = attend_within,
 ) -> list[Generator]:
     """One HypFormer on each of the HypLatents `bases`, fitted on the same lesson; with `out` each
-    is saved in `out/seed-<seed>`, and a killed fit resumes. `forward` as in `train`.
-
-    Raises:
-        BadZoo: bases that are no HypLatents of this lesson's reader.
-        BadSetting, BadShape: as `train`.
-    """
+    is saved in `out/seed-<seed>`, and a killed fit resumes. `forward` as in `train`. Raises BadZoo:
+    bases that are no HypLatents of this lesson's reader; BadSetting, BadShape: as `train`."""
     data = pairs(lesson, with_behavior=False)
     places = Places.several([base.provenance["seed"] for base in bases], out)
     loop.claim(places.path)
