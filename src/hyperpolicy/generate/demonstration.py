@@ -74,14 +74,6 @@ def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Arr
     return h if told == "opening" else jnp.concatenate([h, embedding.of_ending(row[o:])])
 
 
-def fit_reader(
-    embedding: Embedding, told: Told, demonstrations: Demonstrations
-) -> DemonstrationReader:
-    """A reader around a trained embedding, its limits those of training demonstrations."""
-    raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
-    return DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
-
-
 def fit_embedding(
     config: BehaviorEmbeddingConfig,
     demonstrations: Demonstrations,
@@ -102,8 +94,11 @@ def lesson(
     embedding: Embedding,
     told: Told = "both",
 ) -> Lesson:
-    """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does."""
-    return Lesson(zoo, demonstrations, rows, fit_reader(embedding, told, demonstrations))
+    """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does; the
+    reader's limits are those of these demonstrations."""
+    raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
+    reader = DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
+    return Lesson(zoo, demonstrations, rows, reader)
 
 
 @jax.jit
