@@ -20,7 +20,7 @@ from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, S
 from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.skip_mlp import SkipMlp
-from hyperpolicy.nets.transformer import EVALUATION, Prediction
+from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Prediction
 from hyperpolicy.run import job
 
 CFG = HypFormerConfig(
@@ -80,7 +80,8 @@ def write(parts, conditions, keys):
 # --- The page -----------------------------------------------------------------------------
 def test_published_size():
     cfg = HypFormerConfig(width=256, heads=128, ff=2048)
-    net = jax.eval_shape(lambda: hypformer.make_network(cfg, 2048, 128, jax.random.key(0)))
+    sizes = 2048, 128, cfg.width, cfg.heads, cfg.ff
+    net = jax.eval_shape(lambda: Aggregator.init(*sizes, jax.random.key(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(net)) == 3_387_904
 
 

@@ -20,7 +20,7 @@ OTHERS = np.array([0, 1, 3])
 @pytest.fixture(scope="module")
 def net() -> Aggregator:
     """Away from its first numbers, so that attention has something to choose."""
-    fresh = jax.jit(partial(hypformer.make_network, CFG, Z, D))(jax.random.key(0))
+    fresh = jax.jit(partial(Aggregator.init, Z, D, CFG.width, CFG.heads, CFG.ff))(jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + 0.5 * rng.normal(size=x.shape).astype(np.float32), fresh)
 

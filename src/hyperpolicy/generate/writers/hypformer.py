@@ -82,11 +82,6 @@ class HypFormerConfig(Bounded):
             raise BadSetting(f"heads={self.heads} do not divide width={self.width} evenly")
 
 
-def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
-    """A fresh network for latents of `z` numbers and conditions of `d`."""
-    return Aggregator.init(z, d, cfg.width, cfg.heads, cfg.ff, key)
-
-
 # --- Samples and predictions --------------------------------------------------------------
 class Samples(NamedTuple):
     """A minibatch: several samples of G for each pair."""
@@ -199,7 +194,7 @@ def train(
     z, d = latents.shape[-1], data.conditions.shape[-1]
 
     def init(key):
-        net = make_network(config, z, d, key)
+        net = Aggregator.init(z, d, config.width, config.heads, config.ff, key)
         return net, gan.optimizer(config.rate, config.weight_decay).init(net)
 
     def step(state, key, i, own, data):
@@ -234,7 +229,8 @@ class HypFormer(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
         cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
-        net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
+        sizes = frame.latent, frame.condition, cfg.width, cfg.heads, cfg.ff
+        net = Aggregator.init(*sizes, jax.random.key(0))
         return cls(HypLatent.blank(settings["base"], frame), net, cfg.tokens)
 
 
