@@ -83,12 +83,8 @@ class Tensors:
         return len(self.param)
 
     def save(self, path: str | Path) -> Path:
-        """Write the three tensors, float32, as PyTorch does; an existing file is an error.
-
-        Raises:
-            MissingExtra: torch is not installed.
-            AlreadyExists, DiskFull: as `files.write`.
-        """
+        """Write the three tensors, float32, as PyTorch does; an existing file is an error. Raises
+        MissingExtra: torch is not installed; AlreadyExists, DiskFull: as `files.write`."""
         torch = _torch()
         files.check_space(path, 4 * len(self) * sum(WIDTHS.values()))
         held = {name: torch.tensor(getattr(self, name)) for name in WIDTHS}
@@ -101,12 +97,9 @@ class Tensors:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tensors":
-        """The tensors of the file at `path`, as float32; nothing but tensors is ever read.
-
-        Raises:
-            MissingExtra: torch is not installed.
-            BadFile: it is missing, damaged, or holds something else.
-        """
+        """The tensors of the file at `path`, as float32; nothing but tensors is ever read. Raises
+        MissingExtra: torch is not installed; BadFile: it is missing, damaged, or holds something
+        else."""
         torch = _torch()
         held = _read(torch, path)
         missing = WIDTHS.keys() - held.keys() if isinstance(held, dict) else set(WIDTHS)

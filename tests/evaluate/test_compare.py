@@ -12,15 +12,15 @@ from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.locomotion import CheetahVel
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import (
-    Comparison,
     Published,
     Row,
     Score,
     compare,
     published,
+    side_by_side,
     standard_rows,
 )
-from hyperpolicy.evaluate.rows import DECODED, NEAREST, ORACLE, RANDOM, REGRESSION, ZERO
+from hyperpolicy.evaluate.protocol import DECODED, NEAREST, ORACLE, RANDOM, REGRESSION, ZERO
 from hyperpolicy.evaluate.tables import amount, interval_text, markdown, number
 
 FAMILY = CheetahVel(horizon_steps=8)
@@ -238,8 +238,8 @@ def test_older_tables_say_which_runs_are_pipelines(tmp_path):
             del row["score"][key]
     path = tmp_path / "old.json"
     path.write_text(json.dumps(record))
-    read = Comparison.load(path).rows
+    read = side_by_side.read(path)[0]
     assert [row.num_pipelines for row in read.values()] == [0, 3, 3, 1]
     record["rows"][NEAREST]["score"] |= {"returns": [[[[1.0], [2.0]]]]}
     path.write_text(json.dumps(record))
-    assert Comparison.load(path).rows["ours"].over == "one pipeline: 3 fits"
+    assert side_by_side.read(path)[0]["ours"].over == "one pipeline: 3 fits"

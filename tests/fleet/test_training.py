@@ -19,8 +19,8 @@ from hyperpolicy.fleet import judging, plan, runner
 from hyperpolicy.fleet.off_policy import OffPolicyRunner, Rings
 from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Pool, layout
 from hyperpolicy.fleet.start import fresh
-from hyperpolicy.nets.critic import CriticSpec, value
 from hyperpolicy.nets.fold import fold_critics
+from hyperpolicy.nets.mlp import CriticSpec, value
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl import ppo, sac

@@ -12,7 +12,7 @@ from hyperpolicy.generate import generator as generators
 from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
 from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
-from hyperpolicy.nets.critic import CriticSpec
+from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 

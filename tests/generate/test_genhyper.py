@@ -89,7 +89,7 @@ def moved(before, after) -> dict[str, bool]:
     def parts(nets, encoder):
         f, coder = nets.discriminator, encoder.coder
         named = {"G": nets.generator, "trunk": f.trunk, "real": f.real, "Q": f.auxiliary}
-        named |= {"E": genhyper.encoder_side(coder), "D": coder.decoders}
+        named |= {"E": genhyper.encoder_side((f, coder))[2:], "D": coder.decoders}
         return named | {"normalizer": encoder.normalizer}
 
     old, new = parts(*before), parts(*after)

@@ -15,12 +15,12 @@ from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.generate import loop, parts
 from hyperpolicy.generate.codecs import Pca, PcaConfig
 from hyperpolicy.generate.lesson import of_zoo, pairs
-from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers import gan, hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormer, HypFormerConfig, Samples
 from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
 from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.skip_mlp import SkipMlp
-from hyperpolicy.nets.transformer import EVALUATION, Prediction
+from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Prediction
 from hyperpolicy.run import job
 
 CFG = HypFormerConfig(
@@ -80,7 +80,8 @@ def write(parts, conditions, keys):
 # --- The page -----------------------------------------------------------------------------
 def test_published_size():
     cfg = HypFormerConfig(width=256, heads=128, ff=2048)
-    net = jax.eval_shape(lambda: hypformer.make_network(cfg, 2048, 128, jax.random.key(0)))
+    sizes = 2048, 128, cfg.width, cfg.heads, cfg.ff
+    net = jax.eval_shape(lambda: Aggregator.init(*sizes, jax.random.key(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(net)) == 3_387_904
 
 
@@ -147,7 +148,7 @@ def test_optimizer_is_hyplatents():
     cfg = HypFormerConfig(rate=0.5, weight_decay=1.0)
     like = optax.chain(optax.add_decayed_weights(1.0), optax.adam(0.5, b1=0.5, b2=0.999))
     got, want = ({}, {})
-    for name, tx in ((0, hypformer.optimizer(cfg)), (1, like)):
+    for name, tx in ((0, gan.optimizer(cfg.rate, cfg.weight_decay)), (1, like)):
         state = tx.init(params)
         for _ in range(3):
             updates, state = tx.update(grads, state, params)

@@ -143,7 +143,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
 def test_weight_decay_is_added_to_the_gradient():
     cfg = HypLatentConfig(weight_decay=1.0)
     params = {"w": jnp.array([2.0, -3.0])}
-    tx = gan.optimizer(cfg)
+    tx = gan.optimizer(cfg.rate, cfg.weight_decay)
     updates, _ = tx.update({"w": jnp.zeros(2)}, tx.init(params), params)
     np.testing.assert_allclose(updates["w"], [-2e-4, 2e-4], rtol=1e-4)  # Adam's first step
 

@@ -287,7 +287,7 @@ def test_saved_and_loaded(net, make, clusters, tmp_path):
     codec = make(clusters)
     model = Model(EncodedContext(CHEETAH.context), random_writer(net, codec), codec)
     files.save_tree(tmp_path / "model.safetensors", model)
-    frame = Frame.of_policies(CHEETAH, SPEC)
+    frame = Frame(CHEETAH, SPEC, SPEC.size)
     like = Model.blank(json.loads(json.dumps(model.settings())), frame)
     loaded, _ = files.load_tree(tmp_path / "model.safetensors", like)
     assert loaded.settings() == model.settings()

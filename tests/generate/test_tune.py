@@ -16,7 +16,7 @@ from hyperpolicy.fleet.judging import Effort, fit_critics
 from hyperpolicy.generate import critics, tune
 from hyperpolicy.generate.tune_config import GENTLE, TuneConfig
 from hyperpolicy.generate.writers import lookup
-from hyperpolicy.nets.critic import CriticSpec, value
+from hyperpolicy.nets.mlp import CriticSpec, value
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rl import sac
 from hyperpolicy.rl.ppo import PpoConfig

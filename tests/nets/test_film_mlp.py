@@ -7,10 +7,10 @@ import pytest
 
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets import film_mlp
-from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
+from hyperpolicy.nets.film_mlp import FilmMlpConfig
 
 CONFIG = FilmMlpConfig(width=6, blocks=2, embedding=4)
-NET = FilmMlp.init(CONFIG, 5, 3, jax.random.key(0))
+NET = CONFIG.init(5, 3, jax.random.key(0))
 XS = jax.random.normal(jax.random.key(1), (4, 5))
 TS = jnp.array([0, 7, 50, 99])
 CS = jax.random.normal(jax.random.key(2), (4, 3))
@@ -68,7 +68,7 @@ def test_numbers_of_the_default():
     f, e, z, d = 256, 128, 32, 1
     block = 2 * (f * f + 3 * f) + (e + d + 1) * 2 * f
     want = (e + 1) * 4 * e + (4 * e + 1) * e + (z + 1) * f + (f + 1) * z + 4 * block
-    net = jax.eval_shape(lambda: FilmMlp.init(FilmMlpConfig(), z, d, jax.random.key(0)))
+    net = jax.eval_shape(lambda: FilmMlpConfig().init(z, d, jax.random.key(0)))
     assert sum(leaf.size for leaf in jax.tree.leaves(net)) == want
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.unet1d import Conv, TransposedConv, Unet1d, Unet1dConfig
+from hyperpolicy.nets.unet1d import Conv, TransposedConv, Unet1dConfig
 
 CONFIG = Unet1dConfig(channels=(4, 8, 12), groups=2, embedding=4)
-NET = Unet1d.init(CONFIG, 10, 3, jax.random.key(0))
+NET = CONFIG.init(10, 3, jax.random.key(0))
 XS = jax.random.normal(jax.random.key(1), (4, 10))
 TS = jnp.array([0, 7, 50, 99])
 CS = jax.random.normal(jax.random.key(2), (4, 3))
@@ -21,7 +21,7 @@ def size(tree) -> int:
 
 
 def test_published_size():
-    net = jax.eval_shape(lambda: Unet1d.init(Unet1dConfig(), 2048, 256, jax.random.key(0)))
+    net = jax.eval_shape(lambda: Unet1dConfig().init(2048, 256, jax.random.key(0)))
     assert size(net) == 163_048_576
 
 
@@ -117,7 +117,7 @@ def test_neighbors_are_bit_identical():
 
 def test_one_level_is_a_network_too():
     def run():
-        net = Unet1d.init(Unet1dConfig(channels=(8,), embedding=4), 6, 1, jax.random.key(0))
+        net = Unet1dConfig(channels=(8,), embedding=4).init(6, 1, jax.random.key(0))
         return net.up, net(jnp.ones(6), jnp.asarray(3), jnp.ones(1))
 
     up, out = jax.eval_shape(run)
@@ -134,4 +134,4 @@ def test_bad_settings():
     with pytest.raises(BadSetting, match="channels="):
         Unet1dConfig(channels=())
     with pytest.raises(BadSetting, match="latent of 7 numbers does not make 2 tokens"):
-        Unet1d.init(CONFIG, 7, 1, jax.random.key(0))
+        CONFIG.init(7, 1, jax.random.key(0))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperpolicy.generate.writers import hypformer
+from hyperpolicy.generate.writers import gan, hypformer
 from hyperpolicy.generate.writers.hypformer import HypFormerConfig, Samples
 from hyperpolicy.nets.transformer import Aggregator
 from hyperpolicy.recipes.amt_hyp import released
@@ -20,7 +20,7 @@ OTHERS = np.array([0, 1, 3])
 @pytest.fixture(scope="module")
 def net() -> Aggregator:
     """Away from its first numbers, so that attention has something to choose."""
-    fresh = jax.jit(partial(hypformer.make_network, CFG, Z, D))(jax.random.key(0))
+    fresh = jax.jit(partial(Aggregator.init, Z, D, CFG.width, CFG.heads, CFG.ff))(jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + 0.5 * rng.normal(size=x.shape).astype(np.float32), fresh)
 
@@ -93,7 +93,7 @@ def test_order_of_samples_goes_with_them(over_batch, inputs):
 @pytest.mark.slow
 def test_trains_with_dropout_through_forward(net, inputs):
     """One batch, many steps; both attentions learn it, each its own way."""
-    batch, tx = Samples(*inputs, jnp.ones((B, Z))), hypformer.optimizer(CFG)
+    batch, tx = Samples(*inputs, jnp.ones((B, Z))), gan.optimizer(CFG.rate, CFG.weight_decay)
     learned = []
     for forward in (hypformer.attend_within, released.attend_over_batch):
         step = jax.jit(partial(hypformer.update, CFG, forward=forward))

@@ -10,7 +10,7 @@ import pytest
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.evaluate import memorization
-from hyperpolicy.evaluate.rows import NEAREST, ORACLE
+from hyperpolicy.evaluate.protocol import NEAREST, ORACLE
 from hyperpolicy.fleet import Base, runner
 from hyperpolicy.generate import generator
 from hyperpolicy.generate.fitting import fit

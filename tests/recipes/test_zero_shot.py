@@ -10,7 +10,7 @@ import hyperpolicy as hp
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.evaluate import Row
-from hyperpolicy.evaluate.rows import (
+from hyperpolicy.evaluate.protocol import (
     CONDITIONED,
     INTERPOLATED,
     NEAREST,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.critic import value_batch
+from hyperpolicy.nets.mlp import value_batch
 from hyperpolicy.nets.policy import act_batch
 from hyperpolicy.rl import td3
 from hyperpolicy.rl.learner import Spaces

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.critic import value
+from hyperpolicy.nets.mlp import value
 from hyperpolicy.rl import sac, td_sac
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rl.td_sac import TdSacConfig

@@ -60,11 +60,8 @@ class UnknownCommand(HyperpolicyError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Faults a user can mend are one line on stderr.
-
-    Raises:
-        SystemExit: after a command's help (code 0) or wrong options (code 2).
-    """
+    """Run one command; the exit code. Faults a user can mend are one line on stderr. Raises
+    SystemExit: after a command's help (code 0) or wrong options (code 2)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with terminal.adapted(), interrupts.Heard() as heard, warnings.catch_warnings():
         warnings.showwarning = _warn
@@ -88,7 +85,11 @@ def _answer(arguments: Sequence[str]) -> int:
     if rest[:1] == ["help"]:
         rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
     if not rest or rest[0] in ("-h", "--help"):
-        _overview()
+        console, version = Terminal(), hyperpolicy.__version__
+        console.print(f"hyperpolicy {version}: contexts in, policies' weights out\n")
+        console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
+        console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
+        console.print(OTHERS.strip())
         return 0 if rest else 2
     if rest[0] == "--version":
         print(f"hyperpolicy {hyperpolicy.__version__}")
@@ -158,14 +159,6 @@ def explained(error: BaseException) -> HyperpolicyError | None:
         name = "" if error.filename is None else f": {error.filename}"
         return BadFile(f"{error.strerror or error}{name}")
     return None
-
-
-def _overview() -> None:
-    console = Terminal()
-    console.print(f"hyperpolicy {hyperpolicy.__version__}: contexts in, policies' weights out\n")
-    console.print("usage: hyperpolicy COMMAND [OPTIONS]; hyperpolicy COMMAND --help\n")
-    console.print(table(["command", ""], ([k, does] for k, (_, does) in COMMANDS.items())))
-    console.print(OTHERS.strip())
 
 
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:

@@ -142,9 +142,9 @@ def scripts_of(fam, contexts):
     """The package's own controllers; BadContext for a family without any."""
     if not hasattr(fam, "contexts"):
         raise BadContext(f"{fam.name} has no scripted policies; metaworld has")
-    from hyperpolicy.envs.metaworld.scripted import scripted
+    from hyperpolicy.envs.metaworld.scripted import Scripted
 
-    return scripted([fam.task_name(context) for context in contexts])
+    return Scripted([fam.task_name(context) for context in contexts])
 
 
 # --- Sources ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hyperpolicy.cli.command import (
     contexts_of,
     given_to,
     maker_of,
+    open_zoo,
     reads_demonstrations,
     refuse,
     scripts_of,
@@ -105,7 +106,11 @@ class Play(Command):
             film = Film(every=self.every, seed=self.seed)
             record(actor, fam, contexts, self.video, titles, film)
         if self.policy == "expert":
-            console.print(self._nearest(fam, contexts))
+            path = zoo_path(fam, self.zoo)
+            known = open_zoo(fam, path).contexts
+            chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
+            names = ", ".join(fam.task_name(context) for context in chosen)
+            console.print(f"nearest experts of {path}: {names}")
         console.print(_outcomes(fam, contexts, found))
         if self.video is not None:
             console.print(f"video: {self.video}")
@@ -122,15 +127,6 @@ class Play(Command):
             rendering.back_end()
         if self.policy != "expert":
             unused(self, ["zoo"], f"with --policy {self.policy}; it is where `expert` is looked up")
-
-    def _nearest(self, fam, contexts) -> str:
-        from hyperpolicy.zoo import Zoo
-
-        path = zoo_path(fam, self.zoo)
-        known = Zoo.load(path).contexts
-        chosen = known[fam.context.distance(contexts, known).argmin(axis=1)]
-        names = ", ".join(fam.task_name(context) for context in chosen)
-        return f"nearest experts of {path}: {names}"
 
 
 def _outcomes(fam, contexts, found):

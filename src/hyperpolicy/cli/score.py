@@ -60,8 +60,7 @@ class Score(Command):
 
     def run(self, console: Console) -> None:
         from hyperpolicy.evaluate import compare, published, standard_rows
-        from hyperpolicy.evaluate.protocol import usual_episodes
-        from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
+        from hyperpolicy.evaluate.protocol import TOLD_SYMMETRIES, usual_episodes
         from hyperpolicy.evaluate.scoring import check_counts
         from hyperpolicy.recipes.zero_shot.methods import turned
 
@@ -118,7 +117,7 @@ class Score(Command):
         """Rows to score on contexts, and generators that read demonstrations; options that nothing
         uses are refused."""
         from hyperpolicy.evaluate import Row, foreign
-        from hyperpolicy.evaluate.rows import BY_HAND, STANDARD
+        from hyperpolicy.evaluate.protocol import BY_HAND, STANDARD
 
         asked = () if self.method and self.policy == ("generator",) else self.policy
         rows, readers = {}, {}
@@ -136,8 +135,7 @@ class Score(Command):
             given = None if hasattr(maker, "generate") else "policies written beforehand"
             rows[name] = Row([maker], draws=self.draws, given=given)
         taken = [*rows, *readers, *STANDARD]
-        own = foreign.methods(self.method, fam, split.test, self.draws, taken)
-        rows |= own
+        rows |= foreign.methods(self.method, fam, split.test, self.draws, taken)
         writers = [row for row in rows.values() if hasattr(row.makers[0], "generate")]
         if self.draws > 1 and not writers and not readers:
             raise BadSetting(f"--draws {self.draws}: nothing here draws policies; leave it out")
@@ -198,7 +196,7 @@ class Score(Command):
     def _zoo_rows(self, fam, split) -> tuple[dict, str]:
         """Rows out of the zoo, or none and why; raises BadZoo where --zoo was given and is none."""
         from hyperpolicy.evaluate import Row
-        from hyperpolicy.evaluate import rows as names
+        from hyperpolicy.evaluate import protocol as names
         from hyperpolicy.generate.fitting import fit
         from hyperpolicy.generate.writers import lookup
         from hyperpolicy.generate.writers.regression import RegressionConfig

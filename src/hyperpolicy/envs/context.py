@@ -111,12 +111,9 @@ class ContextSpace:
         return sum(x.encoded_size for x in self.coordinates)
 
     def check(self, contexts) -> Float[np.ndarray, "n c"]:
-        """`contexts` as float64 [n, c], circular coordinates wrapped into their period.
-
-        Raises:
-            BadContext: wrong shape, not finite, outside the bounds, or no whole number where a
-                coordinate is a choice.
-        """
+        """`contexts` as float64 [n, c], circular coordinates wrapped into their period. Raises
+        BadContext: wrong shape, not finite, outside the bounds, or no whole number where a
+        coordinate is a choice."""
         try:
             array = np.array(contexts, np.float64)
         except (TypeError, ValueError):
@@ -242,11 +239,9 @@ class Grid:
     def split(self, name: str) -> Split:
         """The split called `name`.
 
-        `random-<k>-<draw>` trains on k tasks of `full`'s training tasks and has its test tasks.
-        The subsets of one draw are nested: the 10 of draw 0 are among its 15.
-
-        Raises:
-            UnknownSplit: no such split on this grid.
+        `random-<k>-<draw>` trains on k tasks of `full`'s training tasks and has its test tasks. The
+        subsets of one draw are nested: the 10 of draw 0 are among its 15. Raises UnknownSplit: no
+        such split on this grid.
         """
         known = self.splits
         if name in known:

@@ -127,11 +127,7 @@ class Family(ABC):
             )
 
     def grid(self, name: str) -> Grid:
-        """The grid of contexts called `name`.
-
-        Raises:
-            UnknownGrid: no such grid in this family.
-        """
+        """The grid of contexts called `name`. Raises UnknownGrid: no such grid in this family."""
         found = {grid.name: grid for grid in self.grids}
         if name not in found:
             raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, found)
@@ -190,11 +186,8 @@ class Worlds(ABC):
         return self.obs.copy()
 
     def step(self, action: Float[np.ndarray, "n a"]) -> Step:
-        """Advance every world by one environment step; actions are clipped to [−1, 1].
-
-        Raises:
-            BadShape: not one action of the family's width for each world.
-        """
+        """Advance every world by one environment step; actions are clipped to [−1, 1]. Raises
+        BadShape: not one action of the family's width for each world."""
         shape = len(self.contexts), self.family.action_size
         action = np.asarray(action, np.float32)
         if action.shape != shape:
@@ -223,10 +216,7 @@ class Worlds(ABC):
         seeds: Int[np.ndarray, " k"],
     ) -> Float[np.ndarray, "n o"]:
         """Put worlds `ids` on other contexts and seeds, as if they were made with them, and begin
-        their first episodes; the observations of all worlds.
-
-        Raises:
-            BadContext: as on construction.
+        their first episodes; the observations of all worlds. Raises BadContext: as on construction.
         """
         self.contexts[ids] = self.family.context.check(contexts)
         self.seeds[ids], self.episode[ids] = seeds, -1

@@ -75,11 +75,8 @@ class ContextEnv(gymnasium.Env):
         return step.next_obs[0], float(step.reward[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
-        """A frame [height, width, 3]; after an episode's last step, the one before it.
-
-        Raises:
-            NoRendering: no OpenGL back end works; the message says what to install.
-        """
+        """A frame [height, width, 3]; after an episode's last step, the one before it. Raises
+        NoRendering: no OpenGL back end works; the message says what to install."""
         if self.render_mode is None or self._shown is None:
             return None
         return self._pictures.draw(*self._shown)
@@ -104,11 +101,8 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         **named,
     ):
         """`context` is [c] for all or [n, c]; a named one is a number or [n]. Episodes end at the
-        family's horizon, or after fewer `max_episode_steps`.
-
-        Raises:
-            BadContext: the contexts do not fit the family or the number of environments.
-        """
+        family's horizon, or after fewer `max_episode_steps`. Raises BadContext: the contexts do not
+        fit the family or the number of environments."""
         self.family = find(family) if isinstance(family, str) else family
         if max_episode_steps is not None and max_episode_steps < self.family.horizon_steps:
             self.family = replace(self.family, horizon_steps=max_episode_steps)
@@ -126,12 +120,8 @@ class ContextVectorEnv(gymnasium.vector.VectorEnv):
         options: dict[str, Any] | None = None,
     ):
         """`seed` is one number, or one for each environment; environment i of seed s is the single
-        environment of seed s + i, or of the i-th number.
-
-        Raises:
-            BadContext: as on construction.
-            BadShape: not one seed an environment.
-        """
+        environment of seed s + i, or of the i-th number. Raises BadContext: as on construction;
+        BadShape: not one seed an environment."""
         one_each = isinstance(seed, Sequence | np.ndarray)
         super().reset(seed=None if one_each else seed)  # type: ignore[arg-type]
         given = (options or {}).get("context")
@@ -177,10 +167,7 @@ def spaces_of(family: Family) -> tuple[Box, Box]:
 
 def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarray, "n c"]:
     """n checked contexts, from `context` ([c] or [n, c]) or from numbers by `named` coordinate.
-
-    Raises:
-        BadContext: both or half of them given, an unknown name, a wrong shape, out of bounds.
-    """
+    Raises BadContext: both or half of them given, an unknown name, a wrong shape, out of bounds."""
     space = family.context
     if named and (context is not None or set(named) != set(space.names)):
         raise BadContext(

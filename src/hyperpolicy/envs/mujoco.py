@@ -161,11 +161,7 @@ def _check_widths(family: MujocoFamily, view: dict[str, np.ndarray], n: int) -> 
 @cache
 def compile_model(mjcf: Path | str) -> mujoco.MjModel:
     """The compiled model of an XML file, or of XML text; MuJoCo 3.17's notice that `settotalmass`
-    will go is kept quiet.
-
-    Raises:
-        BadFile: MuJoCo cannot read it.
-    """
+    will go is kept quiet. Raises BadFile: MuJoCo cannot read it."""
     with warnings.catch_warnings(), quiet_engine():
         warnings.simplefilter("ignore")
         try:

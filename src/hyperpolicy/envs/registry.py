@@ -16,12 +16,9 @@ FAMILIES: dict[str, Family] = {}
 
 def register(new: Family) -> Family:
     """The family, which is now known by its name to `family`, to every command and to Gymnasium
-    (`hyperpolicy/<Name>-v0`), and whose class reads back what it wrote.
-
-    Raises:
-        AlreadyExists: another family has this name, or another class the name of this one's.
-        BadSetting: it cannot be written as JSON, or has no plain name.
-    """
+    (`hyperpolicy/<Name>-v0`), and whose class reads back what it wrote. Raises AlreadyExists:
+    another family has this name, or another class the name of this one's; BadSetting: it cannot be
+    written as JSON, or has no plain name."""
     kind = type(new).__name__
     if FAMILIES.get(new.name, new) != new:
         raise AlreadyExists(f"a family {new.name!r} is registered already; give yours another name")
@@ -44,23 +41,15 @@ def register(new: Family) -> Family:
 
 
 def family(name: str) -> Family:
-    """The family called `name`.
-
-    Raises:
-        UnknownFamily: no such family; the message suggests one.
-    """
+    """The family called `name`. Raises UnknownFamily: no such family; the message suggests one."""
     if name not in FAMILIES:
         raise unknown(UnknownFamily, "task family", "Families", name, FAMILIES)
     return FAMILIES[name]
 
 
 def read(record: dict, kind: type[Family] | None = None) -> Family:
-    """The family that `Family.record` wrote; its class, unless given, is found by its name.
-
-    Raises:
-        UnknownFamily: a family of a class that nobody registered here.
-        BadFile: not such a record.
-    """
+    """The family that `Family.record` wrote; its class, unless given, is found by its name. Raises
+    UnknownFamily: a family of a class that nobody registered here; BadFile: not such a record."""
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise BadFile("no family stands where one should: a record with a kind")
     facts = dict(record)

@@ -37,11 +37,8 @@ INSTALL = "Install one: `apt-get install libegl1 libgl1-mesa-dri`, or `apt-get i
 
 @cache
 def back_end() -> str:
-    """The first OpenGL back end that draws a picture; probed once a process.
-
-    Raises:
-        NoRendering: none does; the message names the Debian packages to install.
-    """
+    """The first OpenGL back end that draws a picture; probed once a process. Raises NoRendering:
+    none does; the message names the Debian packages to install."""
     asked = opengl.asked()
     faults = {}
     for name in dict.fromkeys((asked, *BACK_ENDS) if asked else BACK_ENDS):
@@ -75,11 +72,8 @@ def renderer(model: mujoco.MjModel, height: int, width: int) -> "mujoco.Renderer
     """A renderer on the back end that works, `height` × `width` pixels; close it after use.
 
     MuJoCo reads MUJOCO_GL when it is imported, long before anybody asks for a picture, so its
-    module that chose the back end is loaded once more.
-
-    Raises:
-        NoRendering: no back end works.
-        BadSetting: a picture larger than the model's off-screen buffer.
+    module that chose the back end is loaded once more. Raises NoRendering: no back end works;
+    BadSetting: a picture larger than the model's off-screen buffer.
     """
     most = model.vis.global_.offheight, model.vis.global_.offwidth
     if height > most[0] or width > most[1]:
@@ -132,11 +126,7 @@ class Pictures:
         self._renderers: dict[int, mujoco.Renderer] = {}  # of each model, by its identity
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData) -> UInt8[np.ndarray, "h w 3"]:
-        """A picture of `data`.
-
-        Raises:
-            NoRendering, BadSetting: as `renderer`.
-        """
+        """A picture of `data`. Raises NoRendering, BadSetting: as `renderer`."""
         if id(model) not in self._renderers:
             self._renderers[id(model)] = renderer(model, *self.size)
             _open.add(self)

@@ -14,9 +14,7 @@ from hyperpolicy import files, rollout
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadFile, BadSetting, BadShape
 from hyperpolicy.evaluate import tables
-from hyperpolicy.evaluate.protocol import UNTRAINED
-from hyperpolicy.evaluate.records import Text, line, read_json
-from hyperpolicy.evaluate.rows import (
+from hyperpolicy.evaluate.protocol import (
     CEILINGS,
     GIVEN,
     NEAREST,
@@ -24,11 +22,13 @@ from hyperpolicy.evaluate.rows import (
     ORACLE,
     RANDOM,
     STANDARD,
+    UNTRAINED,
     ZERO,
     Published,
     is_trivial,
     stem,
 )
+from hyperpolicy.evaluate.records import Text, line
 from hyperpolicy.evaluate.score import Score, listed
 from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import NONE, amount, interval_text, number
@@ -157,23 +157,10 @@ class Comparison:
         """Write JSON; an existing file is an error."""
         return files.save_json(path, self.to_json())
 
-    @classmethod
-    def load(cls, path: str | Path) -> "Comparison":
-        """What `save` wrote.
-
-        Raises:
-            BadFile: no file, or not such a record.
-        """
-        return compare(*read_comparison(read_json(path)))
-
 
 def compare(rows: dict[str, Score], published: Sequence[Published] = ()) -> Comparison:
-    """The scores side by side, normalized where `random` and the oracle are among them.
-
-    Raises:
-        BadSetting: no rows.
-        BadShape: rows of other tasks.
-    """
+    """The scores side by side, normalized where `random` and the oracle are among them. Raises
+    BadSetting: no rows; BadShape: rows of other tasks."""
     if not rows:
         raise BadSetting("nothing to compare; give at least one score")
     first, *others = rows.values()
@@ -201,11 +188,9 @@ def standard_rows(
     """The rows of an honest table on the test `contexts`, by name, trivial ones first and the
     test tasks' own experts last.
 
-    Zero action and random are made here; those of `evaluate.rows.STANDARD` that are not given are
-    missing from the table. `progress` is called with each row's name before it plays.
-
-    Raises:
-        BadContext, BadShape, BadSetting: as `score`.
+    Zero action and random are made here; those of `protocol.STANDARD` that are not given are
+    missing from the table. `progress` is called with each row's name before it plays. Raises
+    BadContext, BadShape, BadSetting: as `score`.
     """
     untrained = {
         ZERO: Row([rollout.zero(family)], 0, pipelines=UNTRAINED),
@@ -237,10 +222,7 @@ def read_comparison(record: Any) -> tuple[dict[str, Score], tuple[Published, ...
     """The rows of a saved comparison, and what others published.
 
     In an older table, looking up the nearest expert takes one maker a zoo, so that its runs count
-    the pipelines of the table.
-
-    Raises:
-        BadFile: it is none.
+    the pipelines of the table. Raises BadFile: it is none.
     """
     try:
         found = msgspec.convert(record, _Comparison)

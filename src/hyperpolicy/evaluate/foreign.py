@@ -52,11 +52,8 @@ class Own:
 
 
 def load(path: str | Path) -> Own:
-    """The method that a file defines; its code runs.
-
-    Raises:
-        BadMethod: no file, an exception in it, or not one of the two functions.
-    """
+    """The method that a file defines; its code runs. Raises BadMethod: no file, an exception in it,
+    or not one of the two functions."""
     path = Path(path)
     if not path.is_file():
         raise BadMethod(f"{path} is no file; give a Python file that defines {CONTRACT}")
@@ -94,12 +91,9 @@ def methods(
     draws: int = 1,
     taken: Container[str] = (),
 ) -> dict[str, Row]:
-    """A row for each NAME among the files, with one pipeline a file.
-
-    Raises:
-        BadMethod: as `load`, or files of one name that are given different things.
-        BadSetting: a name that another row has `taken`.
-    """
+    """A row for each NAME among the files, with one pipeline a file. Raises BadMethod: as `load`,
+    or files of one name that are given different things; BadSetting: a name that another row has
+    `taken`."""
     found: dict[str, list[Own]] = {}
     for path in paths:
         own = load(path)

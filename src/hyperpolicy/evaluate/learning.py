@@ -26,11 +26,7 @@ class Curves(NamedTuple):
 
 def read(path: str | Path, rows=slice(None), along: str = "env_steps") -> Curves:
     """The curves of a fleet's `metrics.jsonl`, `along` environment steps or "updates"; `rows` picks
-    learners. A last half line is dropped.
-
-    Raises:
-        BadFile: no such file, or no evaluations in it.
-    """
+    learners. A last half line is dropped. Raises BadFile: no such file, or no evaluations in it."""
     found = [(r[along], r["return"]) for r in _records(path) if along in r and "return" in r]
     if not found:
         raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
@@ -62,10 +58,8 @@ def plot_tasks(
     """Write a panel a task: mean return against environment steps, a band of one standard
     deviation over seeds, and dashed `levels`, for instance the task's own expert.
 
-    `until` cuts the picture after so many steps.
-
-    Raises:
-        AlreadyExists: `path` exists and `overwrite` is false.
+    `until` cuts the picture after so many steps. Raises AlreadyExists: `path` exists and
+    `overwrite` is false.
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     with figure_at(path, overwrite, columns=len(panels)) as (figure, found):
@@ -99,11 +93,8 @@ def plot_learning(
     """Write learning curves along updates, from fleets' metrics.jsonl files or from what `read`
     gives: the median return over experts, and a band from the worst expert to the best.
 
-    Much longer curves get a panel, and axes, of their own.
-
-    Raises:
-        BadFile: a file is missing, or holds no evaluations.
-        AlreadyExists: `path` exists and `overwrite` is false.
+    Much longer curves get a panel, and axes, of their own. Raises BadFile: a file is missing, or
+    holds no evaluations; AlreadyExists: `path` exists and `overwrite` is false.
     """
     curves = {
         name: one if isinstance(one, Curves) else read(one, along="updates")
@@ -126,12 +117,8 @@ def plot_learning(
 
 def plot_measured(metrics: str | Path, path: str | Path, overwrite: bool = False) -> Path:
     """Write what a run's updates measured, losses first: a panel a name against the updates, the
-    median over experts, and a band from the lowest to the highest.
-
-    Raises:
-        BadFile: the file is missing, or holds no such records.
-        AlreadyExists: `path` exists and `overwrite` is false.
-    """
+    median over experts, and a band from the lowest to the highest. Raises BadFile: the file is
+    missing, or holds no such records; AlreadyExists: `path` exists and `overwrite` is false."""
     first, *rest = _records(metrics) or [{}]
     names = {key for record in rest for key in record} - set(first)
     if not names:

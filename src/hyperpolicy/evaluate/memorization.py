@@ -142,11 +142,7 @@ class Audit:
 
     @classmethod
     def from_json(cls, record: dict) -> "Audit":
-        """The audit `to_json` wrote.
-
-        Raises:
-            BadFile: not such a record.
-        """
+        """The audit `to_json` wrote. Raises BadFile: not such a record."""
         try:
             return msgspec.convert(record, cls)
         except msgspec.ValidationError as error:
@@ -200,11 +196,8 @@ def audit(
 
 
 def probe_states(zoo: Zoo, count: int = 512, seed: int = 0) -> Float[np.ndarray, "s o"]:
-    """At most `count` observations drawn from all experts' replay.
-
-    Raises:
-        BadZoo: the zoo holds no observations.
-    """
+    """At most `count` observations drawn from all experts' replay. Raises BadZoo: the zoo holds no
+    observations."""
     if zoo.states is None:
         raise BadZoo("this zoo holds no observations; give some that its policies meet")
     pool = zoo.states.reshape(-1, zoo.spec.obs)

@@ -66,11 +66,8 @@ def plot_returns(
 ) -> Path:
     """Write return against context, a line for each score and a band over its training seeds.
 
-    The ticks on the lower edge are the training contexts. Contexts have one number.
-
-    Raises:
-        BadSetting: contexts of several numbers.
-        AlreadyExists: `path` exists.
+    The ticks on the lower edge are the training contexts. Contexts have one number. Raises
+    BadSetting: contexts of several numbers; AlreadyExists: `path` exists.
     """
     _check_one_number(family)
     with figure_at(path) as (figure, axes):
@@ -103,12 +100,8 @@ def plot_velocities(
     title: str = "",
 ) -> Path:
     """Write velocity against time: a line for each policy, the mean over its episodes, a band for
-    their range, and its target speed dashed, with the number at its end.
-
-    Raises:
-        BadSetting: the family's outcome is not one speed.
-        AlreadyExists: `path` exists.
-    """
+    their range, and its target speed dashed, with the number at its end. Raises BadSetting: the
+    family's outcome is not one speed; AlreadyExists: `path` exists."""
     _check_one_number(family)
     if family.outcome_size != 1:
         raise BadSetting(f"{family.name} has no single speed to draw against its target")
@@ -138,9 +131,7 @@ def plot_memorization(audit: Audit, path: str | Path) -> Path:
     relative to the median distance between two training experts; a marker for each group.
 
     A copy lies at the origin; a policy that acts like a training row with other weights lies low.
-
-    Raises:
-        AlreadyExists: `path` exists.
+    Raises AlreadyExists: `path` exists.
     """
     with figure_at(path) as (figure, axes):
         for i, (name, found) in enumerate(audit.groups.items()):
@@ -182,12 +173,8 @@ def figure_at(
     path: str | Path, overwrite: bool = False, columns: int = 1, rows: int = 1
 ) -> Iterator:
     """A figure and its axes (a list where there are several columns, row by row), written to `path`
-    in the format of its suffix when the block ends.
-
-    Raises:
-        BadFile: another suffix than .png, .svg or .pdf.
-        AlreadyExists: `path` exists and `overwrite` is false.
-    """
+    in the format of its suffix when the block ends. Raises BadFile: another suffix than .png, .svg
+    or .pdf; AlreadyExists: `path` exists and `overwrite` is false."""
     import matplotlib
     from matplotlib.figure import Figure
 

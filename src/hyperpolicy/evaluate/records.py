@@ -35,11 +35,7 @@ class ScoreRecord(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_json(path: str | Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        BadFile: no regular file, larger than 256 MB, or not JSON.
-    """
+    """What a JSON file holds. Raises BadFile: no regular file, larger than 256 MB, or not JSON."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -52,11 +48,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def parts(record: Any) -> dict[str, Any]:
-    """The fields of the score that a record holds.
-
-    Raises:
-        BadFile: it is none, or its parts do not fit each other.
-    """
+    """The fields of the score that a record holds. Raises BadFile: it is none, or its parts do not
+    fit each other."""
     try:
         r = msgspec.convert(record, ScoreRecord)
         contexts = np.array(r.contexts, float)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files
+from hyperpolicy.envs import FAMILIES
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.evaluate import records, stats
 from hyperpolicy.evaluate.protocol import (
@@ -15,7 +16,7 @@ from hyperpolicy.evaluate.protocol import (
     NOT_RECORDED,
     NOTHING,
     Protocol,
-    grid_by_name,
+    grid_of,
 )
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 
@@ -95,7 +96,9 @@ class Score:
     @property
     def card(self) -> Protocol:
         """Its protocol, or what can be known of one that was not recorded: family and grid."""
-        return self.protocol or Protocol(self.family, grid_by_name(self.family, self.contexts))
+        known = FAMILIES.get(self.family)
+        grid = grid_of(known, self.contexts) if known else None
+        return self.protocol or Protocol(self.family, grid)
 
     @property
     def task_means(self) -> Float[np.ndarray, " k"]:
@@ -103,11 +106,8 @@ class Score:
 
     @property
     def successes(self) -> "Score":
-        """The same score with successes for returns: its mean is a success rate.
-
-        Raises:
-            BadSetting: the family knows no success.
-        """
+        """The same score with successes for returns: its mean is a success rate. Raises BadSetting:
+        the family knows no success."""
         if self.success is None:
             raise BadSetting(f"{self.family} knows returns only, no success")
         return replace(self, returns=self.success.astype(float), success=None, rates=True)
@@ -129,11 +129,8 @@ class Score:
         )
 
     def normalized(self, random: "Score", expert: "Score") -> "Score":
-        """(return − random) / (expert − random), task by task, with the others' task means.
-
-        Raises:
-            BadShape: the scores are of other tasks.
-            BadSetting: expert and random are equal on a task.
+        """(return − random) / (expert − random), task by task, with the others' task means. Raises
+        BadShape: the scores are of other tasks; BadSetting: expert and random are equal on a task.
         """
         for other in (random, expert):
             if other.tasks != self.tasks:
@@ -148,11 +145,8 @@ class Score:
 
     def minus(self, other: "Score", paired: bool = True) -> tuple[float, float]:
         """The 95 % interval of the difference of means; `paired` says that both played the same
-        starts, and that pipelines of one number are the same ones.
-
-        Raises:
-            BadShape: the scores are of other tasks.
-        """
+        starts, and that pipelines of one number are the same ones. Raises BadShape: the scores are
+        of other tasks."""
         if other.tasks != self.tasks:
             raise BadShape(f"scores of other tasks: {other.tasks} and {self.tasks}")
         both = self.pipelines, other.pipelines
@@ -163,12 +157,9 @@ class Score:
         """The `count` draws that did best in `chosen_by`, seed by seed and task by task: those with
         most successes where it knows them, of these those with the highest return.
 
-        `chosen_by` scores the same draws on other episodes: choosing and reporting on the same
-        ones would report luck.
-
-        Raises:
-            BadSetting: the same episodes, or more draws than there are.
-            BadShape: not the same seeds, draws and tasks.
+        `chosen_by` scores the same draws on other episodes: choosing and reporting on the same ones
+        would report luck. Raises BadSetting: the same episodes, or more draws than there are;
+        BadShape: not the same seeds, draws and tasks.
         """
         if chosen_by.seed == self.seed:
             raise BadSetting(
@@ -218,11 +209,7 @@ class Score:
 
     @classmethod
     def from_json(cls, record: dict) -> "Score":
-        """The score `to_json` wrote, or an older version's.
-
-        Raises:
-            BadFile: not such a record.
-        """
+        """The score `to_json` wrote, or an older version's. Raises BadFile: not such a record."""
         return cls(**records.parts(record))
 
     def save(self, path: str | Path) -> Path:

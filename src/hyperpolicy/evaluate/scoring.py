@@ -54,11 +54,7 @@ class Row:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """A pipeline for each maker.
-
-        Raises:
-            BadSetting: no makers, or not one number a maker.
-        """
+        """A pipeline for each maker. Raises BadSetting: no makers, or not one number a maker."""
         runs = len(self.makers)
         if not runs:
             raise BadSetting("nothing to score; give at least one maker")
@@ -110,11 +106,8 @@ def score_demonstrated(
     of each task, and the draws of a task are the policies written for its first `row.draws` ones.
 
     Each policy plays starts of its own, the same ones for every maker and method. With
-    `until_success` an episode is over at its first success and returns are NaN.
-
-    Raises:
-        BadSetting: a task has fewer demonstrations, or as `score`.
-        BadContext, BadShape: as `score`.
+    `until_success` an episode is over at its first success and returns are NaN. Raises BadSetting:
+    a task has fewer demonstrations, or as `score`; BadContext, BadShape: as `score`.
     """
     episodes = usual_episodes(family) if episodes is None else episodes
     about: dict = {"env_steps": row.env_steps, "pipelines": row.numbers, "seed": seed}
@@ -191,10 +184,8 @@ def released_successes(policies: Policies, task: str) -> Float[np.ndarray, " p"]
     seeds 720 and 920. For each seed the successes are sorted by themselves; the two sorted lists
     are averaged and sorted again. So the policies at the top may differ from seed to seed; top-k
     success is min(1, successes / k) but for how they fall on the seeds. The best are chosen on the
-    very episodes that are reported.
-
-    Raises:
-        UnknownTask, MissingExtra, BadShape: as the family's worlds.
+    very episodes that are reported. Raises UnknownTask, MissingExtra, BadShape: as the family's
+    worlds.
     """
     family = MetaWorld(frozen=True)
     contexts = np.repeat(family.contexts([task]), len(policies), axis=0)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from hyperpolicy.errors import BadFile, BadSetting, unknown
 from hyperpolicy.evaluate.compare import Comparison, compare, read_comparison
-from hyperpolicy.evaluate.protocol import NOT_RECORDED
+from hyperpolicy.evaluate.protocol import GIVEN, NOT_RECORDED, Published
 from hyperpolicy.evaluate.records import read_json
-from hyperpolicy.evaluate.rows import GIVEN, Published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import interval_text, number
 
@@ -47,11 +46,7 @@ class Loaded(NamedTuple):
 
 def read(path: str | Path) -> tuple[dict[str, Score], tuple[Published, ...]]:
     """The rows of a file of results, and what it quotes: a saved Score, a saved Comparison, several
-    named scores, or a cell of AMT-Hyp's tables.
-
-    Raises:
-        BadFile: it holds none of these.
-    """
+    named scores, or a cell of AMT-Hyp's tables. Raises BadFile: it holds none of these."""
     path = Path(path)
     record = read_json(path)
     try:
@@ -76,12 +71,7 @@ def _read(record: Any, name: str) -> tuple[dict[str, Score], tuple[Published, ..
 
 def load(paths: Sequence[str | Path]) -> Loaded:
     """The rows of all files, and what they quote; a name that several files use has its file's name
-    before it.
-
-    Raises:
-        BadFile: a file without scores.
-        BadSetting: no file, or one file twice.
-    """
+    before it. Raises BadFile: a file without scores; BadSetting: no file, or one file twice."""
     if not paths:
         raise BadSetting("nothing to compare; give files of results")
     if len({Path(path).resolve() for path in paths}) < len(paths):
@@ -173,10 +163,7 @@ def differences(
     interval.
 
     A row is put beside the one of its own file (`origin`) where that has it, and then paired: they
-    played the same starts.
-
-    Raises:
-        BadSetting: no table has that row.
+    played the same starts. Raises BadSetting: no table has that row.
     """
     names = dict.fromkeys(name for group in found for name in group.rows)
     bases = [name for name in names if name == against or name.endswith(f": {against}")]

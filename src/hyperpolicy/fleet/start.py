@@ -19,8 +19,8 @@ from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape, BadZoo
 from hyperpolicy.headers import BaseHeader, Training
-from hyperpolicy.nets.critic import CriticSpec
 from hyperpolicy.nets.fold import fold_actor, fold_critics
+from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec, as_deterministic
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config, Critics, Spaces, State, WarmStart

@@ -41,11 +41,8 @@ LEAST_GAIN = 1e-9
 # --- Zoos ---------------------------------------------------------------------------------
 def align(zoo: Zoo, reference: Policies | None = None) -> Zoo:
     """The zoo with every expert matched to one reference: a policy of the same spec, of any zoo; by
-    default the expert in the middle of the contexts.
-
-    Raises:
-        BadZoo: the reference is not one policy of the zoo's spec; an expert has no final row.
-    """
+    default the expert in the middle of the contexts. Raises BadZoo: the reference is not one policy
+    of the zoo's spec; an expert has no final row."""
     scaled = balance(zoo)
     finals = scaled.finals.weights
     if reference is None:
@@ -67,9 +64,7 @@ def align_chain(zoo: Zoo) -> Zoo:
     """The zoo with every expert matched to its neighbor in context, from the middle outward.
 
     Neighbors differ least, so they match best; far ends drift apart more than with one reference.
-
-    Raises:
-        BadZoo: an expert has no final row.
+    Raises BadZoo: an expert has no final row.
     """
     scaled = balance(zoo)
     aligned, orders = scaled.finals.weights.copy(), {}
@@ -80,11 +75,8 @@ def align_chain(zoo: Zoo) -> Zoo:
 
 
 def balance(zoo: Zoo) -> Zoo:
-    """The zoo with every ReLU unit at its canonical scale (`balance_factors`).
-
-    Raises:
-        BadZoo: an expert has no final row.
-    """
+    """The zoo with every ReLU unit at its canonical scale (`balance_factors`). Raises BadZoo: an
+    expert has no final row."""
     if len(zoo.final_rows) != len(zoo.contexts):
         raise BadZoo(
             f"this zoo has {len(zoo.final_rows)} final rows for {len(zoo.contexts)} experts; "

@@ -145,13 +145,6 @@ class Rows(NamedTuple):
     task: Int[Array | np.ndarray, " r"]
 
 
-def batch_loss(maps: Maps, batch: Rows, loss: Callable) -> Scalar:
-    """`loss` of a batch's scores."""
-    opening, ending, task = (jnp.asarray(part) for part in batch)
-    h, v = jax.vmap(maps.opening)(opening), jax.vmap(maps.ending)(ending)
-    return loss(scores(maps.bilinear, h, v), task)
-
-
 def fit(
     config: BehaviorEmbeddingConfig,
     rows: Rows,
@@ -161,11 +154,8 @@ def fit(
 ) -> Embedding:
     """One embedding per seed, from training rows; every leaf leads with axis n.
 
-    `loss` is one of the three above.
-
-    Raises:
-        BadShape: rows that do not match.
-        BadSetting: fewer than two tasks, numbers that are not finite, or a batch beyond the rows.
+    `loss` is one of the three above. Raises BadShape: rows that do not match; BadSetting: fewer
+    than two tasks, numbers that are not finite, or a batch beyond the rows.
     """
     inputs = _check_rows(config, rows)
     normalizers = [norm.limits(part) for part in inputs]  # D1
@@ -180,11 +170,15 @@ def fit(
         maps = Maps.init(config, data.opening.shape[1], data.ending.shape[1], key)
         return maps, tx.init(maps)
 
+    def of_batch(maps, batch):
+        h, v = jax.vmap(maps.opening)(batch.opening), jax.vmap(maps.ending)(batch.ending)
+        return loss(scores(maps.bilinear, h, v), batch.task)
+
     def step(state, key, i, own, data):
         maps, adam = state
         rows = jax.random.choice(key, len(data.task), (config.batch,), replace=False)  # D4
         batch = jax.tree.map(lambda part: part[rows], data)
-        value, grads = jax.value_and_grad(batch_loss)(maps, batch, loss)
+        value, grads = jax.value_and_grad(of_batch)(maps, batch)
         updates, adam = tx.update(grads, adam, maps)
         return (optax.apply_updates(maps, updates), adam), {"loss/contrastive": value}
 

@@ -26,7 +26,7 @@ from hyperpolicy.generate.parts import Model
 from hyperpolicy.generate.writers import hyplatent, lookup
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.lookup import Interpolated, Nearest
-from hyperpolicy.nets.critic import CriticSpec, value_batch
+from hyperpolicy.nets.mlp import CriticSpec, value_batch
 from hyperpolicy.policies import Policies
 from hyperpolicy.run.directory import alone
 from hyperpolicy.zoo import Zoo
@@ -39,33 +39,18 @@ class CriticGenerator:
     inside: Generator
 
     def generate(self, contexts, seed: int = 0) -> Float[np.ndarray, "n 2 q"]:
-        """Twin critics for each context [n, c]; row i depends on context i, i and `seed` only.
-
-        Raises:
-            BadContext: wrong shape, not finite, or outside what physics allows.
-
-        Warns:
-            UserWarning: a context lies outside the trained range.
-        """
+        """Twin critics for each context [n, c]; errors and warnings as `Generator.generate`."""
         vectors = self.inside.vectors(contexts, seed)
         return vectors.reshape(len(vectors), 2, -1).astype(np.float32)
 
     def save(self, path: str | Path) -> Path:
-        """Write a new directory; it appears whole or not at all.
-
-        Raises:
-            AlreadyExists: something is at `path`.
-        """
+        """Write a new directory; errors as `Generator.save`."""
         return self.inside.save(path)
 
 
 def load(path: str | Path) -> CriticGenerator:
-    """The generator of critics in a directory.
-
-    Raises:
-        UnknownGenerator: no generator's directory.
-        BadFile: its files are damaged, or it writes policies.
-    """
+    """The generator of critics in a directory. Raises UnknownGenerator: no generator's directory;
+    BadFile: its files are damaged, or it writes policies."""
     found = generators.load(path)
     if found.writes != "critics":
         raise BadFile(f"a {found.kind} generator writes policies, not critics")
@@ -78,11 +63,8 @@ def fit(
     config: HypLatentConfig, zoo: Zoo, seed: int = 0, out: str | Path | None = None
 ) -> CriticGenerator:
     """HypLatent on the critics of `zoo`; with `out` it is saved there, and a killed fit resumes.
-
-    Raises:
-        BadZoo: a zoo without critics, or one that cannot be trained on.
-        BadSetting: an encoder other than PCA or a behavior loss, which are for policies.
-    """
+    Raises BadZoo: a zoo without critics, or one that cannot be trained on; BadSetting: an encoder
+    other than PCA or a behavior loss, which are for policies."""
     if config.encoder.for_policies or config.behavior > 0:
         raise BadSetting(
             f"critics take a PcaConfig as encoder and no behavior loss; got "
@@ -116,11 +98,7 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
 
 
 def nearest(zoo: Zoo) -> CriticGenerator:
-    """Looks up the critics of the nearest expert.
-
-    Raises:
-        BadZoo: a zoo without critics.
-    """
+    """Looks up the critics of the nearest expert. Raises BadZoo: a zoo without critics."""
     model = lookup.model(Nearest, zoo, _vectors(zoo))
     return CriticGenerator(from_zoo(zoo, model, {}, "critics"))
 
@@ -145,10 +123,8 @@ def values(
     """E_s[min Q(s, tanh μ(s))] of each policy: the smaller of the twins' values, mean over states.
 
     `critics` are one context's. Q is the soft return of the policy they were trained with, so it
-    orders policies near that one; its size is no forecast.
-
-    Raises:
-        BadShape: critics or states of another family or width.
+    orders policies near that one; its size is no forecast. Raises BadShape: critics or states of
+    another family or width.
     """
     spec, states = critic_spec(policies.spec), np.asarray(states, np.float32)
     if critics.shape != (2, spec.size) or states.ndim != 2:

@@ -7,7 +7,6 @@ each number scaled to [−1, 1] on training rows. One embedding serves all seeds
 kind of writer goes on from its conditions: `fit` takes the `lesson` of some demonstrations.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -75,25 +74,16 @@ def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Arr
     return h if told == "opening" else jnp.concatenate([h, embedding.of_ending(row[o:])])
 
 
-def fit_reader(
-    embedding: Embedding, told: Told, demonstrations: Demonstrations
-) -> DemonstrationReader:
-    """A reader around a trained embedding, its limits those of training demonstrations."""
-    raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
-    return DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
-
-
 def fit_embedding(
     config: BehaviorEmbeddingConfig,
     demonstrations: Demonstrations,
     seed: int = 0,
     out: Path | None = None,
-    loss: Callable = behavior_embedding.task_aware_loss,
 ) -> Embedding:
     """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
     _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
     rows = Rows(demonstrations.opening, demonstrations.ending, task.ravel())
-    fitted = behavior_embedding.fit(config, rows, (seed,), out, loss)
+    fitted = behavior_embedding.fit(config, rows, (seed,), out)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
 
 
@@ -104,8 +94,11 @@ def lesson(
     embedding: Embedding,
     told: Told = "both",
 ) -> Lesson:
-    """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does."""
-    return Lesson(zoo, demonstrations, rows, fit_reader(embedding, told, demonstrations))
+    """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does; the
+    reader's limits are those of these demonstrations."""
+    raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
+    reader = DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
+    return Lesson(zoo, demonstrations, rows, reader)
 
 
 @jax.jit

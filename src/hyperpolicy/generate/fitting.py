@@ -64,11 +64,8 @@ class FitConfig(Bounded, ABC):
     """Whether its seed matters."""
 
     def lesson(self, zoo: Zoo) -> Lesson:
-        """What it learns from where it is given a zoo alone: contexts.
-
-        Raises:
-            BadZoo: a zoo that cannot be trained on.
-        """
+        """What it learns from where it is given a zoo alone: contexts. Raises BadZoo: a zoo that
+        cannot be trained on."""
         return lessons.of_zoo(zoo)
 
     def beside(self, zoo: Path) -> "FitConfig":
@@ -98,8 +95,10 @@ class LearnedConfig(FitConfig):
         return False
 
     def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None) -> Any:
-        """One codec for each seed, on axis n; None where it is trained along."""
-        return None
+        """One codec for each seed, on axis n, by its setting `encoder`; None for a kind that has no
+        such setting and trains its codec along."""
+        encoder = getattr(self, "encoder", None)
+        return encoder and encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
     @abstractmethod
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:

@@ -29,7 +29,7 @@ from hyperpolicy.errors import (
 )
 from hyperpolicy.generate.parts import Frame, Model, row_keys
 from hyperpolicy.headers import GeneratorHeader, Vectors
-from hyperpolicy.nets.critic import CriticSpec
+from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
@@ -128,10 +128,8 @@ class Generator:
         """Write the generator as a new directory; it appears whole or not at all.
 
         `compact` rounds matrices to float16: half the size, and weights that differ in the third
-        digit. Vectors stay: the offset of a number that hardly varies is large.
-
-        Raises:
-            AlreadyExists: something is at `path`.
+        digit. Vectors stay: the offset of a number that hardly varies is large. Raises
+        AlreadyExists: something is at `path`.
         """
         path = Path(path)
         if path.exists():
@@ -181,12 +179,9 @@ def _rounded(x: np.ndarray) -> np.ndarray:
 
 
 def load(name_or_path: str | Path) -> Generator:
-    """A shipped generator by name, or one's own from its directory.
-
-    Raises:
-        UnknownGenerator: neither a shipped name nor a generator's directory.
-        BadFile: its files are damaged, truncated or of another version.
-    """
+    """A shipped generator by name, or one's own from its directory. Raises UnknownGenerator:
+    neither a shipped name nor a generator's directory; BadFile: its files are damaged, truncated or
+    of another version."""
     known = shipped()
     path = SHIPPED / name_or_path if str(name_or_path) in known else Path(name_or_path)
     if not (path / HEADER).is_file():

@@ -111,12 +111,8 @@ def draw(
 
 
 def check_zoo(zoo: Zoo) -> Family:
-    """The zoo's family, once its rows are fit to train on.
-
-    Raises:
-        BadZoo: its policies do not fit its family, an expert has no final row, or weights are not
-            finite.
-    """
+    """The zoo's family, once its rows are fit to train on. Raises BadZoo: its policies do not fit
+    its family, an expert has no final row, or weights are not finite."""
     tasks = zoo.family
     if (zoo.spec.obs, zoo.spec.action) != (tasks.obs_size, tasks.action_size):
         raise BadZoo(

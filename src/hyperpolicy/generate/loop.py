@@ -154,11 +154,8 @@ _jobs: dict[Path, Job] = {}
 
 
 def claim(out: Path | None) -> None:
-    """Check that `out` is free, or holds a run to resume, before the first stage of a run.
-
-    Raises:
-        AlreadyExists: it holds other files or directories.
-    """
+    """Check that `out` is free, or holds a run to resume, before the first stage of a run. Raises
+    AlreadyExists: it holds other files or directories."""
     if out is None:
         return
     for path in [path for path in _jobs if path.is_relative_to(out)]:

@@ -40,10 +40,6 @@ class Frame(NamedTuple):
     latent: int = 0
     """z, known once there is a codec."""
 
-    @classmethod
-    def of_policies(cls, family: Family, spec: PolicySpec) -> "Frame":
-        return cls(family, spec, spec.size)
-
 
 @runtime_checkable
 class Part(Protocol):

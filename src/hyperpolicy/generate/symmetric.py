@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.evaluate.rows import TOLD_SYMMETRIES
+from hyperpolicy.evaluate.protocol import TOLD_SYMMETRIES
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext
 from hyperpolicy.nets.mlp import Linear
@@ -74,10 +74,7 @@ class Symmetric(eqx.Module):
 
 def symmetric(generator: Generator) -> Generator:
     """`generator`, asked at the image of a context that lies nearest to one it was trained on.
-
-    Raises:
-        BadSetting: its family knows no symmetries, or it does not read contexts.
-    """
+    Raises BadSetting: its family knows no symmetries, or it does not read contexts."""
     tasks = generator.family
     if not tasks.symmetries or generator.takes is not Contexts:
         raise BadSetting(

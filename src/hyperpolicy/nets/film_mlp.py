@@ -35,7 +35,15 @@ class FilmMlpConfig(Bounded):
 
     def init(self, z: int, d: int, key: Key) -> "FilmMlp":
         """A fresh denoiser for latents of `z` numbers and conditions of `d`."""
-        return FilmMlp.init(self, z, d, key)
+        key_step, key_first, key_last, *keys = jax.random.split(key, 3 + self.blocks)
+        f, e = self.width, self.embedding + d
+        return FilmMlp(
+            self,
+            StepEmbedding.init(self.embedding, key_step),
+            Linear.init(z, f, key_first),
+            [FilmBlock.init(f, e, k) for k in keys],
+            Linear.init(f, z, key_last),
+        )
 
     def __post_init__(self):
         super().__post_init__()
@@ -118,19 +126,6 @@ class FilmMlp(eqx.Module):
     first: Linear
     blocks: list[FilmBlock]
     last: Linear
-
-    @classmethod
-    def init(cls, config: FilmMlpConfig, z: int, d: int, key: Key) -> "FilmMlp":
-        """A fresh denoiser for latents of `z` numbers and conditions of `d`."""
-        key_step, key_first, key_last, *keys = jax.random.split(key, 3 + config.blocks)
-        f, e = config.width, config.embedding + d
-        return cls(
-            config,
-            StepEmbedding.init(config.embedding, key_step),
-            Linear.init(z, f, key_first),
-            [FilmBlock.init(f, e, k) for k in keys],
-            Linear.init(f, z, key_last),
-        )
 
     def __call__(
         self, noisy: Float[Array, " z"], t: Int[Array, ""], condition: Float[Array, " d"]

@@ -1,11 +1,14 @@
-"""Multi-layer perceptron whose every leaf is an array, so plain `jax.*` transforms apply."""
+"""Multi-layer perceptron whose every leaf is an array, so plain `jax.*` transforms apply; and the
+twin action-value networks made of it, with their flat vectors."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
@@ -57,3 +60,47 @@ def unravel(init: Callable, spec) -> Callable:
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     with jax.ensure_compile_time_eval():  # once, also where a function is being traced
         return ravel_pytree(zeros)[1]
+
+
+# --- Twin critics -------------------------------------------------------------------------
+@dataclass(frozen=True)
+class CriticSpec:
+    """Sizes of one critic, (obs, action) → hidden layers → 1."""
+
+    obs: int
+    action: int
+    hidden: tuple[int, ...] = (64, 64)
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        return list(pairwise((self.obs + self.action, *self.hidden, 1)))
+
+    @property
+    def size(self) -> int:
+        """Numbers in one critic; the twins have twice as many."""
+        return sum(i * o + o for i, o in self.layers)
+
+    def init_one(self, key: Key) -> Mlp:
+        """One critic."""
+        return Mlp.init([self.obs + self.action, *self.hidden, 1], key)
+
+    def init(self, key: Key) -> Mlp:
+        """Twin critics, stacked on axis 0."""
+        return jax.vmap(self.init_one)(jax.random.split(key, 2))
+
+    def flatten(self, twins: Mlp) -> Float[Array, "2 q"]:
+        """Both critics as flat vectors."""
+        return jax.vmap(lambda critic: ravel_pytree(critic)[0])(twins)
+
+    def unflatten(self, weights: Float[Array, "2 q"]) -> Mlp:
+        """The twin critics of two flat vectors."""
+        return jax.vmap(unravel(CriticSpec.init_one, self))(weights)
+
+
+def value(twins: Mlp, obs: Float[Array, " o"], action: Float[Array, " a"]) -> Float[Array, "2"]:
+    """Both critics' estimate of the return."""
+    return jax.vmap(lambda critic: critic(jnp.concatenate([obs, action]))[0])(twins)
+
+
+value_batch = jax.vmap(value, in_axes=(None, 0, 0))
+"""The same for b observations and actions: [b, 2]."""

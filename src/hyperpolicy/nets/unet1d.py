@@ -45,8 +45,23 @@ class Unet1dConfig(Bounded):
     """Numbers in S(t)."""
 
     def init(self, z: int, d: int, key: Key) -> "Unet1d":
-        """A fresh denoiser for latents of `z` numbers and conditions of `d`."""
-        return Unet1d.init(self, z, d, key)
+        """A fresh denoiser for latents of `z` numbers and conditions of `d`; BadSetting: odd z."""
+        if z % TOKENS:
+            raise BadSetting(
+                f"a latent of {z} numbers does not make {TOKENS} tokens; choose an encoder whose "
+                "latents have an even size"
+            )
+        key_step, key_down, key_middle, key_up, key_last, key_out = jax.random.split(key, 6)
+        e, channels = self.embedding + d, self.channels
+        return Unet1d(
+            self,
+            StepEmbedding.init(self.embedding, key_step),
+            _way_down(self, z // TOKENS, e, key_down),
+            Level.init(self, channels[-1], channels[-1], e, key_middle),
+            _way_up(self, e, key_up),
+            ConvBlock.init(self, channels[0], channels[0], key_last),
+            Linear.init(channels[0], z // TOKENS, key_out),
+        )
 
     def __post_init__(self):
         super().__post_init__()
@@ -177,26 +192,6 @@ class Unet1d(eqx.Module):
     up: list[Level]
     last: ConvBlock
     out: Linear
-
-    @classmethod
-    def init(cls, config: Unet1dConfig, z: int, d: int, key: Key) -> "Unet1d":
-        """A fresh denoiser for latents of `z` numbers and conditions of `d`; BadSetting: odd z."""
-        if z % TOKENS:
-            raise BadSetting(
-                f"a latent of {z} numbers does not make {TOKENS} tokens; choose an encoder whose "
-                "latents have an even size"
-            )
-        key_step, key_down, key_middle, key_up, key_last, key_out = jax.random.split(key, 6)
-        e, channels = config.embedding + d, config.channels
-        return cls(
-            config,
-            StepEmbedding.init(config.embedding, key_step),
-            _way_down(config, z // TOKENS, e, key_down),
-            Level.init(config, channels[-1], channels[-1], e, key_middle),
-            _way_up(config, e, key_up),
-            ConvBlock.init(config, channels[0], channels[0], key_last),
-            Linear.init(channels[0], z // TOKENS, key_out),
-        )
 
     def __call__(
         self, noisy: Float[Array, " z"], t: Int[Array, ""], condition: Float[Array, " d"]

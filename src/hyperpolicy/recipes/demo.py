@@ -14,7 +14,7 @@ from hyperpolicy.envs import family
 from hyperpolicy.errors import BadZoo, NoRendering
 from hyperpolicy.evaluate.compare import compare, standard_rows
 from hyperpolicy.evaluate.plots import plot_returns, plot_velocities
-from hyperpolicy.evaluate.rows import CONDITIONED, INTERPOLATED, NEAREST, ORACLE, published
+from hyperpolicy.evaluate.protocol import CONDITIONED, INTERPOLATED, NEAREST, ORACLE, published
 from hyperpolicy.evaluate.scoring import Maker, Row, score
 from hyperpolicy.evaluate.video import Film, record
 from hyperpolicy.generate.fitting import fit

@@ -12,8 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.critic import CriticSpec
-from hyperpolicy.nets.mlp import Mlp
+from hyperpolicy.nets.mlp import CriticSpec, Mlp
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.types import Key, Scalar
 

@@ -32,8 +32,7 @@ from hyperpolicy.bounds import (
     Sizes,
     Weight,
 )
-from hyperpolicy.nets.critic import CriticSpec, value_batch
-from hyperpolicy.nets.mlp import Mlp
+from hyperpolicy.nets.mlp import CriticSpec, Mlp, value_batch
 from hyperpolicy.nets.policy import Activations, PolicyNet, PolicySpec, act_batch, one_each, sample
 from hyperpolicy.rl.learner import Critics, Learner, Metrics, Spaces, WarmStart, adam_step
 from hyperpolicy.types import Batch, Key, Scalar

@@ -19,8 +19,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.bounds import Bounded, Count, Decay, PartialShare, Rate, Sizes, Weight
-from hyperpolicy.nets.critic import CriticSpec, value_batch
-from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.mlp import CriticSpec, Linear, Mlp, value_batch
 from hyperpolicy.nets.policy import Activations, PolicyNet, PolicySpec, act_batch, one_each
 from hyperpolicy.rl.learner import Critics, Learner, Metrics, Spaces, WarmStart, adam_step
 from hyperpolicy.types import Batch, Key, Scalar

@@ -12,7 +12,7 @@ from hyperpolicy import rollout
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.envs.metaworld import family as page
 from hyperpolicy.envs.metaworld.family import SEEN, TASKS, UNSEEN
-from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.envs.metaworld.scripted import Scripted
 from hyperpolicy.errors import BadContext, BadSetting, MissingExtra, UnknownTask, WorkerDied
 
 FAMILY = hp.family("metaworld")
@@ -97,7 +97,7 @@ def test_a_worker_that_dies_loses_nothing():
 def test_a_worker_that_dies_in_an_evaluation_costs_no_success():
     """The first world's crew is killed at step 1; every episode still succeeds."""
     tasks, pids = ["drawer-close", "reach"], []
-    script = scripted(tasks)
+    script = Scripted(tasks)
     worlds = FAMILY.worlds(np.repeat(FAMILY.contexts(tasks), 2, axis=0), seed=5, num_threads=2)
 
     def act(obs, t):
@@ -253,7 +253,7 @@ def test_contexts_are_told_one_hot_and_splits_keep_tasks_apart():
 
 def successes(tasks, episodes: int) -> list[int]:
     """Of the package's scripted policies, in configurations of our own."""
-    found = rollout.results(scripted(tasks), FAMILY, FAMILY.contexts(tasks), episodes)
+    found = rollout.results(Scripted(tasks), FAMILY, FAMILY.contexts(tasks), episodes)
     return found.success.sum(axis=1).tolist()
 
 

@@ -255,11 +255,7 @@ def _class_of(task: str):
 
 
 def package():
-    """The package metaworld.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
+    """The package metaworld. Raises MissingExtra: it is not installed."""
     try:
         import metaworld.env_dict
         import metaworld.policies

@@ -187,11 +187,7 @@ class Worker:
 
     def wait(self) -> list[int]:
         """The rows whose state was lost: none, or all of them where the worker died and another
-        took over.
-
-        Raises:
-            WorkerDied: it died again and again; its last words.
-        """
+        took over. Raises WorkerDied: it died again and again; its last words."""
         if self._answered():
             self.deaths = 0
             return []

@@ -53,11 +53,8 @@ UNSEEN = (
 
 
 def contexts_of(tasks) -> Float[np.ndarray, "k 1"]:
-    """The contexts of named tasks, e.g. ["window-open"]: their places.
-
-    Raises:
-        UnknownTask: no such task; the message suggests one.
-    """
+    """The contexts of named tasks, e.g. ["window-open"]: their places. Raises UnknownTask: no such
+    task; the message suggests one."""
     plain = [str(task).removesuffix("-v3").removesuffix("-v2") for task in tasks]
     for name in plain:
         if name not in TASKS:
@@ -185,11 +182,8 @@ class ArmWorlds(Worlds):
 
     def _replay(self, ids: Int[np.ndarray, " k"], steps: Int[np.ndarray, " n"]) -> None:
         """Bring worlds to where they were, or would be, after so many `steps` of their episodes, by
-        playing these again: what a worker that died took with it comes back bit for bit.
-
-        Raises:
-            WorkerDied: workers die again and again at it.
-        """
+        playing these again: what a worker that died took with it comes back bit for bit. Raises
+        WorkerDied: workers die again and again at it."""
         for _ in range(crews.MOST_DEATHS):
             ids = ids[self.episode[ids] >= 0]
             self._block.episode[:] = self.episode

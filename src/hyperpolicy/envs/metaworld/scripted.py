@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -26,14 +25,14 @@ class Script:
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
-@dataclass(frozen=True)
 class Scripted:
     """An `Actor` for rollouts: the controllers of n tasks, with Gaussian noise on their actions,
     drawn for all of them together."""
 
-    scripts: Sequence[Script]
-    noise: float
-    seed: int
+    def __init__(self, tasks: Sequence[str], noise: float = 0.0, seed: int = 0):
+        """Raises UnknownTask, MissingExtra."""
+        self.scripts = [Script(task) for task in tasks]
+        self.noise, self.seed = noise, seed
 
     def start(self, n: int, e: int):
         return ()
@@ -49,12 +48,3 @@ class Scripted:
 
     def take(self, rows):
         return None
-
-
-def scripted(tasks: Sequence[str], noise: float = 0.0, seed: int = 0) -> Scripted:
-    """The actor of n tasks' controllers.
-
-    Raises:
-        UnknownTask, MissingExtra: as `Script`.
-    """
-    return Scripted([Script(task) for task in tasks], noise, seed)

@@ -94,10 +94,8 @@ def from_weights(
 ) -> Generator:
     """A generator from the weights of a conditioned policy of a family.
 
-    `spec` takes [obs, encoded context].
-
-    Raises:
-        BadShape: the weights or the spec do not fit the family.
+    `spec` takes [obs, encoded context]. Raises BadShape: the weights or the spec do not fit the
+    family.
     """
     plain = replace(spec, obs=tasks.obs_size)
     weights = np.asarray(weights, np.float32)

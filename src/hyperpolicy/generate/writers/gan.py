@@ -3,6 +3,7 @@
 Losses and updates stand on the pages of the two; D2 is theirs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -145,10 +146,10 @@ def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:
     return Networks(generator, skip_mlp.first_moments(generator), discriminator)
 
 
-def optimizer(cfg: GanConfig) -> optax.GradientTransformation:
+def optimizer(rate: float, weight_decay: float) -> optax.GradientTransformation:
     """Adam with L2 weight decay added to the gradient, as PyTorch's."""
-    decay = optax.add_decayed_weights(cfg.weight_decay)
-    return optax.flatten(optax.chain(decay, optax.adam(cfg.rate, b1=0.5, b2=0.999)))
+    decay = optax.add_decayed_weights(weight_decay)
+    return optax.flatten(optax.chain(decay, optax.adam(rate, b1=0.5, b2=0.999)))
 
 
 def real_side(f: Discriminator):
@@ -161,7 +162,8 @@ def auxiliary_side(nets: Networks):
     return nets.generator, nets.discriminator.trunk, nets.discriminator.auxiliary
 
 
-def descend(cfg: GanConfig, params, grads, adam):
-    """One Adam step."""
-    updates, adam = optimizer(cfg).update(grads, adam, params)
-    return optax.apply_updates(params, updates), adam
+def descend(cfg: GanConfig, side: Callable, nets, grads, adam):
+    """`nets` after one Adam step of what `side` picks of them."""
+    params = side(nets)
+    updates, adam = optimizer(cfg.rate, cfg.weight_decay).update(side(grads), adam, params)
+    return eqx.tree_at(side, nets, optax.apply_updates(params, updates)), adam

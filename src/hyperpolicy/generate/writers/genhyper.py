@@ -93,18 +93,24 @@ def init(
     """Fresh networks for policies of `spec` and conditions of `d` numbers."""
     key_nets, key_coder = jax.random.split(key)
     encoder = ScaledCoder(Coder.init(spec, cfg.dim, key_coder), normalizer)
-    nets, start = gan.make_networks(cfg, encoder.size, d, key_nets), gan.optimizer(cfg).init
+    nets = gan.make_networks(cfg, encoder.size, d, key_nets)
+    start = gan.optimizer(cfg.rate, cfg.weight_decay).init
     parts = (
-        (gan.real_side(nets.discriminator), encoder_side(encoder.coder)),
-        (nets.generator, encoder.coder.decoders),
+        encoder_side((nets.discriminator, encoder.coder)),
+        decoder_side((nets.generator, encoder)),
         gan.auxiliary_side(nets),
     )
     return GenHyperState(Learned(nets, encoder), tuple(map(start, parts)))
 
 
-def encoder_side(coder: Coder):
-    """What part 1 learns of the coder: E."""
-    return coder.encoders, coder.norm
+def encoder_side(learned: tuple[Discriminator, Coder]):
+    """What part 1 learns of F and of the coder: E."""
+    return *gan.real_side(learned[0]), learned[1].encoders, learned[1].norm
+
+
+def decoder_side(learned: tuple[SkipMlp, ScaledCoder]):
+    """What part 2 learns: G and D."""
+    return learned[0], learned[1].coder.decoders
 
 
 class Task(NamedTuple):
@@ -185,16 +191,12 @@ def improve_encoder(task: Task, learned: Learned, adam, key: Key):
     (cfg, _, batch), (nets, encoder) = task, learned
     key_net, key_loss = jax.random.split(key)
     fake, moments = skip_mlp.train(nets.generator, batch.inputs, cfg.dropout, key_net)
-    old, coder = nets.discriminator, encoder.coder
-    grad = jax.grad(encoder_loss, has_aux=True)
-    (grad_f, grad_e), metrics = grad((old, coder), fake, cfg, batch, key_loss)
-    params = gan.real_side(old), encoder_side(coder)
-    grads = gan.real_side(grad_f), encoder_side(grad_e)
-    ((trunk, real), (encoders, norm)), adam = gan.descend(cfg, params, grads, adam)
+    old = nets.discriminator, encoder.coder
+    grads, metrics = jax.grad(encoder_loss, has_aux=True)(old, fake, cfg, batch, key_loss)
+    (discriminator, coder), adam = gan.descend(cfg, encoder_side, old, grads, adam)
     running = skip_mlp.follow(nets.running, moments, len(fake))
-    nets = Networks(nets.generator, running, Discriminator(trunk, real, old.auxiliary))
-    encoder = ScaledCoder(Coder(encoders, coder.decoders, norm), encoder.normalizer)
-    return Learned(nets, encoder), adam, metrics
+    nets = Networks(nets.generator, running, discriminator)
+    return Learned(nets, ScaledCoder(coder, encoder.normalizer)), adam, metrics
 
 
 def improve_generator(task: Task, learned: Learned, adam, key: Key):
@@ -204,16 +206,12 @@ def improve_generator(task: Task, learned: Learned, adam, key: Key):
 
     def step(carry, key):
         (nets, encoder), adam = carry
-        coder, grad = encoder.coder, jax.grad(generator_loss, has_aux=True)
-        (grad_g, grad_d), (moments, metrics) = grad(
-            (nets.generator, encoder), nets.discriminator, task, tokens, key
-        )
-        params, grads = (nets.generator, coder.decoders), (grad_g, grad_d.coder.decoders)
-        (generator, decoders), adam = gan.descend(cfg, params, grads, adam)
+        old, grad = (nets.generator, encoder), jax.grad(generator_loss, has_aux=True)
+        grads, (moments, metrics) = grad(old, nets.discriminator, task, tokens, key)
+        (generator, encoder), adam = gan.descend(cfg, decoder_side, old, grads, adam)
         running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
         nets = Networks(generator, running, nets.discriminator)
-        coder = Coder(coder.encoders, decoders, coder.norm)
-        return (Learned(nets, ScaledCoder(coder, encoder.normalizer)), adam), metrics
+        return (Learned(nets, encoder), adam), metrics
 
     (learned, adam), metrics = jax.lax.scan(step, (learned, adam), jax.random.split(key))
     return learned, adam, jax.tree.map(lambda both: both[-1], metrics)

@@ -41,7 +41,7 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson, Pairs, pairs
 from hyperpolicy.generate.parts import Codec, Frame, RowWriter, alike
 from hyperpolicy.generate.writers import gan
-from hyperpolicy.generate.writers.hyplatent import HypLatent, HypLatentConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatent
 from hyperpolicy.nets.transformer import EVALUATION, Aggregator, Dropout, Drops, Prediction
 from hyperpolicy.run.directory import alone
 from hyperpolicy.types import Key, Scalar
@@ -80,11 +80,6 @@ class HypFormerConfig(Bounded):
         super().__post_init__()
         if self.width % self.heads:
             raise BadSetting(f"heads={self.heads} do not divide width={self.width} evenly")
-
-
-def make_network(cfg: HypFormerConfig, z: int, d: int, key: Key) -> Aggregator:
-    """A fresh network for latents of `z` numbers and conditions of `d`."""
-    return Aggregator.init(z, d, cfg.width, cfg.heads, cfg.ff, key)
 
 
 # --- Samples and predictions --------------------------------------------------------------
@@ -166,11 +161,6 @@ def loss(
     return total + cfg.mse * means["loss/mse"], means
 
 
-def optimizer(cfg: HypFormerConfig) -> optax.GradientTransformation:
-    """HypLatent's Adam."""
-    return gan.optimizer(HypLatentConfig(rate=cfg.rate, weight_decay=cfg.weight_decay))
-
-
 def update(
     cfg: HypFormerConfig, net: Aggregator, adam, batch: Samples, key: Key, forward: Callable
 ):
@@ -178,7 +168,7 @@ def update(
     key_mlps, key_layer = jax.random.split(key)
     drops = Drops(Dropout(key_mlps, cfg.dropout), Dropout(key_layer, cfg.layer_dropout))
     grads, metrics = jax.grad(loss, has_aux=True)(net, cfg, batch, drops, forward)
-    updates, adam = optimizer(cfg).update(grads, adam, net)
+    updates, adam = gan.optimizer(cfg.rate, cfg.weight_decay).update(grads, adam, net)
     return optax.apply_updates(net, updates), adam, metrics
 
 
@@ -204,8 +194,8 @@ def train(
     z, d = latents.shape[-1], data.conditions.shape[-1]
 
     def init(key):
-        net = make_network(config, z, d, key)
-        return net, optimizer(config).init(net)
+        net = Aggregator.init(z, d, config.width, config.heads, config.ff, key)
+        return net, gan.optimizer(config.rate, config.weight_decay).init(net)
 
     def step(state, key, i, own, data):
         (net, adam), (base, latents), (key, key_batch) = state, own, jax.random.split(key)
@@ -239,7 +229,8 @@ class HypFormer(RowWriter):
     @classmethod
     def blank(cls, settings: dict, frame: Frame) -> "HypFormer":
         cfg = HypFormerConfig(**{k: settings[k] for k in ("width", "heads", "ff", "tokens")})
-        net = make_network(cfg, frame.latent, frame.condition, jax.random.key(0))
+        sizes = frame.latent, frame.condition, cfg.width, cfg.heads, cfg.ff
+        net = Aggregator.init(*sizes, jax.random.key(0))
         return cls(HypLatent.blank(settings["base"], frame), net, cfg.tokens)
 
 
@@ -260,12 +251,8 @@ def fit(
     forward: Callable = attend_within,
 ) -> list[Generator]:
     """One HypFormer on each of the HypLatents `bases`, fitted on the same lesson; with `out` each
-    is saved in `out/seed-<seed>`, and a killed fit resumes. `forward` as in `train`.
-
-    Raises:
-        BadZoo: bases that are no HypLatents of this lesson's reader.
-        BadSetting, BadShape: as `train`.
-    """
+    is saved in `out/seed-<seed>`, and a killed fit resumes. `forward` as in `train`. Raises BadZoo:
+    bases that are no HypLatents of this lesson's reader; BadSetting, BadShape: as `train`."""
     data = pairs(lesson, with_behavior=False)
     places = Places.several([base.provenance["seed"] for base in bases], out)
     loop.claim(places.path)

@@ -19,7 +19,6 @@ Departures from the released code, marked where they happen:
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -37,7 +36,6 @@ from hyperpolicy.nets import skip_mlp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.skip_mlp import Moments, SkipMlp
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
 
 
 # --- Config and state ---------------------------------------------------------------------
@@ -46,9 +44,6 @@ class HypLatentConfig(GanConfig):
     encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is."""
     name: ClassVar[str] = "hyplatent"
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
-        return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)
@@ -67,7 +62,7 @@ class HypLatentState(NamedTuple):
 
 def init(cfg: HypLatentConfig, z: int, d: int, key: Key) -> HypLatentState:
     """Fresh networks for latents of `z` numbers and conditions of `d`."""
-    nets, start = gan.make_networks(cfg, z, d, key), gan.optimizer(cfg).init
+    nets, start = gan.make_networks(cfg, z, d, key), gan.optimizer(cfg.rate, cfg.weight_decay).init
     parts = (gan.real_side(nets.discriminator), nets.generator, gan.auxiliary_side(nets))
     return HypLatentState(nets, tuple(map(start, parts)))
 
@@ -138,8 +133,7 @@ def improve_discriminator(cfg: HypLatentConfig, nets: Networks, adam, batch: Min
     old, running = nets.discriminator, skip_mlp.follow(nets.running, moments, len(fake))
     grad = jax.grad(discriminator_loss, has_aux=True)
     grads, metrics = grad(old, batch.target, fake, key_loss)
-    (trunk, real), adam = gan.descend(cfg, gan.real_side(old), gan.real_side(grads), adam)
-    discriminator = Discriminator(trunk, real, old.auxiliary)
+    discriminator, adam = gan.descend(cfg, gan.real_side, old, grads, adam)
     return Networks(nets.generator, running, discriminator), adam, metrics
 
 
@@ -166,7 +160,7 @@ def generator_gradient(cfg: HypLatentConfig, aim: Aim, nets: Networks, batch: Mi
 
 def move_generator(cfg: HypLatentConfig, nets: Networks, grads: SkipMlp, adam):
     """One Adam step of G."""
-    generator, adam = gan.descend(cfg, nets.generator, grads, adam)
+    generator, adam = gan.descend(cfg, lambda g: g, nets.generator, grads, adam)
     return nets._replace(generator=generator), adam
 
 
@@ -175,11 +169,9 @@ def regularize(cfg: GanConfig, nets: Networks, adam, batch: Minibatch, key: Key)
     grad = jax.grad(regularization_loss, has_aux=True)
     learn = (nets.generator, nets.discriminator)
     (grad_g, grad_f), (moments, metrics) = grad(learn, cfg, batch, key)
-    running = skip_mlp.follow(nets.running, moments, len(batch.inputs))
-    grads = gan.auxiliary_side(Networks(grad_g, running, grad_f))
-    (generator, trunk, auxiliary), adam = gan.descend(cfg, gan.auxiliary_side(nets), grads, adam)
-    discriminator = Discriminator(trunk, nets.discriminator.real, auxiliary)
-    return Networks(generator, running, discriminator), adam, metrics
+    nets = nets._replace(running=skip_mlp.follow(nets.running, moments, len(batch.inputs)))
+    grads = Networks(grad_g, nets.running, grad_f)
+    return *gan.descend(cfg, gan.auxiliary_side, nets, grads, adam), metrics
 
 
 def train(

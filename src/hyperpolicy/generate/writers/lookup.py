@@ -78,11 +78,8 @@ def nearest(zoo: Zoo) -> Generator:
 
 
 def linear(zoo: Zoo) -> Generator:
-    """Interpolates between the two neighbors among `zoo`'s experts.
-
-    Raises:
-        BadSetting: contexts of more than one number; neighbors are not defined there.
-    """
+    """Interpolates between the two neighbors among `zoo`'s experts. Raises BadSetting: contexts of
+    more than one number; neighbors are not defined there."""
     return from_zoo(zoo, model(Interpolated, zoo), {})
 
 

@@ -34,7 +34,6 @@ Departures from the released code:
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -58,7 +57,6 @@ from hyperpolicy.nets.film_mlp import FilmMlp, FilmMlpConfig
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.nets.unet1d import Unet1d, Unet1dConfig
 from hyperpolicy.types import Key, Scalar
-from hyperpolicy.zoo import Zoo
 
 Net = FilmMlp | Unet1d
 NETS: dict[str, Callable] = {config.kind: config for config in (FilmMlpConfig, Unet1dConfig)}
@@ -143,9 +141,6 @@ class MakeAnAgentConfig(LearnedConfig):
     def __post_init__(self):
         super().__post_init__()
         times(self.diffusion_steps, self.sampling_steps)
-
-    def codecs(self, zoo: Zoo, seeds: tuple[int, ...], out: Path | None):
-        return self.encoder.fit(zoo.weights, zoo.spec, seeds, out)
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
         return train(self, run, data, spec, codecs)

@@ -70,10 +70,6 @@ class Bench:
     def embedding(self) -> Embedding:
         return self.embedding_of("embedding", self.preset.embedding)
 
-    def stage(self, name: str, result: Path, make: Callable[[], object]) -> Path:
-        """What a step leaves, made where it is missing."""
-        return make_once(result, make, timed(self.minutes, name))
-
     def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
         """Kept in `out/NAME.safetensors`."""
         path, place = self.out / f"{name}.safetensors", self.out / "fits" / name
@@ -82,11 +78,12 @@ class Bench:
             fitted = demonstration.fit_embedding(config, self.data.train, out=place)
             files.save_tree(path, fitted)
 
-        self.stage(name, path, fit)
+        make_once(path, fit, timed(self.minutes, name))
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
         sizes |= {"kind": DemonstrationReader.kind}
-        frame = Frame.of_policies(MetaWorld(), self.data.zoo.spec)
+        spec = self.data.zoo.spec
+        frame = Frame(MetaWorld(), spec, spec.size)
         return files.load_tree(path, parts.blank(sizes, frame).embedding)[0]
 
     def lesson(
@@ -104,7 +101,8 @@ class Bench:
         out = self.out / "fits" / name
         places = [out / f"seed-{seed}/config.json" for seed in self.preset.seeds[:fits]]
         for missing in [place for place in places if not place.exists()][:1]:
-            self.stage(f"fit, {name}", missing, lambda: fit(out))  # of all seeds
+            clock = timed(self.minutes, f"fit, {name}")
+            make_once(missing, lambda: fit(out), clock)  # of all seeds
         return [load(place.parent) for place in places if place.exists()]
 
     def codecs(self, config: CodecConfig) -> list[Codec]:
@@ -119,8 +117,8 @@ class Bench:
                 files.save_tree(place, one, parts.record(one), overwrite=True)
             loop.finish(out)
 
-        self.stage(f"fit, encoder, {type(config).__name__}", places[-1], fit)
-        frame = Frame.of_policies(zoo.family, zoo.spec)
+        make_once(places[-1], fit, timed(self.minutes, f"fit, encoder, {type(config).__name__}"))
+        frame = Frame(zoo.family, zoo.spec, zoo.spec.size)
         blank = [parts.blank(files.read_meta(place), frame) for place in places]
         return [files.load_tree(*pair)[0] for pair in zip(places, blank, strict=True)]
 

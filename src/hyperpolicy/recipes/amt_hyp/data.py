@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from hyperpolicy import files, rollout
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.envs.metaworld.scripted import Script, scripted
+from hyperpolicy.envs.metaworld.scripted import Script, Scripted
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.fleet import train
 from hyperpolicy.generate import loop
@@ -92,7 +92,7 @@ def provide(
         return rollout.Greedy(zoo.finals[task])
 
     def script(task: int) -> rollout.Actor:
-        return scripted([family.task_name(split.test[task])], preset.noise, TEST_SEED)
+        return Scripted([family.task_name(split.test[task])], preset.noise, TEST_SEED)
 
     def test(half: str, contexts, actor: Callable[[int], rollout.Actor]) -> Demonstrations:
         def make(path: Path) -> None:
@@ -125,7 +125,7 @@ def base(preset: DataPreset, family: MetaWorld, contexts: Float[np.ndarray, "n c
     names = [family.task_name(context) for context in contexts]
     seeds = BASE_SEED * 1009 + np.arange(len(names) * BASE_WORLDS)
     worlds = family.worlds(np.repeat(contexts, BASE_WORLDS, axis=0), seeds)
-    actor = scripted(names, preset.noise, BASE_SEED)
+    actor = Scripted(names, preset.noise, BASE_SEED)
     rows = rollout.collect(actor, worlds, BASE_WORLDS, preset.prior_steps)
     states = rows[:, :, : family.obs_size]
     policies = clone(preset, family, contexts, states)

@@ -25,13 +25,7 @@ from hyperpolicy.evaluate.tables import markdown, number
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.writers.hypformer import HypFormer
 from hyperpolicy.recipes.amt_hyp import tables
-from hyperpolicy.recipes.amt_hyp.bench import (
-    HALVES,
-    STRICT_SEED,
-    Bench,
-    Played,
-    strictly,
-)
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, STRICT_SEED, Bench, Played, strictly
 from hyperpolicy.recipes.amt_hyp.tables import Cells
 from hyperpolicy.recipes.stage import record_once, timed
 
@@ -111,13 +105,10 @@ def _played(b: Bench, path: Path, fit: Callable[[], list[Generator]], half: str,
     if not path.exists():
         progress(f"tokens: {path.stem}")
         makers = fit()
-
-    def make() -> dict:
-        episodes = b.preset.configurations
-        return strictly(b, makers, half, STRICT_SEED, episodes, DEMONSTRATION).to_json()
-
+    how = half, STRICT_SEED, b.preset.configurations, DEMONSTRATION
     clock = timed(b.minutes, "cells of the curve over tokens")
-    return Score.from_json(record_once(path, make, clock))
+    record = record_once(path, lambda: strictly(b, makers, *how).to_json(), clock)
+    return Score.from_json(record)
 
 
 def given(b: Bench, count: int) -> list[Generator]:

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy import rollout
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.envs.metaworld.scripted import scripted
+from hyperpolicy.envs.metaworld.scripted import Scripted
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.evaluate.rows import BY_HAND
+from hyperpolicy.evaluate.protocol import BY_HAND
 from hyperpolicy.generate.codecs import CodecConfig
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
@@ -110,7 +110,7 @@ def over_batches(size: int, b: Bench) -> list[OverBatch]:
 
 def scripts(half: str, b: Bench) -> list[rollout.Actor]:
     """The package's own controllers, without noise."""
-    return [scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
+    return [Scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
 
 
 OWN_EXPERTS = "the task's experts"

@@ -13,7 +13,7 @@ from hyperpolicy import files
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.memorization import Audit
-from hyperpolicy.evaluate.rows import published
+from hyperpolicy.evaluate.protocol import published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import Rows, retrieval

@@ -249,7 +249,8 @@ def markdown(found: Figure6) -> str:
 
 
 def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> list[str]:
-    """Mean ± standard deviation over seeds at some steps, and what the header says."""
+    """Mean ± standard deviation over seeds at some steps, and what the header says: of the steps
+    the median over seeds with its range."""
 
     def at(step: float | int) -> str:
         if step > 1.02 * curves.steps[-1]:  # the last round of PPO ends just before
@@ -259,14 +260,10 @@ def _cells(curves: Curves, threshold: float, span: float, first_steps: int) -> l
 
     reached = learning.steps_to(curves, threshold)
     worst = 100.0 * learning.dip(curves, first_steps).max() / span
-    return [*map(at, (0, 50_000, 100_000, curves.steps[-1])), _steps(reached), f"{worst:.1f}"]
-
-
-def _steps(reached) -> str:
-    """Median over seeds with its range; a seed that never got there counts as infinite."""
-    ends = np.median(reached), np.min(reached), np.max(reached)
+    ends = np.median(reached), np.min(reached), np.max(reached)  # infinite: it never got there
     middle, low, high = ("never" if np.isinf(steps) else f"{steps:,.0f}" for steps in ends)
-    return f"{middle} ({low} … {high})"
+    means = map(at, (0, 50_000, 100_000, curves.steps[-1]))
+    return [*means, f"{middle} ({low} … {high})", f"{worst:.1f}"]
 
 
 def draw(found: Figure6) -> list[Path]:

@@ -65,18 +65,15 @@ class Table1Config(Bounded):
 
 
 def run(config: Table1Config) -> tuple[dict[Cell, Comparison], list[Cell]]:
-    """The cells that are done, and those time did not suffice for.
-
-    Raises:
-        UnknownFamily, UnknownGrid, UnknownSplit, BadSetting: a name that is none, or no cell at
-            all; before any work.
+    """The cells that are done, and those time did not suffice for. Raises UnknownFamily,
+    UnknownGrid, UnknownSplit, BadSetting: a name that is none, or no cell at all; before any work.
     """
     began = time.monotonic()
     done: dict[Cell, Comparison] = {}
     left: list[Cell] = []
     for cell in _checked(config):
         table = table_config(config, cell)
-        if not zero_shot.path_of(table, cell).exists():
+        if not (table.out / f"{cell.file}.json").exists():
             if time.monotonic() - began >= 60.0 * config.minutes:
                 left.append(cell)
                 continue
@@ -122,20 +119,12 @@ def cells(config: Table1Config) -> Iterator[Cell]:
 
 
 def table_config(config: Table1Config, cell: Cell) -> TableConfig:
-    """The zero-shot table that holds this cell."""
+    """How this cell of a zero-shot table is made."""
     place = zoos.place(cell.tasks)
     learned = config.learned | (RADIANS if cell.family == "ant-dir" else {})
     learned = {k: one for k, one in learned.items() if config.rows is None or k in config.rows}
-    return TableConfig(
-        family=cell.family,
-        grid=cell.grid,
-        zoos=(config.zoos / place, config.out / "zoos" / place),
-        out=config.out / place,
-        kinds=(cell.kind,),
-        splits=(cell.split,),
-        draws=config.draws,
-        learned=learned,
-    )
+    roots = config.zoos / place, config.out / "zoos" / place
+    return TableConfig(zoos=roots, out=config.out / place, draws=config.draws, learned=learned)
 
 
 def provide(config: Table1Config, cell: Cell) -> None:

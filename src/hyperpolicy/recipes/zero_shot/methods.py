@@ -21,7 +21,7 @@ from jaxtyping import Float
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.errors import BadSetting, BadZoo, unknown
 from hyperpolicy.evaluate import Published, published
-from hyperpolicy.evaluate.rows import TURNED
+from hyperpolicy.evaluate.protocol import TURNED
 from hyperpolicy.evaluate.scoring import Maker, Row
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import align, codecs, fitting, symmetric
@@ -123,11 +123,9 @@ class Source:
 def find(zoos: tuple[Path, ...], kind: str, split: Split) -> list[Source]:
     """The training experts of `split` in every zoo of this kind; never a test expert.
 
-    A specialized zoo was made for one split; independent experts serve every split.
-
-    Raises:
-        BadZoo: there is none, or one misses a training expert.
-        BadSetting: experts that share their replay, for another split than `full`.
+    A specialized zoo was made for one split; independent experts serve every split. Raises BadZoo:
+    there is none, or one misses a training expert; BadSetting: experts that share their replay, for
+    another split than `full`.
     """
     if kind == "shared-replay" and split.name != "full":
         raise BadSetting(

@@ -109,11 +109,6 @@ class IndependentPreset(Bounded):
     """Splits whose training and test contexts get experts; None: all contexts of the grid. A shared
     replay takes training contexts only, of `full` unless others are named."""
 
-    @property
-    def shares(self) -> bool:
-        """Whether its experts learn from each other's transitions."""
-        return self.expert.schedule.replay == "shared"
-
 
 INDEPENDENT = Schedule(
     num_updates=120_000, average_from=0.75, num_checkpoints=10, num_evaluations=24

@@ -5,12 +5,11 @@ A cell is a kind of zoo and a split; each is saved when it is done and never com
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate import side_by_side, tables
 from hyperpolicy.evaluate.compare import Comparison, compare, standard_rows
-from hyperpolicy.evaluate.rows import (
+from hyperpolicy.evaluate.protocol import (
     CONDITIONED,
     DECODED,
     DISTILLED,
@@ -56,11 +55,6 @@ def cells(config: TableConfig) -> list[Cell]:
     ]
 
 
-def path_of(config: TableConfig, cell: Cell) -> Path:
-    """The file that keeps a cell."""
-    return config.out / f"{cell.file}.json"
-
-
 def run(config: TableConfig) -> dict[Cell, Comparison]:
     """Every cell of the table."""
     return {cell: read(config, cell) for cell in cells(config)}
@@ -68,7 +62,7 @@ def run(config: TableConfig) -> dict[Cell, Comparison]:
 
 def read(config: TableConfig, cell: Cell) -> Comparison:
     """A cell, from disk where it is there already."""
-    path = path_of(config, cell)
+    path = config.out / f"{cell.file}.json"
     make_once(path, lambda: measure(config, cell).save(path))
     return compare(side_by_side.read(path)[0], cell.published)
 
@@ -155,8 +149,6 @@ def check(config: TableConfig) -> None:
 
 
 # --- Out ----------------------------------------------------------------------------------
-
-
 def markdown(cells: dict[Cell, Comparison], halves: dict[str, Score]) -> str:
     """All cells and the speeds between the grid's points as one Markdown page."""
     parts = []

@@ -119,12 +119,12 @@ def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
     splits = [grid.split(name) for name in preset.splits or ("full",)]
     trained = np.concatenate([split.train_ids for split in splits])
     tested = np.concatenate([split.test_ids for split in splits])
-    contexts = grid.contexts
-    if preset.shares:
+    contexts, shares = grid.contexts, preset.expert.schedule.replay == "shared"
+    if shares:
         contexts = grid.contexts[np.unique(trained)]
     elif preset.splits is not None:
         contexts = grid.contexts[np.union1d(trained, tested)]
-    origin = _origin(splits[0] if preset.shares else grid.split("full"))
+    origin = _origin(splits[0] if shares else grid.split("full"))
     plan = preset.expert.holding_out(grid.contexts[np.unique(tested)])
     output = Output(out, provenance=origin)
     return train(plan, family(grid.family), contexts, "shared", out=output)
