@@ -130,7 +130,7 @@ def test_two_steps_of_the_generator_and_the_legacy_sum(toy, monkeypatch):
         monkeypatch.setattr(
             module, "generator_gradient", lambda c, a, nets, *_: (nets, nets.generator, {"l": 0.0})
         )
-    monkeypatch.setattr(gan, "optimizer", lambda cfg: optax.sgd(r))
+    monkeypatch.setattr(gan, "optimizer", lambda *_: optax.sgd(r))
     adam = optax.sgd(r).init(nets.generator)
     start = nets.generator.first.weight
     args = (CFG, AIM, nets, adam, batch, jax.random.key(0))
