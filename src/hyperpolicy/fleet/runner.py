@@ -4,6 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class Runner(ABC):
         library_versions()  # of the code that trains, whatever becomes of the clone meanwhile
         self.plan, self.work, self.schedule = plan, work, plan.schedule
         self.cfg, self.learner = plan.cfg, plan.cfg.learner
+        self.exams = self.schedule.evaluation_turns
         self.n = len(work.tasks.seeds)
         self.mesh = expert_mesh(self.n)
         # tasks are repeated at the end until they divide by the devices
@@ -156,7 +158,8 @@ class Runner(ABC):
     def report(self, turns: int, returns: Float[np.ndarray, " n"]) -> dict:
         """A record of metrics; what updates measured is the mean since the last one."""
         n, schedule = self.n, self.schedule
-        last = max((t for t in schedule.evaluation_turns if t < turns), default=0)
+        before = bisect_left(self.exams, turns)
+        last = self.exams[before - 1] if before else 0
         learned = schedule.learned(turns) - schedule.learned(last)
         record = {
             "updates": self.plan.updates(turns),
@@ -189,7 +192,7 @@ def run(plan: Plan, work: Work, job: Job) -> Trained:
         DiskFull: a snapshot could not be written; the last one is intact.
     """
     runner, schedule = plan.runner(work), plan.schedule
-    checkpoints, exams = schedule.checkpoint_turns, set(schedule.evaluation_turns)
+    checkpoints, exams = schedule.checkpoint_turns, set(runner.exams)
     n = runner.n
     progress = FleetProgress(work.label, n, plan.updates(job.total))
 
