@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperpolicy import fleet
+from hyperpolicy import cli, fleet, rl
 from hyperpolicy.envs import family
 
 PAGE = Path(__file__).parents[2] / "docs/own-learner.md"
@@ -47,3 +47,14 @@ def test_it_trains_as_a_fleet(ddpg):
     np.testing.assert_array_equal(same, [True, False])
     assert zoo.spec.head == "deterministic" and zoo.critics.shape[:2] == (2, 2)
     np.testing.assert_array_equal(zoo.critics[:, 0], zoo.critics[:, 1])
+
+
+def test_commands_take_it_where_they_are_told_of_its_file(ddpg, tmp_path, monkeypatch):
+    monkeypatch.setattr(rl, "LEARNERS", dict(rl.LEARNERS))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "ddpg")
+    line = '\nfrom hyperpolicy import rl\nrl.LEARNERS["own"] = "own:DdpgConfig"\n'
+    (tmp_path / "own.py").write_text(Path(ddpg.__file__).read_text() + line)
+    cli.run_file(tmp_path / "own.py")
+    command = cli.parse("train cheetah-vel --learner own --out o --hidden 8 8 --tau 0.5".split())
+    assert type(command.cfg).__name__ == "DdpgConfig" and command.cfg.tau == 0.5

@@ -92,12 +92,17 @@ def untrained(monkeypatch):
         lambda: fleet.OffPolicy(CFG, ROUNDS),
         lambda: fleet.OnPolicy(CFG, ROUNDS),
         lambda: fleet.OnPolicy(PPO, SHORT),
-        lambda: fleet.OffPolicy("sac", SHORT),
     ],
 )
 def test_a_wrong_pair_cannot_be_built(pair, as_user):
     with pytest.raises(BadSetting, match="OffPolicy and Schedule go with learners from replay"):
         pair()
+
+
+@pytest.mark.parametrize("cfg", ["sac", SacConfig, sac.SAC])
+def test_what_is_no_configuration_is_said(cfg, as_user):
+    with pytest.raises(BadSetting, match="is no learner's configuration, such as"):
+        fleet.OffPolicy(cfg, SHORT)
 
 
 def test_a_judge_has_critics_of_the_same_layers():
@@ -113,6 +118,10 @@ def test_a_learner_that_lacks_a_part_is_refused(as_user):
     with pytest.raises(BadSetting, match="lacks improve_critics"):
         replace(sac.SAC, improve_critics=None)
     replace(ppo.PPO, improve_critics=None)
+    with pytest.raises(BadSetting, match="lacks name, learns_from, policy"):
+        Learner()
+    with pytest.raises(BadSetting, match="learns_from='rows'; give 'replay' or 'rounds'"):
+        replace(ppo.PPO, learns_from="rows")
 
 
 def test_bad_schedules_and_contexts():

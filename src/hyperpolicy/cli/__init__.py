@@ -196,6 +196,7 @@ def run_file(path: Path) -> None:
         raise BadFile(f"{IMPORT} {path}: a Python file ends in .py")
     module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look there
+    sys.path.append(str(path.resolve().parent))  # tables name pages by their modules
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:

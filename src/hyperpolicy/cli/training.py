@@ -206,7 +206,7 @@ class Tune(Command):
         self.config.refuse_unused()
         given = self.config.has_critics and self.config.critics not in FRESH
         if not given:
-            unused(self, ["zoo"], f"with --critics {self.config.critics}, which know nothing")
+            unused(self, ["zoo"], f"with --critics {self.config.critics}, which start fresh")
         if self.zoo is None and given:
             raise BadSetting(
                 f"critics={self.config.critics} come from the experts' zoo; give the one the "

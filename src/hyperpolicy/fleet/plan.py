@@ -146,8 +146,12 @@ class Plan(ABC):
         """Refuse experts of these contexts that the plan cannot train; any by default."""
 
     def __post_init__(self):
-        learner = getattr(self.cfg, "learner", None)
-        own, theirs = (getattr(x, "learns_from", "nothing") for x in (learner, self.schedule))
+        if isinstance(self.cfg, type) or not hasattr(self.cfg, "learner"):
+            raise BadSetting(
+                f"{self.cfg!r} is no learner's configuration: a value with a `learner`"
+            )
+        parts = self.cfg.learner, self.schedule
+        own, theirs = (getattr(part, "learns_from", "nothing") for part in parts)
         if not own == theirs == self.learns_from:
             raise BadSetting(
                 f"{type(self).__name__} of {type(self.cfg).__name__} and "

@@ -44,7 +44,8 @@ def part(name: str) -> type[Any]:
     """The class of the part called `name`; raises BadFile where this version has none."""
     if name not in KINDS:
         raise BadFile(
-            f"there is no part {name!r} of generators; this version has: {', '.join(KINDS)}"
+            f"there is no part {name!r} of generators; this version has: {', '.join(KINDS)}; name "
+            "a page of your own with --import FILE"
         )
     return _member(KINDS[name].page, KINDS[name].part)
 

@@ -73,11 +73,11 @@ class Learner:
     """The functions of one learner; `cfg` is its configuration, b a batch, e worlds.
 
     Raises:
-        BadSetting: a part is missing.
+        BadSetting: a part is missing, or it learns from something else.
     """
 
-    name: str
-    learns_from: Literal["replay", "rounds"]
+    name: str = PART
+    learns_from: Literal["replay", "rounds"] = PART
     """Batches drawn from a replay (`types.Batch`), or what the worlds just did (`types.Round`)."""
     policy: Callable[[Any, int, int], PolicySpec] = PART
     """(cfg, inputs, actions) → the actor's specification."""
@@ -108,10 +108,12 @@ class Learner:
     """Whether `start_from` wants observations to normalize by."""
 
     def __post_init__(self):
-        optional = {"improve_critics"} if self.learns_from == "rounds" else set()
-        parts = [one.name for one in fields(self) if one.name not in optional]
-        if missing := [name for name in parts if getattr(self, name) is None]:
+        if self.learns_from not in (None, "replay", "rounds"):
+            raise BadSetting(f"learns_from={self.learns_from!r}; give 'replay' or 'rounds'")
+        optional = "improve_critics" if self.learns_from == "rounds" else ""
+        needed = [one.name for one in fields(self) if one.default is None and one.name != optional]
+        if missing := [name for name in needed if getattr(self, name) is None]:
             raise BadSetting(
                 f"learner {self.name!r} lacks {', '.join(missing)}; a learner is a record of "
-                f"{', '.join(parts[2:])}"
+                f"{', '.join(needed)}"
             )
