@@ -101,7 +101,7 @@ def test_a_wrong_pair_cannot_be_built(pair, as_user):
 
 @pytest.mark.parametrize("cfg", ["sac", SacConfig, sac.SAC])
 def test_what_is_no_configuration_is_said(cfg, as_user):
-    with pytest.raises(BadSetting, match="is no learner's configuration, such as"):
+    with pytest.raises(BadSetting, match="is no learner's configuration, which has a"):
         fleet.OffPolicy(cfg, SHORT)
 
 

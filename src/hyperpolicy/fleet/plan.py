@@ -147,9 +147,7 @@ class Plan(ABC):
 
     def __post_init__(self):
         if isinstance(self.cfg, type) or not hasattr(self.cfg, "learner"):
-            raise BadSetting(
-                f"{self.cfg!r} is no learner's configuration: a value with a `learner`"
-            )
+            raise BadSetting(f"{self.cfg!r} is no learner's configuration, which has a `learner`")
         parts = self.cfg.learner, self.schedule
         own, theirs = (getattr(part, "learns_from", "nothing") for part in parts)
         if not own == theirs == self.learns_from:
