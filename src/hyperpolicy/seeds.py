@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from hyperpolicy.errors import BadSetting
 
@@ -71,11 +71,8 @@ def episodes(seed: int, e: int) -> Int[np.ndarray, " e"]:
     return HALF + (1_000_003 * small(seed) + np.arange(e, dtype=np.int64)) % HALF
 
 
-def reset_noise(
-    seed: int, episode: int, nq: int, nv: int
-) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " v"]]:
-    """U(−1, 1) [nq] and N(0, 1) [nv] of a world's episode, a function of seed and episode alone."""
+def of_episode(seed: int, episode: int) -> np.random.Generator:
+    """What a world's episode is drawn from, a function of seed and episode alone."""
     counter = np.array([0, 0, 0, episode], np.uint64)
     bits = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=counter)
-    draw = np.random.Generator(bits)
-    return draw.uniform(-1.0, 1.0, nq), draw.standard_normal(nv)
+    return np.random.Generator(bits)

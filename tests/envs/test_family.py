@@ -210,6 +210,6 @@ def test_success_is_known_to_families_that_have_it():
 
 
 def test_a_reward_of_the_simulator_is_not_relabeled():
-    CHEETAH.check_relabels("a base")
+    CHEETAH.check_relabels("a base", np.array([[0.5], [2.0]]))
     with pytest.raises(BadSetting, match="a base labels transitions with other contexts"):
-        hp.family("metaworld").check_relabels("a base")
+        hp.family("metaworld").check_relabels("a base", np.array([[0.0], [3.0]]))

@@ -14,6 +14,14 @@ from tyro.conf import subcommand
 from hyperpolicy import files
 from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
+from hyperpolicy.cli.hyperzero import (
+    ActuatorSigns,
+    HyperZeroAblation,
+    HyperZeroDynamics,
+    HyperZeroHyPoGen,
+    HyperZeroJoint,
+    HyperZeroReward,
+)
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.recipes import demo
@@ -280,6 +288,12 @@ class Recipe(Command):
         | Annotated[AmtHypTable3, subcommand("amthyp-table3")]
         | Annotated[Tokens, subcommand("amthyp-tokens")]
         | Annotated[Latents, subcommand("amthyp-pca")]
+        | Annotated[HyperZeroReward, subcommand("hyperzero-reward")]
+        | Annotated[HyperZeroDynamics, subcommand("hyperzero-dynamics")]
+        | Annotated[HyperZeroJoint, subcommand("hyperzero-joint")]
+        | Annotated[HyperZeroAblation, subcommand("hyperzero-ablation")]
+        | Annotated[HyperZeroHyPoGen, subcommand("hyperzero-hypogen")]
+        | Annotated[ActuatorSigns, subcommand("actuator-signs")]
     )
 
     def run(self, console: Console) -> None:

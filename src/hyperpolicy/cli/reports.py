@@ -2,7 +2,7 @@
 which copy."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,14 +17,21 @@ from hyperpolicy.errors import BadSetting, BadZoo
 
 @dataclass(frozen=True)
 class Doctor(Command):
-    """Versions, devices, rendering, disk; what is wrong and what to do. Exit code 1 if unusable."""
+    """Versions, devices, rendering, disk; what is wrong and what to do. Exit code 1 if unusable.
+
+    With `--contexts`, whether every coordinate of a family's contexts changes its worlds; exit code
+    2 if one does not."""
 
     json: bool = False
     """Print JSON."""
+    contexts: str | None = None
+    """A family; its coordinates are examined instead of this machine."""
 
     def run(self, console: Console) -> int:
         from hyperpolicy import doctor
 
+        if self.contexts is not None:
+            return self._examine(self.contexts, console)
         findings = doctor.examine()
         usable = doctor.usable(findings)
         if self.json:
@@ -34,6 +41,31 @@ class Doctor(Command):
             console.print(table(["", "", "found", "what to do"], rows))
             console.print("usable" if usable else "not usable")
         return 0 if usable else 1
+
+    def _examine(self, name: str, console: Console) -> int:
+        """What each coordinate changes."""
+        from hyperpolicy.envs import family
+        from hyperpolicy.envs.sensitivity import effects
+
+        found = effects(family(name))
+        idle = [one.name for one in found if not one.counts]
+        if self.json:
+            facts = {"family": name, "coordinates": [asdict(one) for one in found], "idle": idle}
+            console.print(json.dumps(facts, indent=1))
+        else:
+            rows = (
+                [
+                    Text("✓", "green") if one.counts else Text("✗", "red"),
+                    one.name,
+                    one.role,
+                    f"{one.usual:g} → {one.moved:g}",
+                    ", ".join(one.changed) or "nothing",
+                ]
+                for one in found
+            )
+            console.print(table(["", "coordinate", "role", "moved", "changes"], rows))
+            console.print(f"without effect: {', '.join(idle)}" if idle else "all count")
+        return 2 if idle else 0
 
 
 def _mark(finding) -> Text:

@@ -188,10 +188,10 @@ class Episodes:
             BadSetting: those are of another family, or these are none.
         """
         path = Path(path)
-        there = shards.read_header(path).family
-        if there != self.family.record():
+        there = read_family(shards.read_header(path).family)
+        if there != self.family:
             raise BadSetting(
-                f"{path} holds episodes of {there.get('name')}, of its own settings; only episodes "
+                f"{path} holds episodes of {there.name}, of its own settings; only episodes "
                 f"of an equal family can be appended, these are of {self.family.name}"
             )
         self._write(path)

@@ -35,6 +35,10 @@ class Coordinate:
     numbers from 0 to `high`, told to networks one-hot."""
     period: Annotated[float, Meta(gt=0)] | None = None
     """Of a circular coordinate: angles are taken modulo it."""
+    default: float | None = None
+    """Where nothing else is asked for; None: the middle of the bounds, a choice's first."""
+    least: Annotated[float, Meta(ge=0)] = 0.0
+    """Smallest absolute value; a speed of zero, say, has no direction."""
 
     def __post_init__(self):
         if not (np.isfinite([self.low, self.high]).all() and self.low < self.high):
@@ -44,6 +48,13 @@ class Coordinate:
             )
         if self.role == "task" and (self.low != 0 or self.high != round(self.high)):
             raise BadContext(f"coordinate {self.name!r} is a choice; its bounds are 0 and a whole")
+
+    @property
+    def usual(self) -> float:
+        """The value where nothing else is asked for."""
+        if self.default is not None:
+            return self.default
+        return 0.0 if self.role == "task" else (self.low + self.high) / 2
 
     @property
     def encoded_size(self) -> int:
@@ -102,8 +113,17 @@ class ContextSpace:
         return np.array([x.high for x in self.coordinates], float)
 
     @property
+    def usual(self) -> Float[np.ndarray, " c"]:
+        """The context where nothing else is asked for."""
+        return np.array([x.usual for x in self.coordinates], float)
+
+    @property
     def period(self) -> tuple[float | None, ...]:
         return tuple(x.period for x in self.coordinates)
+
+    def where(self, role: Role) -> Int[np.ndarray, " k"]:
+        """The columns of the coordinates with this role."""
+        return np.flatnonzero([x.role == role for x in self.coordinates])
 
     @property
     def encoded_size(self) -> int:
@@ -146,6 +166,12 @@ class ContextSpace:
             between = array[:, i] != np.round(array[:, i])
             if x.role == "task" and between.any():
                 raise BadContext(f"a {x.name} is a whole number, got {array[between, i][0]:g}")
+            little = np.abs(array[:, i]) < x.least
+            if little.any():
+                raise BadContext(
+                    f"{x.name} = {array[little, i][0]:g} {x.unit}".rstrip()
+                    + f" is too near to zero; give an absolute value of {x.least:g} or more"
+                )
 
     def encode(self, contexts: Numbers, xp=np) -> Numbers:
         """Contexts [..., c] as network input [..., d], see `Coordinate.encode`; `xp` is numpy or
@@ -158,10 +184,13 @@ class ContextSpace:
     def distance(
         self, a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "k c"]
     ) -> Float[np.ndarray, "n k"]:
-        """Euclidean distance between contexts."""
+        """Euclidean distance between contexts: in the unit of the one coordinate, or, where there
+        are several, each measured by its bounds, for meters and meters per second do not add."""
         gap = np.abs(np.asarray(a, float)[:, None, :] - np.asarray(b, float)[None, :, :])
         for i, x in enumerate(self.coordinates):
             gap[..., i] = x.distance(gap[..., i])
+        if self.size > 1:
+            gap /= self.high - self.low
         return np.sqrt((gap**2).sum(-1))
 
 

@@ -117,13 +117,19 @@ class Family(ABC):
         """Where a step's outcome is a success; None for families that only know returns."""
         return None
 
-    def check_relabels(self, what: str) -> None:
-        """Raises BadSetting where `what` needs a reward that holds for any context, and this
-        family's is its simulator's, as that of a body or a choice is."""
-        if any(x.role != "reward" for x in self.context.coordinates):
+    def relabels(self, contexts: Float[np.ndarray, "n c"]) -> bool:
+        """Whether a transition made in one of these contexts may be labeled with another: they
+        differ in coordinates of the reward only, not in bodies or choices."""
+        others = [i for i, x in enumerate(self.context.coordinates) if x.role != "reward"]
+        return bool((contexts[:, others] == contexts[:1, others]).all())
+
+    def check_relabels(self, what: str, contexts: Float[np.ndarray, "n c"]) -> None:
+        """Raises BadSetting where `what` labels transitions with others of these contexts, and
+        they differ in more than their reward."""
+        if not self.relabels(contexts):
             raise BadSetting(
-                f"{what} labels transitions with other contexts; the reward of {self.name} is "
-                "known for the context they were made in only"
+                f"{what} labels transitions with other contexts; these of {self.name} differ in "
+                "more than their reward, so a transition holds for its own one only"
             )
 
     def grid(self, name: str) -> Grid:

@@ -4,7 +4,8 @@
     envs = gymnasium.make_vec("hyperpolicy/CheetahVel-v0", num_envs=3, velocity=[0.5, 1.0, 1.5])
 
 The context is given by name or as `context=[1.7]`, and again at a reset as
-`options={"context": [1.7]}`; by default it is the middle of the bounds, or the first task. Episodes
+`options={"context": [1.7]}`; by default it is the family's usual one (`ContextSpace.usual`), also
+where only some coordinates that have a default are named. Episodes
 end by themselves at the family's horizon. Both are Worlds underneath, and give what Worlds give.
 """
 
@@ -169,15 +170,17 @@ def contexts_of(family: Family, n: int, context, named: dict) -> Float[np.ndarra
     """n checked contexts, from `context` ([c] or [n, c]) or from numbers by `named` coordinate.
     Raises BadContext: both or half of them given, an unknown name, a wrong shape, out of bounds."""
     space = family.context
-    if named and (context is not None or set(named) != set(space.names)):
+    known = {x.name: x.default for x in space.coordinates if x.default is not None}
+    given = known | named
+    if named and (context is not None or set(given) != set(space.names)):
         raise BadContext(
-            f"{family.name} got {sorted(named)}; give context=[…] or all of {list(space.names)}, "
-            "not both"
+            f"{family.name} got {sorted(named)}; give context=[…], or by name "
+            f"{list(space.names)}, not both"
         )
     if named:
-        context = np.stack(np.broadcast_arrays(*(named[k] for k in space.names)), axis=-1)
-    elif context is None:  # a choice's first, else the middle of the bounds
-        context = [0.0 if x.role == "task" else (x.low + x.high) / 2 for x in space.coordinates]
+        context = np.stack(np.broadcast_arrays(*(given[k] for k in space.names)), axis=-1)
+    elif context is None:
+        context = space.usual
     checked = space.check(context if np.ndim(context) == 2 else [context])
     if len(checked) not in (1, n):
         raise BadContext(f"{len(checked)} contexts for {n} environments; give one, or one each")

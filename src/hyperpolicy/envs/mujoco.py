@@ -1,17 +1,18 @@
-"""Families whose tasks share one MuJoCo model, and their worlds on MuJoCo's native threads.
+"""Families on MuJoCo, and their worlds on MuJoCo's native threads.
 
 A user's own robot is thirty lines: a model, what is observed, what the reward depends on, the
-reward.
+reward. Where a context changes the body, `model` compiles one for it.
 """
 
 import ctypes
 import math
 import warnings
 from abc import abstractmethod
+from copy import copy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, NamedTuple
 
 import mujoco
 import numpy as np
@@ -27,9 +28,18 @@ Noise = Annotated[float, Meta(ge=0, le=1e6)]
 Skip = Annotated[int, Meta(ge=1, le=10_000)]
 
 
+class Beginning(NamedTuple):
+    """How an episode begins."""
+
+    qpos: Float[np.ndarray, " q"]
+    qvel: Float[np.ndarray, " v"]
+    drawn: Float[np.ndarray, " k"] | tuple[()] = ()
+    """What is drawn for the episode beside the state, such as a target's place."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MujocoFamily(Family):
-    """Tasks on one MuJoCo model."""
+    """Tasks on MuJoCo models of one layout: the same joints, motors, sensors."""
 
     frame_skip: Skip
     """MuJoCo sub-steps per environment step."""
@@ -38,7 +48,17 @@ class MujocoFamily(Family):
     qvel_noise: Noise = 0.0
     """Initial velocities are qvel_noise · N(0, 1)."""
     fields: tuple[str, ...] = ("qpos", "qvel")
-    """MjData fields that `observe`, `outcome` and `terminated` read."""
+    """MjData fields that `observe`, `outcome` and `terminated` read; `drawn` is there always."""
+
+    stage: ClassVar[int] = mujoco.mjtStage.mjSTAGE_NONE.value
+    """What MuJoCo computes anew after a step. As it is, fields that derive from the state are one
+    sub-step old, as `mj_step` leaves them; mjSTAGE_VEL makes them current, as dm_control does."""
+    drawn_size: ClassVar[int] = 0
+    """Numbers that are drawn for an episode beside the state."""
+    settle_steps: ClassVar[int] = 0
+    """Sub-steps without action before an episode begins."""
+    reshapes: ClassVar[bool] = False
+    """Whether `begin` changes the model, so that each world needs one of its own."""
 
     def worlds(self, contexts, seed=0, num_threads: int = 0) -> "MujocoWorlds":
         return MujocoWorlds(self, contexts, seed, num_threads)
@@ -47,6 +67,21 @@ class MujocoFamily(Family):
     @abstractmethod
     def mjcf(self) -> Path | str:
         """The MuJoCo model: an XML file, or its text."""
+
+    def model(self, context: Float[np.ndarray, " c"]) -> mujoco.MjModel:
+        """The model of a context. Raises BadContext: MuJoCo cannot build such a body."""
+        return compile_model(self.mjcf)
+
+    def scenery(self, context: Float[np.ndarray, " c"], drawn) -> mujoco.MjModel:
+        """The model that shows a world of the context, where an episode drew `drawn`."""
+        return self.model(context)
+
+    def begin(
+        self, rng: np.random.Generator, model: mujoco.MjModel, data: mujoco.MjData
+    ) -> Beginning:
+        """The start of an episode, drawn from `rng`; `data` is free to compute with."""
+        uniform, normal = rng.uniform(-1.0, 1.0, model.nq), rng.standard_normal(model.nv)
+        return Beginning(model.qpos0 + self.qpos_noise * uniform, self.qvel_noise * normal)
 
     @abstractmethod
     def observe(self, view: dict[str, np.ndarray]) -> Float[np.ndarray, "n o"]:
@@ -62,26 +97,46 @@ class MujocoFamily(Family):
 
 
 class MujocoWorlds(Worlds):
-    """Worlds of one MuJoCo model, on native threads."""
+    """Worlds of MuJoCo models, on native threads."""
 
     family: MujocoFamily
 
     def __init__(self, family: MujocoFamily, contexts, seed=0, num_threads: int = 0):
         """Raises BadSetting where family and model do not fit each other, and as `Worlds`."""
         super().__init__(family, contexts, seed, num_threads)
-        self.model = compile_model(family.mjcf)
+        models = [family.model(context) for context in self.contexts]
+        self.models = [copy(model) for model in models] if family.reshapes else models
+        self.model = self.models[0]
         _check(family, self.model)
-        self._sims = Simulations(self.model, nsim=len(self), nthread=self.num_threads)
+        current = family.stage != mujoco.mjtStage.mjSTAGE_NONE.value
+        n = len(self)
+        self._sims = Simulations(self.model, nsim=n, nthread=self.num_threads, persistent=current)
+        self._set_models()
         self._view = {name: self._sims.bind(name) for name in {"qpos", "qvel", *family.fields}}
+        self._view["drawn"] = np.zeros((n, family.drawn_size))
         self._ctrl, self._warning = self._sims.bind("ctrl"), self._sims.warning
-        _check_widths(family, self._view, len(self))
+        self._scale = _scale(self.model)
+        self._scratch: dict[int, mujoco.MjData] = {}
+        _check_widths(family, self._view, n)
+
+    def _set_models(self) -> None:
+        """Hand the models over, where the worlds do not share one."""
+        if any(model is not self.model for model in self.models):
+            self._sims.set_models(self.models)
+
+    def recast(self, ids, contexts, seeds):
+        for i, context in zip(ids, self.family.context.check(contexts), strict=True):
+            model = self.family.model(context)
+            self.models[i] = copy(model) if self.family.reshapes else model
+        self._set_models()
+        return super().recast(ids, contexts, seeds)
 
     def _advance(self, action):
         family, view = self.family, self._view
         before, warned = {"qpos": view["qpos"].copy()}, self._warning.tobytes()
-        self._ctrl[:] = action
+        self._ctrl[:] = action if self._scale is None else self._scale[0] + self._scale[1] * action
         with quiet_engine():
-            self._sims.step(nstep=family.frame_skip)
+            self._sims.step(nstep=family.frame_skip, stage=family.stage)
         outcome = family.outcome(before, view).astype(np.float32)
         next_obs = family.observe(view).astype(np.float32, copy=False)
         terminated = family.terminated(view)
@@ -99,25 +154,53 @@ class MujocoWorlds(Worlds):
         return Advance(next_obs, reward, outcome, terminated, broken)
 
     def _reset(self, ids):
-        family, model = self.family, self.model
-        self._sims.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        for i in ids:
-            draw = seeds.reset_noise(int(self.seeds[i]), int(self.episode[i]), model.nq, model.nv)
-            self._view["qpos"][i] += family.qpos_noise * draw[0]
-            self._view["qvel"][i] = family.qvel_noise * draw[1]
-        self._sims.forward(ids)
+        family, none = self.family, mujoco.mjtStage.mjSTAGE_NONE.value
+        self._sims.reset(ids, stage=none)
+        for i in ids.tolist():
+            start = self._begin_one(i)
+            self._view["qpos"][i], self._view["qvel"][i] = start.qpos, start.qvel
+            self._view["drawn"][i] = start.drawn
+        if family.reshapes:
+            self._sims.set_models(self.models)
+        with quiet_engine():
+            if family.settle_steps:
+                self._sims.step(ids, nstep=family.settle_steps, stage=none)
+            self._sims.forward(ids)
         return family.observe(self._view)[ids]
 
+    def _begin_one(self, i: int) -> Beginning:
+        """How world i begins its episode."""
+        model = self.models[i]
+        if id(model) not in self._scratch:
+            self._scratch[id(model)] = mujoco.MjData(model)
+        data = self._scratch[id(model)]
+        mujoco.mj_resetData(model, data)
+        rng = seeds.of_episode(int(self.seeds[i]), int(self.episode[i]))
+        with quiet_engine():
+            return self.family.begin(rng, model, data)
+
     def _state(self):
-        return self._sims.state.copy()
+        return np.concatenate([self._sims.state, self._view["drawn"]], axis=1)
 
     def _set_state(self, state):
-        self._sims.state[:] = state
+        wide = self._sims.state.shape[1]
+        if self.family.reshapes:
+            for i in range(len(self)):
+                self._begin_one(i)
+            self._sims.set_models(self.models)
+        self._sims.state[:], self._view["drawn"][:] = state[:, :wide], state[:, wide:]
+        if self.family.stage != mujoco.mjtStage.mjSTAGE_NONE.value:
+            self._sims.forward(stage=self.family.stage)
 
     def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        data = self._sims.get_data(i)
-        mujoco.mj_forward(self.model, data)  # positions of bodies are one sub-step old
-        return self.model, data
+        model = self.family.scenery(self.contexts[i], self._view["drawn"][i])
+        if self.family.reshapes:
+            model = copy(model)
+            model.hfield_data[:] = self.models[i].hfield_data
+        data = mujoco.MjData(model)
+        data.qpos[:], data.qvel[:] = self._view["qpos"][i], self._view["qvel"][i]
+        mujoco.mj_forward(model, data)  # positions of bodies may be one sub-step old
+        return model, data
 
 
 def _finite(x: Float[np.ndarray, "n d"]) -> bool:
@@ -132,8 +215,8 @@ def _check(family: MujocoFamily, model: mujoco.MjModel) -> None:
     limits = model.actuator_ctrlrange
     if model.nu != family.action_size:
         fault = f"has {model.nu} motors, the family an action_size of {family.action_size}"
-    elif not (model.actuator_ctrllimited.all() and (limits == [-1, 1]).all()):
-        fault = 'takes controls in other ranges than [-1, 1]; give each motor ctrlrange="-1 1"'
+    elif not (model.actuator_ctrllimited.all() and (limits[:, 0] < limits[:, 1]).all()):
+        fault = 'takes controls without limits; give each motor a range, such as ctrlrange="-1 1"'
     elif not np.isclose(dt_s, family.dt_s):
         fault = (
             f"takes {family.frame_skip} sub-steps of {model.opt.timestep:g} s, so dt_s is "
@@ -142,6 +225,15 @@ def _check(family: MujocoFamily, model: mujoco.MjModel) -> None:
     else:
         return
     raise BadSetting(f"the model of family {family.name} {fault}")
+
+
+def _scale(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray] | None:
+    """Middle and half width of the motors' ranges, to which actions in [−1, 1] are scaled; None
+    where they need not be."""
+    limits = model.actuator_ctrlrange
+    if (limits == [-1, 1]).all():
+        return None
+    return limits.mean(axis=1), np.diff(limits, axis=1)[:, 0] / 2
 
 
 def _check_widths(family: MujocoFamily, view: dict[str, np.ndarray], n: int) -> None:
@@ -158,7 +250,7 @@ def _check_widths(family: MujocoFamily, view: dict[str, np.ndarray], n: int) -> 
 
 
 # --- MuJoCo's own habits, tamed -----------------------------------------------------------
-@cache
+@lru_cache(maxsize=1024)
 def compile_model(mjcf: Path | str) -> mujoco.MjModel:
     """The compiled model of an XML file, or of XML text; MuJoCo 3.17's notice that `settotalmass`
     will go is kept quiet. Raises BadFile: MuJoCo cannot read it."""

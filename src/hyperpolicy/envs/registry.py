@@ -6,6 +6,7 @@ hp.envs.register(MyFamily())        # known to every command, and to Gymnasium
 import msgspec
 
 from hyperpolicy import registration
+from hyperpolicy.envs.control import tasks
 from hyperpolicy.envs.family import Family
 from hyperpolicy.envs.locomotion import ANT_DIR_RADIANS, AntDir, CheetahVel
 from hyperpolicy.envs.metaworld import MetaWorld
@@ -71,6 +72,6 @@ def _kinds() -> dict[str, type[Family]]:
     return {type(one).__name__: type(one) for one in FAMILIES.values()}
 
 
-for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, MetaWorld()):
+for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, MetaWorld(), *tasks.FAMILIES):
     register(_one)
 register(MetaWorld(name="metaworld-v1", reward_version="v1"))

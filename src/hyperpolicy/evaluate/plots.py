@@ -66,14 +66,14 @@ def plot_returns(
 ) -> Path:
     """Write return against context, a line for each score and a band over its training seeds.
 
-    The ticks on the lower edge are the training contexts. Contexts have one number. Raises
-    BadSetting: contexts of several numbers; AlreadyExists: `path` exists.
+    The ticks on the lower edge are the training contexts. Raises BadSetting: contexts that differ
+    in several coordinates; AlreadyExists: `path` exists.
     """
-    _check_one_number(family)
+    column = _varying(family, next(iter(scores.values())).contexts)
     with figure_at(path) as (figure, axes):
         for i, (name, score) in enumerate(scores.items()):
-            order = np.argsort(score.contexts[:, 0])
-            x = score.contexts[order, 0]
+            order = np.argsort(score.contexts[:, column])
+            x = score.contexts[order, column]
             runs = score.returns.mean(axis=(1, 3))[:, order]
             look = stroke(i, len(x))
             label = name if len(runs) == 1 else f"{name} ({len(runs)} seeds: mean, range)"
@@ -84,11 +84,45 @@ def plot_returns(
         if train is not None:
             tick = {"ms": 11, "mew": 1.1, "color": INK, "ls": "", "marker": "|"}
             tick |= {"transform": axes.get_xaxis_transform(), "label": "training contexts"}
-            axes.plot(train[:, 0], np.zeros(len(train)), **tick)
+            axes.plot(train[:, column], np.zeros(len(train)), **tick)
         axes.set_title(title or f"{family.name}: return by task")
-        axes.set_xlabel(f"target {family.context.names[0]} [{family.context.units[0]}]")
+        told = family.context.coordinates[column]
+        target = "target " if told.role == "reward" else ""
+        axes.set_xlabel(f"{target}{told.name} [{told.unit}]")
         axes.set_ylabel(f"return over {family.horizon_steps} steps")
         figure.legend(loc="outside lower center", ncols=2)
+    return Path(path)
+
+
+def plot_surface(
+    scores: dict[str, Score],
+    family: Family,
+    path: str | Path,
+    train: Float[np.ndarray, "n c"],
+    title: str = "",
+) -> Path:
+    """Write return over the first two coordinates in which contexts differ: a panel for each score,
+    test contexts as squares, training contexts as crosses. Raises BadSetting: contexts that differ
+    in fewer; AlreadyExists: `path` exists."""
+    contexts = next(iter(scores.values())).contexts
+    columns = np.flatnonzero((contexts != contexts[:1]).any(axis=0))[:2]
+    if len(columns) < 2:
+        raise BadSetting(f"{family.name}: these contexts differ in one coordinate; draw a line")
+    told = [family.context.coordinates[i] for i in columns]
+    n = len(scores)
+    with figure_at(path, columns=n) as (figure, panels):
+        panels = [panels] if n == 1 else panels
+        for axes, (name, score) in zip(panels, scores.items(), strict=True):
+            x, y = (score.contexts[:, i] for i in columns)
+            means = score.task_means
+            look = {"cmap": "viridis", "vmin": 0, "vmax": 1000, "marker": "s", "s": 46}
+            found = axes.scatter(x, y, c=means, **look)
+            axes.plot(*(train[:, i] for i in columns), "x", color=INK, ms=5)
+            axes.set_title(name, fontsize=9)
+            axes.set_xlabel(f"{told[0].name} [{told[0].unit}]")
+        panels[0].set_ylabel(f"{told[1].name} [{told[1].unit}]")
+        figure.colorbar(found, ax=panels, label=f"return over {family.horizon_steps} steps")
+        figure.suptitle(title or f"{family.name}: return by task, × training contexts")
     return Path(path)
 
 
@@ -189,6 +223,17 @@ def figure_at(
         found = figure.subplots(rows, columns)
         yield figure, found if columns == 1 else list(np.ravel(found))
         files.write(path, lambda p: figure.savefig(p, format=kind), overwrite)
+
+
+def _varying(family: Family, contexts: Float[np.ndarray, "k c"]) -> int:
+    """The coordinate in which contexts differ; the first where none does."""
+    columns = np.flatnonzero((contexts != contexts[:1]).any(axis=0))
+    if len(columns) > 1:
+        names = ", ".join(family.context.names[i] for i in columns)
+        raise BadSetting(
+            f"these contexts of {family.name} differ in {names}; a line takes one number"
+        )
+    return int(columns[0]) if len(columns) else 0
 
 
 def _check_one_number(family: Family) -> None:

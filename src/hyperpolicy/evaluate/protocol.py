@@ -110,6 +110,10 @@ ZERO, RANDOM, ORACLE = "zero action", "random", "test task's own expert (oracle)
 NEAREST, INTERPOLATED = "nearest training expert", "interpolated neighbors"
 CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
 REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
+ONE_EXPERT, BY_DIRECTION = "one expert for all", "one expert a direction"
+"""A constant policy: the expert that is best on all training contexts, or on those of its sign."""
+FLIPPED = "one expert, outputs flipped"
+"""What solves reversed motors exactly."""
 TURNED = "turned"
 """Ends the name of a row that is told the robot's symmetries."""
 
@@ -121,7 +125,16 @@ GIVEN = {
 }
 """What these rows get of the test task; the others get the true context."""
 
-OF_EXPERTS = (NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, DISTILLED)
+OF_EXPERTS = (
+    NEAREST,
+    INTERPOLATED,
+    CONDITIONED,
+    REGRESSION,
+    DISTILLED,
+    ONE_EXPERT,
+    BY_DIRECTION,
+    FLIPPED,
+)
 """Trivial rows out of the same data as the generators', turned or not."""
 CEILINGS = (DECODED, ORACLE)
 STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)

@@ -18,7 +18,7 @@ from hyperpolicy import seeds
 from hyperpolicy.data import replay
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
-from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Pool, View, layout
+from hyperpolicy.fleet.plan import OWN_TASK, Pool, View, layout, of_pools
 from hyperpolicy.fleet.start import Base, Start, fold_policy
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
@@ -117,15 +117,16 @@ def judge_base(
     seed: int = 0,
 ) -> Base:
     """A base around one context-conditioned policy, with critics fitted on what it does in its
-    training contexts, each transition relabeled with any of them."""
-    family.check_relabels("a base's critic")
+    training contexts, each transition relabeled with any of them where that may be."""
     twins = cfg.learner.critic(cfg, policy.spec.obs, policy.spec.action)
     assert twins is not None
     key_critics, key_fit = jax.random.split(seeds.key(seed))
     fresh = np.asarray(twins.flatten(twins.init(key_critics)))[None]
     folded = fold_policy(policy.spec, policy.weights[0], family, contexts)
     rows = experience(folded, family, contexts, 2 * family.horizon_steps, WORLDS, seed)
-    data = Data(family, ANY_TASK, contexts[None], rows.reshape(1, -1, rows.shape[-1]))
+    data = Data(
+        family, of_pools(family, [contexts]), contexts[None], rows.reshape(1, -1, rows.shape[-1])
+    )
     found = _fit(cfg, BASE, Start(policy, fresh), data, key_fit[None])
     assert found.critics is not None
     return Base(family, contexts, policy, found.critics, found.log_alpha)

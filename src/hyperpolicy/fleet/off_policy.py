@@ -75,7 +75,7 @@ class OffPolicy(Plan):
 
 def _check_sharing(family: Family, contexts, held_out) -> None:
     """Nothing of a test context reaches training: its expert's transitions neither."""
-    family.check_relabels("shared replay")
+    family.check_relabels("shared replay", contexts)
     if held_out is None:
         raise BadSetting(
             "with a shared replay experts learn from everybody's transitions; say which contexts "

@@ -124,6 +124,8 @@ class OnPolicyRunner(Runner):
             metrics = jnp.stack([measured[name] for name in self.names])
             return self.settle(member, new, metrics, share, updates)
 
+        if jax.default_backend() == "cpu":  # a round's products fill a core by themselves
+            return jax.lax.map(lambda pair: one(*pair), (fleet, found))
         return jax.vmap(one)(fleet, found)
 
     def observations(self) -> list[Float[np.ndarray, "k o"]]:

@@ -2,7 +2,7 @@
 of its learners."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -32,8 +32,8 @@ class Pool(NamedTuple):
 class View(NamedTuple):
     told: Callable
     """(family, contexts [..., c], array module) → what the policy is told of them [..., d]."""
-    label: Callable[[Pool, int, Key], Float[Array, "b c"]]
-    """(pool, b, key) → the contexts that b transitions are labeled with."""
+    label: Callable[[Pool, Float[Array, "b c"], Key], Float[Array, "b c"]]
+    """(pool, contexts of b transitions, key) → the contexts they are labeled with."""
 
     def spaces(self, family: Family) -> Spaces:
         """How many numbers a learner sees and gives."""
@@ -46,7 +46,8 @@ class View(NamedTuple):
 
     def batch(self, family: Family, rows: Float[Array, "b d"], pool: Pool, key: Key) -> Batch:
         """Labeled transitions, as the learner sees them."""
-        t, context = unpack(layout(family), rows), self.label(pool, len(rows), key)
+        t = unpack(layout(family), rows)
+        context = self.label(pool, t.context, key)
         reward = jnp.asarray(family.reward(t.action, t.outcome, context, jnp))
         obs, next_obs = (self.observe(family, x, context) for x in (t.obs, t.next_obs))
         return Batch(obs, t.action, reward, next_obs, t.terminated)
@@ -58,19 +59,32 @@ def layout(family: Family) -> Layout:
     return Layout(*widths, family.context.size)
 
 
-def _own(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
-    return jnp.broadcast_to(pool.contexts[0], (num, pool.contexts.shape[1]))
+def _first(pool: Pool, made: Float[Array, "b c"], key: Key) -> Float[Array, "b c"]:
+    return jnp.broadcast_to(pool.contexts[0], made.shape)
 
 
-def _any(pool: Pool, num: int, key: Key) -> Float[Array, "b c"]:
-    return pool.contexts[jax.random.randint(key, (num,), 0, pool.size)]
+def _any(pool: Pool, made: Float[Array, "b c"], key: Key) -> Float[Array, "b c"]:
+    return pool.contexts[jax.random.randint(key, (len(made),), 0, pool.size)]
 
 
-OWN_TASK = View(lambda family, contexts, xp=np: xp.zeros((*contexts.shape[:-1], 0)), _own)
+def _encoded(family: Family, contexts, xp=np):
+    return family.context.encode(contexts, xp)
+
+
+OWN_TASK = View(lambda family, contexts, xp=np: xp.zeros((*contexts.shape[:-1], 0)), _first)
 """An expert: it sees the observation, and every transition is labeled with its own context."""
 
-ANY_TASK = View(lambda family, contexts, xp=np: family.context.encode(contexts, xp), _any)
+ANY_TASK = View(_encoded, _any)
 """A context-conditioned policy: every batch is relabeled with contexts drawn from its pool."""
+
+EACH_TASK = View(_encoded, lambda pool, made, key: made)
+"""A context-conditioned policy whose transitions keep the context they were made in, as those of
+different bodies must."""
+
+
+def of_pools(family: Family, pools: Sequence[np.ndarray]) -> View:
+    """How a context-conditioned policy of these pools of contexts sees transitions."""
+    return ANY_TASK if all(family.relabels(pool) for pool in pools) else EACH_TASK
 
 
 # --- Tasks and plans ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
-from hyperpolicy.fleet.plan import ANY_TASK, OWN_TASK, Plan, Tasks, Work
+from hyperpolicy.fleet.plan import OWN_TASK, Plan, Tasks, Work, of_pools
 from hyperpolicy.fleet.runner import Trained
 from hyperpolicy.fleet.start import Base, Start, fold_policy, fresh, given
 from hyperpolicy.policies import Policies
@@ -97,13 +97,11 @@ def train_bases(
     called again; the finished bases lie in `out/base-<i>.safetensors`.
 
     Raises:
-        BadSetting: the family's reward does not hold for other contexts; a shared replay, in
-            which bases would see contexts of each other's splits; no judge, for learners without
-            critics; a seed that is none; `out` holds another run.
+        BadSetting: a shared replay, in which bases would see contexts of each other's splits; no
+            judge, for learners without critics; a seed that is none; `out` holds another run.
         BadZoo: a base's numbers stopped being finite.
         AlreadyExists, Busy: `out` holds other files, or another process works there.
     """
-    family.check_relabels("a base")
     if plan.schedule.replay == "shared":
         raise BadSetting("bases do not share their replay: each sees its own contexts only")
     if plan.critic is None:
@@ -161,9 +159,10 @@ def _bases(plan: Plan, family: Family, pools, numbers) -> Work:
         pool_sizes=np.array([len(pool) for pool in pools], np.int32),
         seeds=np.array([streams.small(seed) for seed in numbers]),
     )
-    spaces = ANY_TASK.spaces(family)
+    view = of_pools(family, pools)
+    spaces = view.spaces(family)
     score = partial(evaluate_bases, family, plan.spec(spaces), pools, plan.schedule.episodes)
-    return Work(family, ANY_TASK, tasks, fresh(plan.cfg, spaces), score, "bases")
+    return Work(family, view, tasks, fresh(plan.cfg, spaces), score, "bases")
 
 
 def _seen(plan: Plan, contexts: Float[np.ndarray, "n c"], start) -> tuple:

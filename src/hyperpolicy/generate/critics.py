@@ -91,7 +91,6 @@ def interpolated(zoo: Zoo) -> CriticGenerator:
 
     Raises:
         BadZoo: a zoo without critics.
-        BadSetting: contexts of more than one number; neighbors are not defined there.
     """
     model = lookup.model(Interpolated, zoo, _vectors(zoo))
     return CriticGenerator(from_zoo(zoo, model, {}, "critics"))

@@ -160,12 +160,19 @@ def _fit(config: FitConfig, source: Zoo | Lesson, places: Places, train) -> list
     return config.make(lesson, places, train)
 
 
-def keep(lesson: Lesson, places: Places, written: Written, record: dict) -> list[Generator]:
-    """The generators of a run, each saved in its place; the run's snapshots are removed."""
+def keep(
+    lesson: Lesson,
+    places: Places,
+    written: Written,
+    record: dict,
+    spec: PolicySpec | None = None,
+) -> list[Generator]:
+    """The generators of a run, each saved in its place; the run's snapshots are removed. They write
+    policies of `spec`, the zoo's unless another is given."""
     made = []
     for n, (writer, codec) in written.items():
         model, seed = Model(lesson.reader, writer, codec), places.seeds[n]
-        made.append(from_zoo(lesson.zoo, model, record | {"seed": seed}))
+        made.append(from_zoo(lesson.zoo, model, record | {"seed": seed}, spec=spec))
         save(made[-1], places.each[n])
     loop.finish(places.path)
     return made

@@ -139,8 +139,15 @@ class Generator:
         return path
 
 
-def from_zoo(zoo: Zoo, model: Model, provenance: dict, writes: Vectors = "policies") -> Generator:
-    """A generator fitted on `zoo`, which its provenance remembers."""
+def from_zoo(
+    zoo: Zoo,
+    model: Model,
+    provenance: dict,
+    writes: Vectors = "policies",
+    spec: PolicySpec | None = None,
+) -> Generator:
+    """A generator fitted on `zoo`, which its provenance remembers; it writes policies of `spec`,
+    the zoo's unless another is given."""
     record = {
         "kind": model.writer.kind,
         **provenance,
@@ -148,7 +155,7 @@ def from_zoo(zoo: Zoo, model: Model, provenance: dict, writes: Vectors = "polici
         "zoo": zoo.provenance,
     }
     contexts = np.asarray(zoo.contexts, float)
-    return Generator(zoo.family, zoo.spec, contexts, model, record, writes)
+    return Generator(zoo.family, spec or zoo.spec, contexts, model, record, writes)
 
 
 def write(generator: Generator, path: str | Path, compact: bool = False) -> None:

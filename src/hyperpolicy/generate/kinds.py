@@ -21,6 +21,7 @@ class Kind(NamedTuple):
 KINDS = {
     "context": Kind(".parts", "PlainContext"),
     "encoded-context": Kind(".parts", "EncodedContext"),
+    "varying-context": Kind(".parts", "VaryingContext"),
     "demonstration": Kind(".demonstration", "DemonstrationReader"),
     "symmetric-context": Kind(".symmetric", "SymmetricContext"),
     "identity": Kind(".parts", "Identity"),
@@ -37,6 +38,12 @@ KINDS = {
     "hypformer": Kind(".writers.hypformer", "HypFormer"),
     "make-an-agent": Kind(".writers.make_an_agent", "MakeAnAgent", "MakeAnAgentConfig"),
     "symmetric": Kind(".symmetric", "Symmetric"),
+    "hyperzero": Kind(".writers.hyperzero", "HyperZero", "HyperZeroConfig"),
+    "hypogen": Kind(".writers.hypogen", "HyPoGen", "HyPoGenConfig"),
+    "conditioned-clone": Kind(
+        ".writers.conditioned_clone", "ConditionedClone", "ConditionedCloneConfig"
+    ),
+    "maml": Kind(".writers.maml", "Maml", "MamlConfig"),
 }
 
 

@@ -198,6 +198,35 @@ class EncodedContext(PlainContext):
         return np.asarray(self.space.encode(given.rows))
 
 
+class VaryingContext(PlainContext):
+    """Reads the coordinates in which training contexts differ, each scaled to [−1, 1] (or told as
+    `Coordinate.encode` says, where it is a circle or a choice)."""
+
+    kind: ClassVar[str] = "varying-context"
+    columns: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, space: ContextSpace, contexts: Float[np.ndarray, "x c"]) -> "VaryingContext":
+        """The reader of the coordinates in which these contexts differ; all, where none does."""
+        columns = np.flatnonzero((contexts != contexts[:1]).any(axis=0)).tolist()
+        return cls(space, tuple(columns or range(space.size)))
+
+    @property
+    def size(self) -> int:
+        return sum(self.space.coordinates[i].encoded_size for i in self.columns)
+
+    def read(self, given: Given) -> Float[np.ndarray, "n d"]:
+        parts = [self.space.coordinates[i].encode(given.rows[:, i], np) for i in self.columns]
+        return np.stack([column for part in parts for column in part], axis=1)
+
+    def settings(self) -> dict:
+        return {"columns": list(self.columns)}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        return cls(frame.family.context, tuple(settings["columns"]))
+
+
 class Identity(eqx.Module):
     """The codec that changes nothing: a latent is the weights themselves."""
 

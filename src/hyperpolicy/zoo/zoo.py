@@ -186,12 +186,10 @@ class Zoo:
         path = Path(path)
         header, index = disk.read_header(path)
         there = disk.read_experts(path, header)["contexts"]
-        family, spec = header.family, PolicySpec.of(header.policy)
-        if (family, spec) != (self.family.record(), self.spec) or not np.array_equal(
-            there, self.contexts
-        ):
+        family, spec = read_family(header.family), PolicySpec.of(header.policy)
+        if (family, spec) != (self.family, self.spec) or not np.array_equal(there, self.contexts):
             raise BadZoo(
-                f"{path} holds policies of {family.get('name')} and {spec}; only rows of the same "
+                f"{path} holds policies of {family.name} and {spec}; only rows of the same "
                 "family, policy and experts can be appended"
             )
         number = len(header.shards)

@@ -73,7 +73,6 @@ def around(base: Generator, zoo: Zoo) -> Generator:
 
     Raises:
         BadZoo: the base is of another family or architecture.
-        BadSetting: contexts of more than one number; neighbors are not defined there.
     """
     if base.kind != Conditioned.kind or (base.family, base.spec) != (zoo.family, zoo.spec):
         raise BadZoo(

@@ -1,0 +1,1 @@
+"""Methods that are no generators, to compare generators with."""

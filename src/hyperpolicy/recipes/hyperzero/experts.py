@@ -1,0 +1,172 @@
+"""The experts behind HyperZero's tables: for each split a base on its training contexts, folded and
+fine-tuned; and, made apart, experts of all contexts for the oracle row.
+
+Everything resumes: the same call goes on from what is there.
+
+    OUT/<family>-<grid>/bases/                     the run of all splits' bases
+    OUT/<family>-<grid>/<split>-base.safetensors
+    OUT/<family>-<grid>/experts/                   the run of all splits' experts
+    OUT/<family>-<grid>/<split>/                   the zoo of a split; `all` is the oracles'
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperpolicy.bounds import Bounded, Count
+from hyperpolicy.envs import Grid, family
+from hyperpolicy.fleet import Base, OnPolicy, RoundSchedule, fold, judging, train, train_bases
+from hyperpolicy.fleet.start import Start
+from hyperpolicy.headers import Training
+from hyperpolicy.policies import Policies
+from hyperpolicy.rl.ppo import PpoConfig
+from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rollout import returns
+from hyperpolicy.run.job import Output
+from hyperpolicy.zoo import Zoo
+
+ALL = "all"
+"""In a split's place: every context of the grid, for oracles."""
+CHOOSING = 11
+"""Seed of the episodes by which an expert and the base it began as are compared."""
+PPO = PpoConfig(first_log_std=0.3, target_kl=0.02, epochs=4, minibatches=4)
+"""Wide exploration and large steps: after 2.1 million steps 755 on seven signed speeds of the
+cheetah, where the usual settings reach 736 (benchmarks/LOG.md)."""
+
+
+@dataclass(frozen=True)
+class ExpertsPreset(Bounded):
+    """How long bases and experts train."""
+
+    rounds: Count = 500
+    """Of a base."""
+    worlds: Count = 168
+    """Of a base; rounded down to a multiple of its contexts."""
+    expert_rounds: Count = 120
+    """Of an expert."""
+    expert_worlds: Count = 16
+    """Of an expert."""
+    learner: PpoConfig = PPO
+    critic: SacConfig = field(default_factory=SacConfig)
+    """Fits the experts' critics at the end."""
+    critic_updates: Count = 4_000
+
+    def base(self, contexts: int) -> OnPolicy:
+        """The plan of a base of so many contexts."""
+        worlds = max(1, self.worlds // contexts) * contexts
+        kept = RoundSchedule(
+            num_rounds=self.rounds, num_envs=worlds, num_evaluations=8, num_checkpoints=1
+        )
+        return OnPolicy(self.learner, kept, self.critic)
+
+    @property
+    def expert(self) -> OnPolicy:
+        """The plan of experts that go on from a base."""
+        kept = RoundSchedule(
+            num_rounds=self.expert_rounds,
+            num_envs=self.expert_worlds,
+            round_steps=64,
+            average_from=0.7,
+            num_evaluations=4,
+            num_checkpoints=1,
+        )
+        warmup = max(1, self.expert_rounds // 10)
+        return OnPolicy(replace(self.learner, value_hidden=(64, 64), warmup_rounds=warmup), kept)
+
+
+SMALL = ExpertsPreset()
+"""Two cores: 20 minutes for five splits of cheetah or finger and their oracles."""
+
+
+def contexts_of(grid: Grid, split: str) -> Float[np.ndarray, "n c"]:
+    """A split's training contexts, or all of the grid."""
+    return grid.contexts if split == ALL else grid.split(split).train
+
+
+def place(out: Path, grid: Grid) -> Path:
+    """The directory of a grid's experts."""
+    return out / f"{grid.family}-{grid.name}"
+
+
+def bases(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -> dict[str, Base]:
+    """The base of each split, trained on its training contexts alone; those of equally many
+    contexts at once."""
+    home = place(out, grid)
+    paths = {split: home / f"{split}-base.safetensors" for split in splits}
+    missing = [split for split in splits if not paths[split].exists()]
+    sizes = {split: len(contexts_of(grid, split)) for split in missing}
+    for size in sorted(set(sizes.values())):
+        some = [split for split in missing if sizes[split] == size]
+        pools = [contexts_of(grid, split) for split in some]
+        run = home / f"bases-{'-'.join(some)}"
+        found = train_bases(preset.base(size), family(grid.family), pools, None, run)
+        for split, base in zip(some, found, strict=True):
+            base.save(paths[split])
+    return {split: Base.load(path) for split, path in paths.items()}
+
+
+def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -> dict[str, Zoo]:
+    """The experts of each split: its base folded at its training contexts and fine-tuned there,
+    with critics; all splits at once. An expert that fine-tuning did not make better stays the
+    folded base, and is named in the zoo's provenance."""
+    fam, home = family(grid.family), place(out, grid)
+    found = bases(out, grid, splits, preset)
+    missing = [split for split in splits if not (home / split).exists()]
+    if missing:
+        starts = [fold(found[split], contexts_of(grid, split)) for split in missing]
+        contexts = np.concatenate([contexts_of(grid, split) for split in missing])
+        start = _joined(starts)
+        run = Output(home / f"experts-{'-'.join(missing)}")
+        zoo = train(preset.expert, fam, contexts, start._replace(critics=None), 0, run)
+        zoo = judged(better(zoo.take(zoo.final_rows), start), start, preset)
+        first = 0
+        for split, own in zip(missing, starts, strict=True):
+            rows = np.arange(first, first + len(own.policies))
+            first += len(rows)
+            part, base = zoo.take(rows), found[split]
+            spent = zoo.training.env_steps + base.training.env_steps // len(rows)
+            training = Training(spent, zoo.training.updates, 0.0, own.seen)
+            about = {"grid": grid.name, "split": split, "base": base.provenance}
+            whole = replace(part, training=training, provenance=part.provenance | about)
+            whole.save(home / split, partial(_beside, base))
+    return {split: Zoo.load(home / split) for split in splits}
+
+
+def better(zoo: Zoo, start: Start) -> Zoo:
+    """The zoo whose experts are the better ones of what they became and what they began as, on
+    episodes of their own contexts."""
+    became, began = zoo.finals, start.policies
+    scores = [
+        returns(who, zoo.family, zoo.contexts, 5, CHOOSING).mean(axis=1) for who in (became, began)
+    ]
+    kept = scores[0] < scores[1]
+    weights = np.where(kept[:, None], began.weights, became.weights)
+    about = {"kept_the_base": zoo.contexts[kept].tolist()}
+    best = np.maximum(*scores).astype(np.float32)
+    return replace(zoo, weights=weights, returns=best, provenance=zoo.provenance | about)
+
+
+def judged(zoo: Zoo, start: Start, preset: ExpertsPreset) -> Zoo:
+    """The zoo with critics fitted on what its experts do, from the base's."""
+    begin = start._replace(policies=zoo.finals)
+    found = judging.judge_experts(preset.critic, zoo.family, zoo.contexts, begin, 0)
+    assert found.critics is not None
+    return replace(zoo, critics=found.critics, log_alpha=found.log_alpha)
+
+
+def _beside(base: Base, new: Path) -> None:
+    base.save(new / "base.safetensors")
+
+
+def _joined(starts: Sequence[Start]) -> Start:
+    """Several starts as one."""
+    weights = np.concatenate([one.policies.weights for one in starts])
+    critics = np.concatenate([one.critics for one in starts if one.critics is not None])
+    alphas = [one.log_alpha for one in starts if one.log_alpha is not None]
+    log_alpha = np.concatenate(alphas) if len(alphas) == len(starts) else None
+    policies = Policies(weights, starts[0].policies.spec)
+    return Start(policies, critics, log_alpha, starts[0].usual_reward)

@@ -1,0 +1,180 @@
+"""The rows of HyperZero's tables: what is fitted on a split's experts, and what is trivial."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hyperpolicy.bounds import Bounded
+from hyperpolicy.envs import Family
+from hyperpolicy.evaluate.protocol import (
+    BY_DIRECTION,
+    CONDITIONED,
+    FLIPPED,
+    INTERPOLATED,
+    NEAREST,
+    ONE_EXPERT,
+    REGRESSION,
+)
+from hyperpolicy.evaluate.scoring import Maker
+from hyperpolicy.fleet import Base
+from hyperpolicy.generate import fitting
+from hyperpolicy.generate.fitting import FitConfig
+from hyperpolicy.generate.generator import Generator, load
+from hyperpolicy.generate.writers import conditioned, lookup, residual
+from hyperpolicy.generate.writers.conditioned_clone import ConditionedCloneConfig
+from hyperpolicy.generate.writers.genhyper import GenHyperConfig
+from hyperpolicy.generate.writers.hyperzero import HyperZeroConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.hypogen import HyPoGenConfig
+from hyperpolicy.generate.writers.maml import MamlConfig
+from hyperpolicy.generate.writers.regression import RegressionConfig
+from hyperpolicy.policies import Policies
+from hyperpolicy.recipes.hyperzero import signs
+from hyperpolicy.recipes.stage import make_once
+from hyperpolicy.rollout import returns
+from hyperpolicy.zoo import Zoo
+
+CHOOSING = 12
+"""Seed of the episodes by which one expert is chosen for all contexts."""
+HYPERZERO, HYPOGEN = "HyperZero", "HyPoGen"
+RESIDUAL = "base + interpolated change"
+MAML = "MAML, not adapted"
+
+SIZES = {"hidden": 128, "embed": 128}
+"""Of all behavior-cloned networks in the `small` tables (published: 256)."""
+
+
+@dataclass(frozen=True)
+class MethodsPreset(Bounded):
+    """How the fitted rows are fitted; the steps are set for about equal minutes."""
+
+    hyperzero: HyperZeroConfig = field(default_factory=lambda: HyperZeroConfig(**SIZES))
+    hypogen: HyPoGenConfig = field(default_factory=HyPoGenConfig)
+    conditioned: ConditionedCloneConfig = field(
+        default_factory=lambda: ConditionedCloneConfig(**SIZES)
+    )
+    maml: MamlConfig = field(default_factory=lambda: MamlConfig(**SIZES))
+    hyplatent: HypLatentConfig = field(default_factory=lambda: HypLatentConfig(steps=3_000))
+    genhyper: GenHyperConfig = field(default_factory=lambda: GenHyperConfig(steps=1_000))
+
+    @property
+    def fits(self) -> dict[str, FitConfig]:
+        """The settings of every fitted row, by its name."""
+        told, hyper = self.conditioned, self.hyperzero
+        return {
+            "context-conditioned policy, cloned": replace(told, value=0.0, td=0.0),
+            "context-conditioned policy, cloned, with value": replace(told, td=0.0),
+            "context-conditioned policy, cloned, with value and TD": told,
+            MAML: self.maml,
+            HYPERZERO: hyper,
+            "HyperZero without TD": replace(hyper, td=0.0),
+            "HyperZero without value": replace(hyper, value=0.0, td=0.0),
+            HYPOGEN: self.hypogen,
+            "HypLatent": self.hyplatent,
+            "GenHyper": self.genhyper,
+        }
+
+
+SMALL = MethodsPreset()
+SMOKE_SIZES = {"hidden": 4, "embed": 8, "steps": 4, "batch": 16, "episodes": 1}
+SMOKE = MethodsPreset(
+    HyperZeroConfig(**SMOKE_SIZES),
+    HyPoGenConfig(**SMOKE_SIZES, blocks=1, latent=2, width=4),
+    ConditionedCloneConfig(**SMOKE_SIZES),
+    MamlConfig(**SMOKE_SIZES, inner_steps=1),
+    HypLatentConfig(steps=2),
+    GenHyperConfig(steps=2),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the rows of one split are made of."""
+
+    zoo: Zoo
+    base: Base
+    seed: int
+    """Of the fits: the split's number, so that every pipeline draws its own."""
+    out: Path
+    """Where fits go."""
+
+    @classmethod
+    def read(cls, path: Path, seed: int, out: Path) -> "Source":
+        """The zoo in a directory, with its base."""
+        return cls(Zoo.load(path), Base.load(path / "base.safetensors"), seed, out)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps behind the training experts, base included."""
+        return len(self.zoo.contexts) * self.zoo.training.env_steps
+
+
+def rows(preset: MethodsPreset, source: Source) -> dict[str, Callable[[], Maker]]:
+    """What makes each row of a split: the trivial ones, of the same experts, then the fitted."""
+    zoo = source.zoo
+    found: dict[str, Callable[[], Maker]] = {
+        NEAREST: lambda: lookup.nearest(zoo),
+        INTERPOLATED: lambda: lookup.linear(zoo),
+        CONDITIONED: lambda: conditioned.from_base(source.base),
+        REGRESSION: lambda: fitting.fit(RegressionConfig(), zoo),
+        ONE_EXPERT: lambda: Chosen.among(zoo, directed=False),
+    }
+    if directed(zoo.family):
+        found[BY_DIRECTION] = lambda: Chosen.among(zoo, directed=True)
+    if signs.has_signs(zoo.family):
+        found[FLIPPED] = lambda: signs.Flipped(zoo)
+        found[signs.FOUND] = lambda: signs.SignFinder.of(zoo)
+    found[RESIDUAL] = partial(changed, source)
+    return found | {
+        name: partial(fitted, config, name, source) for name, config in preset.fits.items()
+    }
+
+
+def directed(family: Family) -> bool:
+    """Whether the contexts of a family begin with a signed target."""
+    return family.context.coordinates[0].least > 0 and family.context.coordinates[0].low < 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Gives all contexts, or all of one direction, the same expert: the one with the highest mean
+    return on the training contexts (of that direction)."""
+
+    experts: Policies
+    """One for each direction: backward, forward; or twice the same."""
+
+    @classmethod
+    def among(cls, zoo: Zoo, directed: bool) -> "Chosen":
+        """Chosen by two episodes of every expert in every training context."""
+        x = len(zoo.contexts)
+        who = zoo.finals[np.repeat(np.arange(x), x)]
+        found = returns(who, zoo.family, np.tile(zoo.contexts, (x, 1)), 2, CHOOSING)
+        table = found.mean(axis=1).reshape(x, x)
+        ahead = zoo.contexts[:, 0] > 0
+        groups = (~ahead, ahead) if directed else (np.ones(x, bool),) * 2
+        best = [int((table if not g.any() else table[:, g]).mean(axis=1).argmax()) for g in groups]
+        return cls(zoo.finals[np.array(best)])
+
+    def generate(self, given, seed: int = 0) -> Policies:
+        """One policy for each context."""
+        return self.experts[(np.asarray(given)[:, 0] > 0).astype(int)]
+
+
+def fitted(config: FitConfig, name: str, source: Source) -> Generator:
+    """The generator of a row, fitted once and read from then on."""
+    place = source.out / slug(name)
+    fit: Callable[[], object] = partial(fitting.fit, config, source.zoo, source.seed, place)
+    return load(make_once(place / "config.json", fit).parent)
+
+
+def changed(source: Source) -> Generator:
+    """The base, and the change that its experts made to it, interpolated."""
+    return residual.around(conditioned.from_base(source.base), source.zoo)
+
+
+def slug(name: str) -> str:
+    """A row's name as the name of a directory."""
+    return name.replace(",", "").replace(" ", "-").lower()
