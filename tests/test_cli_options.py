@@ -63,6 +63,10 @@ LINES = [
             "make-an-agent pca-config unet1d-config",
             "distill",
             "residual",
+            "hyperzero",
+            "hypogen",
+            "conditioned-clone",
+            "maml",
         )
     ),
     "tune g --context 1 --out o",
@@ -82,6 +86,12 @@ LINES = [
             "amthyp-table3",
             "amthyp-tokens",
             "amthyp-pca",
+            "hyperzero-reward",
+            "hyperzero-dynamics",
+            "hyperzero-joint",
+            "hyperzero-ablation",
+            "hyperzero-hypogen",
+            "actuator-signs",
         )
     ),
 ]
@@ -90,6 +100,7 @@ LINES = [
 SUBCOMMANDS = (
     *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual"),
     *("autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
+    *("hyperzero", "hypogen", "conditioned-clone", "maml"),
 )
 
 

@@ -223,8 +223,8 @@ def test_deep_and_large_headers_are_refused(tmp_path, monkeypatch):
 
 def test_a_family_nobody_registered_is_named(tmp_path):
     make_zoo().save(tmp_path / "z")
-    change(tmp_path / "z", family=FAMILY.record() | {"kind": "Hopper"})
-    with pytest.raises(HyperpolicyError, match="'Hopper', which is not known here; `hyper"):
+    change(tmp_path / "z", family=FAMILY.record() | {"kind": "Jumper"})
+    with pytest.raises(HyperpolicyError, match="'Jumper', which is not known here; `hyper"):
         Zoo.load(tmp_path / "z")
 
 

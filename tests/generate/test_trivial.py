@@ -114,9 +114,27 @@ def test_linear_goes_round_a_circle(make_ant_zoo):
     np.testing.assert_allclose(mixed, zoo.finals.weights[[0, 2]].mean(axis=0), atol=1e-5)
 
 
-def test_linear_needs_one_number(zoo):
+def test_interpolation_in_two_coordinates_is_barycentric():
+    """Inside the triangle exact for anything linear; beyond it the nearest points count."""
+    known = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    asked = np.array([[0.2, 0.3], [0.0, 1.0], [2.0, 0.1]])
+    found = lookup.shares(known, asked)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    np.testing.assert_allclose(found[0], [0.5, 0.2, 0.3], atol=1e-9)
+    np.testing.assert_allclose(found[1], [0.0, 0.0, 1.0], atol=1e-9)
+    assert found[2].argmax() == 1 and (found[2] >= 0).all()
+    line = lookup.shares(np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]), np.array([[1.0, 1.0]]))
+    np.testing.assert_allclose(line[0], [0.0, 1.0, 0.0], atol=1e-6)
+
+
+def test_linear_takes_contexts_of_several_numbers(zoo):
     both = [envs.Coordinate(name, "m/s", 0.0, 3.0) for name in ("v", "w")]
     family = replace(zoo.family, context=envs.ContextSpace(tuple(both)))
-    plane = replace(zoo, family=family, contexts=np.repeat(zoo.contexts, 2, axis=1))
-    with pytest.raises(BadSetting, match="one number"):
-        lookup.linear(plane)
+    other = np.linspace(0.1, 2.9, len(zoo.contexts))[::-1] ** 2 / 3
+    plane = replace(zoo, family=family, contexts=np.stack([zoo.contexts[:, 0], other], axis=1))
+    found = lookup.linear(plane).generate(plane.contexts[:2]).weights
+    np.testing.assert_allclose(found, plane.finals.weights[:2], atol=1e-5)
+    fixed = replace(plane, contexts=np.stack([zoo.contexts[:, 0], 0 * other + 1], axis=1))
+    between = (fixed.contexts[:1] + fixed.contexts[1:2]) / 2
+    mean = fixed.finals.weights[:2].mean(axis=0)
+    np.testing.assert_allclose(lookup.linear(fixed).generate(between).weights[0], mean, atol=1e-5)

@@ -11,7 +11,7 @@ from hyperpolicy.evaluate.protocol import ORACLE, is_trivial
 from hyperpolicy.recipes.hyperzero import experts, figures, methods, tables
 from hyperpolicy.recipes.hyperzero.experts import ExpertsPreset
 from hyperpolicy.recipes.hyperzero.methods import HYPERZERO
-from hyperpolicy.recipes.hyperzero.tables import Cell, HyperZeroConfig
+from hyperpolicy.recipes.hyperzero.tables import Cell, TablesConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 
@@ -34,7 +34,7 @@ def config(tmp_path_factory):
     patch.setitem(hp.envs.FAMILIES, "finger-spin", short)
     patch.setattr("hyperpolicy.fleet.judging.EXPERTS", experts.judging.Effort(2, 8))
     patch.setattr("hyperpolicy.fleet.judging.BASE", experts.judging.Effort(2, 8))
-    yield HyperZeroConfig(
+    yield TablesConfig(
         out=tmp_path_factory.mktemp("hyperzero"),
         families=("finger-spin",),
         splits=("hypogen-20-0", "hypogen-20-1"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from hyperpolicy.cli.command import Command
 from hyperpolicy.recipes.hyperzero import figures, tables
 from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN
-from hyperpolicy.recipes.hyperzero.tables import EXACT, SPEED_FAMILIES, Cell, HyperZeroConfig
+from hyperpolicy.recipes.hyperzero.tables import EXACT, SPEED_FAMILIES, Cell, TablesConfig
 from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.run.directory import hold
 
@@ -23,7 +23,7 @@ class HyperZeroTable(Command):
     """A recipe over one directory of experts, fits and cells."""
 
     page: ClassVar[str] = "hyperzero.md"
-    config: HyperZeroConfig = field(default_factory=HyperZeroConfig)
+    config: TablesConfig = field(default_factory=TablesConfig)
 
     def run(self, console: Console) -> None:
         config = self.config
@@ -51,8 +51,8 @@ class HyperZeroDynamics(HyperZeroTable):
     """The same on bodies of other lengths, whose target speed is 1."""
 
     page: ClassVar[str] = "dynamics.md"
-    config: HyperZeroConfig = field(
-        default_factory=lambda: HyperZeroConfig(
+    config: TablesConfig = field(
+        default_factory=lambda: TablesConfig(
             families=SPEED_FAMILIES, grid="length", splits=ONE_SPLIT
         )
     )
@@ -63,8 +63,8 @@ class HyperZeroJoint(HyperZeroTable):
     """The same on speeds and lengths together."""
 
     page: ClassVar[str] = "joint.md"
-    config: HyperZeroConfig = field(
-        default_factory=lambda: HyperZeroConfig(
+    config: TablesConfig = field(
+        default_factory=lambda: TablesConfig(
             families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT
         )
     )
@@ -75,8 +75,8 @@ class HyperZeroAblation(HyperZeroTable):
     """HyperZero without TD and without value, on the cheetah's speeds."""
 
     page: ClassVar[str] = "ablation.md"
-    config: HyperZeroConfig = field(
-        default_factory=lambda: HyperZeroConfig(
+    config: TablesConfig = field(
+        default_factory=lambda: TablesConfig(
             families=("cheetah-run", EXACT[0]),
             rows=(HYPERZERO, "HyperZero without TD", "HyperZero without value"),
         )
@@ -88,8 +88,8 @@ class ActuatorSigns(HyperZeroTable):
     """Reversed motors, one sign each: patterns that nobody trained on."""
 
     page: ClassVar[str] = "signs.md"
-    config: HyperZeroConfig = field(
-        default_factory=lambda: HyperZeroConfig(
+    config: TablesConfig = field(
+        default_factory=lambda: TablesConfig(
             families=("cheetah-run-signs", "walker-walk-signs"), grid="signs", splits=("twenty",)
         )
     )
@@ -100,6 +100,6 @@ class HyperZeroHyPoGen(HyperZeroTable):
     """HyPoGen beside HyperZero, on signed speeds."""
 
     page: ClassVar[str] = "hypogen.md"
-    config: HyperZeroConfig = field(
-        default_factory=lambda: HyperZeroConfig(families=SPEED_FAMILIES, rows=(HYPERZERO, HYPOGEN))
+    config: TablesConfig = field(
+        default_factory=lambda: TablesConfig(families=SPEED_FAMILIES, rows=(HYPERZERO, HYPOGEN))
     )

@@ -37,7 +37,7 @@ EXACT = tuple(f"{name}-exact" for name in SPEED_FAMILIES)
 
 
 @dataclass(frozen=True)
-class HyperZeroConfig(Bounded):
+class TablesConfig(Bounded):
     """What a recipe measures."""
 
     out: Place = Path("runs/hyperzero")
@@ -74,7 +74,7 @@ class Cell:
         return int(self.split.rpartition("-")[2]) if self.split[-1].isdigit() else 0
 
 
-def run(config: HyperZeroConfig) -> dict[str, dict[str, Comparison]]:
+def run(config: TablesConfig) -> dict[str, dict[str, Comparison]]:
     """family → split → rows. Experts are made where they are missing."""
     for name in config.families:  # before any work
         grid = family(name).grid(config.grid)
@@ -92,7 +92,7 @@ def run(config: HyperZeroConfig) -> dict[str, dict[str, Comparison]]:
     return found
 
 
-def read(config: HyperZeroConfig, cell: Cell) -> Comparison:
+def read(config: TablesConfig, cell: Cell) -> Comparison:
     """A cell; every row is fitted and scored once, and read from then on."""
     home, fam = experts.place(config.out, cell.tasks), family(cell.family)
     split = cell.tasks.split(cell.split)
@@ -178,7 +178,7 @@ def ahead(found: dict[str, Summary], name: str) -> bool:
     return all(student(found[name].means - one.means)[0] > 0 for one in trivial)
 
 
-def table(name: str, cells: dict[str, Comparison], config: HyperZeroConfig) -> str:
+def table(name: str, cells: dict[str, Comparison], config: TablesConfig) -> str:
     """One family's table, as Markdown."""
     found = summaries(cells)
     floor = found[ZERO].mean
@@ -216,7 +216,7 @@ def published_experts(name: str, grid: str) -> list[Published]:
     return [row for row in printed(name, grid) if row.method == "expert (TD3)"]
 
 
-def page(found: dict[str, dict[str, Comparison]], config: HyperZeroConfig) -> str:
+def page(found: dict[str, dict[str, Comparison]], config: TablesConfig) -> str:
     """All tables, and the minutes they took."""
     parts = [f"## {name}\n\n{table(name, cells, config)}\n" for name, cells in found.items()]
     return "\n".join([*parts, "## Minutes\n", stage.table(config.out / "minutes.json"), ""])
