@@ -1,5 +1,6 @@
 """What comes with the package works: every generator opens, and its policies do something."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_all_are_known():
-    assert shipped() == ["ant-dir", "cheetah-vel", "metaworld"]
+    assert shipped() == ["ant-dir", "cheetah-run", "cheetah-vel", "metaworld"]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,18 @@ def test_policies_beat_standing_still(name, contexts):
     found = rollout.returns(policies, family, contexts, episodes=2)
     still = rollout.returns(rollout.zero(family), family, contexts, episodes=2)
     assert (found.mean(axis=1) > still.mean(axis=1)).all()
+
+
+def test_a_cheetah_told_speed_and_length_runs_in_dm_controls_own_environment():
+    """Four hidden contexts; results/shipped-cheetah.json has a hundred."""
+    pytest.importorskip("dm_control")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from shipped_cheetah import returns
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    told = np.array([[-5.3, 0.37], [-2.2, 0.61], [1.4, 0.44], [3.7, 0.58]])
+    assert np.mean(returns(told, seed=7)) > 800
 
 
 def test_one_demonstration_of_each_seen_task_is_enough():

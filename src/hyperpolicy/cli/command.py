@@ -149,9 +149,11 @@ def scripts_of(fam, contexts):
 
 # --- Sources ------------------------------------------------------------------------------
 def contexts_of(fam, numbers: tuple[float, ...]):
-    """The numbers given on the command line as contexts [n, c]; BadContext where they are not a
-    multiple of c numbers, or out of bounds."""
+    """The numbers given on the command line as contexts [n, c]: a multiple of c, or the first
+    numbers of one context. Raises BadContext: neither, or out of bounds."""
     size = fam.context.size
+    if 0 < len(numbers) < size:
+        return fam.context.check([numbers])
     if not numbers or len(numbers) % size:
         pairs = zip(fam.context.names, fam.context.units, strict=True)
         names = ", ".join(f"{name} in {unit}" for name, unit in pairs)

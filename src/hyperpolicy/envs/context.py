@@ -131,13 +131,18 @@ class ContextSpace:
         return sum(x.encoded_size for x in self.coordinates)
 
     def check(self, contexts) -> Float[np.ndarray, "n c"]:
-        """`contexts` as float64 [n, c], circular coordinates wrapped into their period. Raises
-        BadContext: wrong shape, not finite, outside the bounds, or no whole number where a
-        coordinate is a choice."""
+        """`contexts` as float64 [n, c], circular coordinates wrapped into their period; columns
+        left out at the end have their defaults. Raises BadContext: wrong shape, not finite, outside
+        the bounds, or no whole number where a coordinate is a choice."""
         try:
             array = np.array(contexts, np.float64)
         except (TypeError, ValueError):
             raise BadContext(f"contexts must be numbers, got {contexts!r}") from None
+        if array.ndim == 2 and 0 < array.shape[1] < self.size:
+            rest = self.coordinates[array.shape[1] :]
+            if all(x.default is not None for x in rest):
+                usual = np.tile([x.usual for x in rest], (len(array), 1))
+                array = np.concatenate([array, usual], axis=1)
         if array.ndim != 2 or array.shape[1] != self.size or not len(array):
             raise BadContext(
                 f"contexts have shape {array.shape}; give [n, {self.size}] with n ≥ 1: "
