@@ -4,7 +4,7 @@ All resume after a kill, and make the experts they need.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -16,6 +16,11 @@ from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.run.directory import hold
 
 ONE_SPLIT = ("hypogen-20-0",)
+
+
+def measures(**what) -> Any:
+    """The default of a recipe's settings."""
+    return field(default_factory=lambda: TablesConfig(**what))
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,7 @@ class HyperZeroDynamics(HyperZeroTable):
     """The same on bodies of other lengths, whose target speed is 1."""
 
     page: ClassVar[str] = "dynamics.md"
-    config: TablesConfig = field(
-        default_factory=lambda: TablesConfig(
-            families=SPEED_FAMILIES, grid="length", splits=ONE_SPLIT
-        )
-    )
+    config: TablesConfig = measures(families=SPEED_FAMILIES, grid="length", splits=ONE_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,7 @@ class HyperZeroJoint(HyperZeroTable):
     """The same on speeds and lengths together."""
 
     page: ClassVar[str] = "joint.md"
-    config: TablesConfig = field(
-        default_factory=lambda: TablesConfig(
-            families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT
-        )
-    )
+    config: TablesConfig = measures(families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,9 @@ class HyperZeroAblation(HyperZeroTable):
     """HyperZero without TD and without value, on the cheetah's speeds."""
 
     page: ClassVar[str] = "ablation.md"
-    config: TablesConfig = field(
-        default_factory=lambda: TablesConfig(
-            families=("cheetah-run", EXACT[0]),
-            rows=(HYPERZERO, "HyperZero without TD", "HyperZero without value"),
-        )
+    config: TablesConfig = measures(
+        families=("cheetah-run", EXACT[0]),
+        rows=(HYPERZERO, "HyperZero without TD", "HyperZero without value"),
     )
 
 
@@ -88,10 +83,8 @@ class ActuatorSigns(HyperZeroTable):
     """Reversed motors, one sign each: patterns that nobody trained on."""
 
     page: ClassVar[str] = "signs.md"
-    config: TablesConfig = field(
-        default_factory=lambda: TablesConfig(
-            families=("cheetah-run-signs", "walker-walk-signs"), grid="signs", splits=("twenty",)
-        )
+    config: TablesConfig = measures(
+        families=("cheetah-run-signs", "walker-walk-signs"), grid="signs", splits=("twenty",)
     )
 
 
@@ -100,6 +93,4 @@ class HyperZeroHyPoGen(HyperZeroTable):
     """HyPoGen beside HyperZero, on signed speeds."""
 
     page: ClassVar[str] = "hypogen.md"
-    config: TablesConfig = field(
-        default_factory=lambda: TablesConfig(families=SPEED_FAMILIES, rows=(HYPERZERO, HYPOGEN))
-    )
+    config: TablesConfig = measures(families=SPEED_FAMILIES, rows=(HYPERZERO, HYPOGEN))

@@ -23,7 +23,7 @@ A page of its own says what writes the networks.
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -40,7 +40,7 @@ from hyperpolicy.generate import loop
 from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, keep
 from hyperpolicy.generate.generator import Generator, critic_spec
 from hyperpolicy.generate.lesson import Lesson, check_zoo
-from hyperpolicy.generate.parts import Codec, Identity, RowWriter, VaryingContext, Writer
+from hyperpolicy.generate.parts import Codec, Frame, Identity, RowWriter, VaryingContext, Writer
 from hyperpolicy.nets.fold import fold_normalizer
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec, act
@@ -82,6 +82,9 @@ class CloneConfig(FitConfig):
     validation: Whole = 0
     """Training contexts that are held out to choose the step that is kept; 0: the last one."""
 
+    sized: ClassVar[tuple[str, ...]] = ("hidden", "embed")
+    """The fields that say which networks are made, beside whether a value is among them."""
+
     @property
     def values(self) -> bool:
         """Whether a value network is written."""
@@ -102,9 +105,15 @@ class CloneConfig(FitConfig):
     def init(self, spec: PolicySpec, d: int, key: Key) -> "Net":
         """Fresh networks that write policies of `spec` for conditions of d numbers."""
 
+    @property
     @abstractmethod
-    def writer(self, net: "Net", moments: "Moments", spec: PolicySpec) -> "Cloned":
-        """The part that a generator keeps."""
+    def part(self) -> type["Cloned"]:
+        """The class of the part that a generator keeps."""
+
+    @property
+    def sizes(self) -> tuple[tuple[str, int], ...]:
+        """What says which networks `init` makes."""
+        return *((name, getattr(self, name)) for name in self.sized), ("values", self.values)
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         return self.fitted(lesson, places, train or clone)
@@ -125,7 +134,8 @@ class CloneConfig(FitConfig):
         nets = train(self, run, data, spec, None)
         written: dict[int, tuple[Writer, Codec]] = {
             n: cast(
-                tuple[Writer, Codec], (self.writer(net, data.moments, spec), Identity(spec.size))
+                tuple[Writer, Codec],
+                (self.part(net, *data.moments, spec, self.sizes), Identity(spec.size)),
             )
             for n, net in nets.items()
         }
@@ -351,11 +361,28 @@ class Cloned(RowWriter):
     mean: Float[Array | np.ndarray, " o"]
     scale: Float[Array | np.ndarray, " o"]
     spec: PolicySpec = eqx.field(static=True)
+    sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
 
     def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " p"]:
         policy, _ = self.net(condition)
         moments = jnp.asarray(self.mean), jnp.asarray(self.scale)
         return self.spec.flatten(fold_normalizer(policy, *moments))
+
+    config: ClassVar[type[CloneConfig]]
+    """Whose `init` makes its networks."""
+
+    def settings(self) -> dict:
+        """The sizes that `init` makes networks by."""
+        return dict(self.sizes)
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame):
+        sizes = {name: settings[name] for name in cls.config.sized}
+        weight = 1.0 if settings["values"] else 0.0
+        cfg = cls.config(**sizes, value=weight, td=weight)
+        net = cfg.init(frame.spec, frame.condition, jax.random.key(0))
+        none = jnp.zeros(frame.spec.obs)
+        return cls(net, none, none, frame.spec, cfg.sizes)
 
     def value(self, condition: Float[Array, " d"]) -> Mlp:
         """Q̂ of (obs, action), as observations come. Raises BadSetting: none is written."""

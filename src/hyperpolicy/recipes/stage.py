@@ -43,6 +43,11 @@ def write_page(path: Path, text: str) -> Path:
     return files.write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
 
 
+def slug(name: str) -> str:
+    """A row's name as the name of a file."""
+    return name.replace(",", "").replace(" ", "-").lower()
+
+
 # --- Minutes ------------------------------------------------------------------------------
 @contextmanager
 def timed(path: Path, stage: str) -> Iterator[None]:

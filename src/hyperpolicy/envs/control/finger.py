@@ -7,7 +7,6 @@ Departures from the Contextual Control Suite: touch sites and the spinner's tip 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import mujoco
 import numpy as np
 
 from hyperpolicy.envs.context import ContextSpace, Coordinate, Grid
@@ -20,10 +19,10 @@ from hyperpolicy.envs.control.suite import (
     length,
     place,
     random_joints,
+    without_contact,
 )
 from hyperpolicy.envs.family import Seconds, Size
 from hyperpolicy.envs.mujoco import Beginning, Skip
-from hyperpolicy.errors import BadSetting
 
 SPIN = Coordinate("speed", "rad/s", -20.0, 20.0, default=15.0, least=0.1)
 FINGER_LENGTH = length(0.08, 0.42, 0.16)
@@ -79,12 +78,8 @@ class Finger(ControlFamily):
 
     def begin(self, rng, model, data):
         """Random joints that touch nothing."""
-        for _ in range(ATTEMPTS):
-            data.qpos[:] = random_joints(rng, model)
-            mujoco.mj_fwdPosition(model, data)
-            if data.ncon == 0:
-                return Beginning(data.qpos.copy(), np.zeros(model.nv))
-        raise BadSetting(f"{self.name}: no start without contact in {ATTEMPTS} attempts")
+        tries = (random_joints(rng, model) for _ in range(ATTEMPTS))
+        return Beginning(without_contact(model, data, tries), np.zeros(model.nv))
 
     def observe(self, view):
         seen = view["sensordata"]

@@ -6,7 +6,6 @@ The Contextual Control Suite's `escape` raised a NameError; here every world has
 from dataclasses import dataclass
 from typing import ClassVar
 
-import mujoco
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
@@ -21,10 +20,10 @@ from hyperpolicy.envs.control.suite import (
     place,
     random_quaternion,
     speed,
+    without_contact,
 )
 from hyperpolicy.envs.family import Seconds, Size, Steps
 from hyperpolicy.envs.mujoco import Beginning, Skip
-from hyperpolicy.errors import BadSetting
 
 WALLS = "wall_px wall_py wall_nx wall_ny".split()
 RISE_M, ATTEMPTS = 0.01, 10_000
@@ -80,13 +79,11 @@ class Quadruped(ControlFamily):
 
     def begin(self, rng, model, data):
         """Any orientation, as low as it touches nothing."""
-        data.qpos[3:7] = random_quaternion(rng)
-        for attempt in range(ATTEMPTS):
-            data.qpos[:3] = 0.0, 0.0, attempt * RISE_M
-            mujoco.mj_fwdPosition(model, data)
-            if data.ncon == 0:
-                return Beginning(data.qpos.copy(), np.zeros(model.nv))
-        raise BadSetting(f"{self.name}: no start without contact in {ATTEMPTS} attempts")
+        start = model.qpos0.copy()
+        start[:3], start[3:7] = 0.0, random_quaternion(rng)
+        up = np.eye(model.nq)[2] * RISE_M
+        tries = (start + attempt * up for attempt in range(ATTEMPTS))
+        return Beginning(without_contact(model, data, tries), np.zeros(model.nv))
 
     def observe(self, view):
         seen = view["sensordata"]

@@ -7,7 +7,7 @@ the compiled model, so that all coordinates of a family take one route.
 
 import xml.etree.ElementTree as etree
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,7 @@ from hyperpolicy.envs.context import Coordinate, Numbers
 from hyperpolicy.envs.control.reward import Component
 from hyperpolicy.envs.family import Steps
 from hyperpolicy.envs.mujoco import MujocoFamily, compile_model
-from hyperpolicy.errors import BadContext, BadFile, MissingExtra
+from hyperpolicy.errors import BadContext, BadFile, BadSetting, MissingExtra
 
 MASS = Coordinate("mass", "×", 0.2, 3.0, "dynamics", default=1.0)
 GEAR = Coordinate("gear", "×", 0.2, 3.0, "dynamics", default=1.0)
@@ -214,6 +214,19 @@ def random_joints(rng: np.random.Generator, model: mujoco.MjModel) -> Float[np.n
             low, high = -np.pi, np.pi
         qpos[model.jnt_qposadr[joint]] = rng.uniform(low, high)
     return qpos
+
+
+def without_contact(
+    model: mujoco.MjModel, data: mujoco.MjData, tries: Iterable[Float[np.ndarray, " q"]]
+) -> Float[np.ndarray, " q"]:
+    """The first positions among `tries` in which nothing touches. Raises BadSetting: there are
+    none."""
+    for qpos in tries:
+        data.qpos[:] = qpos
+        mujoco.mj_fwdPosition(model, data)
+        if data.ncon == 0:
+            return data.qpos.copy()
+    raise BadSetting("no start without contact was found; give another body")
 
 
 def random_quaternion(rng: np.random.Generator) -> Float[np.ndarray, "4"]:

@@ -4,7 +4,6 @@ an exact target speed, and those with reversed motors."""
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
 
 from hyperpolicy.envs.context import ContextSpace, Grid
 from hyperpolicy.envs.control import grids
@@ -156,9 +155,3 @@ FAMILIES: tuple[ControlFamily, ...] = (
     replace(_MORPH, grids=(morph_grid(_MORPH.name, _MORPH.context),)),
 )
 """All of them, by name: `<domain>-<task>`."""
-
-
-def gap(contexts: Float[np.ndarray, "k c"], column: int, low: float, high: float) -> dict:
-    """A split that tests on contexts whose absolute value lies in [low, high]."""
-    inside = (abs(contexts[:, column]) >= low) & (abs(contexts[:, column]) <= high)
-    return {"gap": (np.flatnonzero(~inside).tolist(), np.flatnonzero(inside).tolist())}

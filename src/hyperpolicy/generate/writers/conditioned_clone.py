@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperpolicy.generate.cloning import CloneConfig, Cloned, Moments, policy_of
-from hyperpolicy.generate.parts import Frame
+from hyperpolicy.generate.cloning import CloneConfig, Cloned, policy_of
 from hyperpolicy.generate.writers.hyperzero import Embedding
 from hyperpolicy.nets.fold import fold_layer
 from hyperpolicy.nets.mlp import Linear, Mlp
@@ -70,23 +69,11 @@ class ConditionedCloneConfig(CloneConfig):
     def init(self, spec: PolicySpec, d: int, key: Key) -> ToldNet:
         return ToldNet.init(self, spec, d, key)
 
-    def writer(self, net: ToldNet, moments: Moments, spec: PolicySpec) -> "ConditionedClone":
-        return ConditionedClone(net, *moments, spec)
+    @property
+    def part(self) -> type[Cloned]:
+        return ConditionedClone
 
 
 class ConditionedClone(Cloned):
     kind: ClassVar[str] = "conditioned-clone"
-
-    def settings(self) -> dict:
-        net = self.net
-        hidden, embed = len(net.policy[0].bias), len(net.embedding.steps[-1].bias)
-        return {"hidden": hidden, "embed": embed, "values": bool(net.value)}
-
-    @classmethod
-    def blank(cls, settings: dict, frame: Frame) -> "ConditionedClone":
-        weight = 1.0 if settings["values"] else 0.0
-        sizes = {"hidden": settings["hidden"], "embed": settings["embed"]}
-        cfg = ConditionedCloneConfig(**sizes, value=weight, td=weight)
-        net = ToldNet.init(cfg, frame.spec, frame.condition, jax.random.key(0))
-        none = jnp.zeros(frame.spec.obs)
-        return cls(net, none, none, frame.spec)
+    config: ClassVar[type[CloneConfig]] = ConditionedCloneConfig

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperpolicy.generate.cloning import CloneConfig, Cloned, Moments, policy_of
-from hyperpolicy.generate.parts import Frame
+from hyperpolicy.generate.cloning import CloneConfig, Cloned, policy_of
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.types import Key
@@ -132,8 +131,9 @@ class HyperZeroConfig(CloneConfig):
     def init(self, spec: PolicySpec, d: int, key: Key) -> HyperNet:
         return HyperNet.init(self, spec, d, key)
 
-    def writer(self, net: HyperNet, moments: Moments, spec: PolicySpec) -> "HyperZero":
-        return HyperZero(net, *moments, spec)
+    @property
+    def part(self) -> type["HyperZero"]:
+        return HyperZero
 
 
 PAPER = HyperZeroConfig(hidden=256, embed=256, steps=332_500, rate=1e-4, episodes=10)
@@ -142,17 +142,4 @@ PAPER = HyperZeroConfig(hidden=256, embed=256, steps=332_500, rate=1e-4, episode
 
 class HyperZero(Cloned):
     kind: ClassVar[str] = "hyperzero"
-
-    def settings(self) -> dict:
-        net = self.net
-        hidden, embed = len(net.policy[0].bias.bias), len(net.embedding.steps[-1].bias)
-        return {"hidden": hidden, "embed": embed, "values": bool(net.value)}
-
-    @classmethod
-    def blank(cls, settings: dict, frame: Frame) -> "HyperZero":
-        weight = 1.0 if settings["values"] else 0.0
-        sizes = {"hidden": settings["hidden"], "embed": settings["embed"]}
-        cfg = HyperZeroConfig(**sizes, value=weight, td=weight)
-        net = HyperNet.init(cfg, frame.spec, frame.condition, jax.random.key(0))
-        none = jnp.zeros(frame.spec.obs)
-        return cls(net, none, none, frame.spec)
+    config: ClassVar[type[CloneConfig]] = HyperZeroConfig

@@ -22,8 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Count, Rate
-from hyperpolicy.generate.cloning import CloneConfig, Cloned, Moments, policy_of
-from hyperpolicy.generate.parts import Frame
+from hyperpolicy.generate.cloning import CloneConfig, Cloned, policy_of
 from hyperpolicy.generate.writers.hyperzero import Embedding
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
@@ -44,16 +43,16 @@ class HyPoGenConfig(CloneConfig):
     rate: Rate = 5e-4
     """Adam step size at the start; a cosine takes it to 0."""
     name: ClassVar[str] = "hypogen"
+    sized: ClassVar[tuple[str, ...]] = ("hidden", "embed", "blocks", "latent", "width")
 
     def init(self, spec: PolicySpec, d: int, key: Key) -> "OptimizerNet":
         return OptimizerNet.init(self, spec, d, key)
 
-    def writer(self, net: "OptimizerNet", moments: Moments, spec: PolicySpec) -> "HyPoGen":
-        sizes = {name: getattr(self, name) for name in SETTINGS} | {"values": self.values}
-        return HyPoGen(net, *moments, spec, tuple(sizes.items()))
+    @property
+    def part(self) -> type["HyPoGen"]:
+        return HyPoGen
 
 
-SETTINGS = ("hidden", "embed", "blocks", "latent", "width")
 PAPER = HyPoGenConfig(
     hidden=256, embed=256, blocks=8, latent=128, width=128, steps=274_000, episodes=10
 )
@@ -177,16 +176,4 @@ class OptimizerNet(eqx.Module):
 
 class HyPoGen(Cloned):
     kind: ClassVar[str] = "hypogen"
-    sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
-
-    def settings(self) -> dict:
-        return dict(self.sizes)
-
-    @classmethod
-    def blank(cls, settings: dict, frame: Frame) -> "HyPoGen":
-        weight = 1.0 if settings["values"] else 0.0
-        sizes = {name: settings[name] for name in SETTINGS}
-        cfg = HyPoGenConfig(**sizes, value=weight, td=weight)
-        net = OptimizerNet.init(cfg, frame.spec, frame.condition, jax.random.key(0))
-        none = jnp.zeros(frame.spec.obs)
-        return cls(net, none, none, frame.spec, (*tuple(sizes.items()), ("values", cfg.values)))
+    config: ClassVar[type[CloneConfig]] = HyPoGenConfig

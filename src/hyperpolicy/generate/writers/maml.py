@@ -21,7 +21,7 @@ import optax
 from hyperpolicy.bounds import Count, Rate, Weight, unused
 from hyperpolicy.generate import loop
 from hyperpolicy.generate.cloning import (
-    Moments,
+    CloneConfig,
     Net,
     Rollouts,
     Target,
@@ -51,8 +51,9 @@ class MamlConfig(ConditionedCloneConfig):
     """Outer steps."""
     name: ClassVar[str] = "maml"
 
-    def writer(self, net: Net, moments: Moments, spec: PolicySpec) -> "Maml":
-        return Maml(net, *moments, spec)
+    @property
+    def part(self) -> type["Maml"]:
+        return Maml
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         return self.fitted(lesson, places, train or meta_train)
@@ -63,6 +64,7 @@ class MamlConfig(ConditionedCloneConfig):
 
 class Maml(ConditionedClone):
     kind: ClassVar[str] = "maml"
+    config: ClassVar[type[CloneConfig]] = MamlConfig
 
 
 def adapted(net: Net, cfg: MamlConfig, condition, rows, target: Target) -> Net:

@@ -21,9 +21,10 @@ from hyperpolicy.evaluate import memorization
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.memorization import Audit, probe_states
 from hyperpolicy.policies import Policies
+from hyperpolicy.recipes.stage import slug
 from hyperpolicy.recipes.zero_shot import methods, presets, zoos
 from hyperpolicy.recipes.zero_shot import table as zero_shot
-from hyperpolicy.recipes.zero_shot.methods import Cell, fit_learned, slug
+from hyperpolicy.recipes.zero_shot.methods import Cell, fit_learned
 from hyperpolicy.recipes.zero_shot.presets import (
     LEARNED,
     RADIANS,

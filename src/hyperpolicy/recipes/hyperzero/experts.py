@@ -35,7 +35,7 @@ CHOOSING = 11
 """Seed of the episodes by which an expert and the base it began as are compared."""
 PPO = PpoConfig(first_log_std=0.3, target_kl=0.02, epochs=4, minibatches=4)
 """Wide exploration and large steps: after 2.1 million steps 755 on seven signed speeds of the
-cheetah, where the usual settings reach 736 (benchmarks/LOG.md)."""
+cheetah; log σ = 0 with the other settings as usual reached 736 (benchmarks/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ExpertsPreset(Bounded):
 
 
 SMALL = ExpertsPreset()
-"""Two cores: 20 minutes for five splits of cheetah or finger and their oracles."""
+"""Two cores: two such runs side by side took half an hour for five splits of the cheetah."""
 
 
 def contexts_of(grid: Grid, split: str) -> Float[np.ndarray, "n c"]:

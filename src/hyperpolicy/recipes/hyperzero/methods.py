@@ -33,7 +33,7 @@ from hyperpolicy.generate.writers.maml import MamlConfig
 from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.hyperzero import signs
-from hyperpolicy.recipes.stage import make_once
+from hyperpolicy.recipes.stage import make_once, slug
 from hyperpolicy.rollout import returns
 from hyperpolicy.zoo import Zoo
 
@@ -173,8 +173,3 @@ def fitted(config: FitConfig, name: str, source: Source) -> Generator:
 def changed(source: Source) -> Generator:
     """The base, and the change that its experts made to it, interpolated."""
     return residual.around(conditioned.from_base(source.base), source.zoo)
-
-
-def slug(name: str) -> str:
-    """A row's name as the name of a directory."""
-    return name.replace(",", "").replace(" ", "-").lower()

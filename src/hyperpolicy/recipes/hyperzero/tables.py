@@ -110,7 +110,7 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
     steps = {ZERO: 0, RANDOM: 0, ORACLE: oracles.training.env_steps}
     scores = {}
     for name, make in wanted.items():
-        place = home / "scores" / cell.split / f"{methods.slug(name)}.json"
+        place = home / "scores" / cell.split / f"{stage.slug(name)}.json"
         given, spent = GIVEN.get(name), steps.get(name, source.env_steps)
 
         def play(name=name, make=make, given=given, spent=spent) -> dict:
@@ -220,11 +220,3 @@ def page(found: dict[str, dict[str, Comparison]], config: TablesConfig) -> str:
     """All tables, and the minutes they took."""
     parts = [f"## {name}\n\n{table(name, cells, config)}\n" for name, cells in found.items()]
     return "\n".join([*parts, "## Minutes\n", stage.table(config.out / "minutes.json"), ""])
-
-
-def headline(found: dict[str, dict[str, Comparison]]) -> dict[str, dict[str, float]]:
-    """family → method → mean over the splits."""
-    return {
-        name: {one.name: round(one.mean, 2) for one in summaries(cells).values()}
-        for name, cells in found.items()
-    }

@@ -203,11 +203,6 @@ def turned(methods: dict[str, Row]) -> dict[str, Row]:
     return found
 
 
-def slug(name: str) -> str:
-    """A row's name as the name of a file."""
-    return name.replace(",", "").replace(" ", "-").lower()
-
-
 # --- Fits ---------------------------------------------------------------------------------
 def fit_learned(
     learned: Candidate, sources: Sequence[Source], seeds: tuple[int, ...], out: Path

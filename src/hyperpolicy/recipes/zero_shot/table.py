@@ -25,7 +25,7 @@ from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.regression import RegressionConfig
-from hyperpolicy.recipes.stage import make_once, record_once
+from hyperpolicy.recipes.stage import make_once, record_once, slug
 from hyperpolicy.recipes.zero_shot.methods import (
     Cell,
     Lent,
@@ -37,7 +37,6 @@ from hyperpolicy.recipes.zero_shot.methods import (
     find,
     fit_learned,
     paths,
-    slug,
     turned,
 )
 from hyperpolicy.recipes.zero_shot.presets import TableConfig
