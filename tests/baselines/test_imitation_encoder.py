@@ -16,8 +16,8 @@ from hyperpolicy.baselines.imitation_encoder import (
     ImitationEncoderConfig,
 )
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, BadShape
-from hyperpolicy.generate import cloning
-from hyperpolicy.generate.cloning import Rows
+from hyperpolicy.generate import behavior
+from hyperpolicy.generate.behavior import Rows
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rollout import returns
 
@@ -45,7 +45,9 @@ def zoo():
 
 @pytest.fixture(scope="module")
 def data(zoo):
-    return cloning.rollouts(SHORT.policy.lesson(zoo), SHORT.policy)
+    return behavior.rollouts(
+        SHORT.policy.lesson(zoo), SHORT.policy.episodes, SHORT.policy.discount, SHORT.policy.values
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,9 @@ def test_it_learns_what_one_expert_does(zoo):
     alone = zoo.only(zoo.contexts[:1])
     cfg = replace(SHORT, hidden=16, steps=600, batch=32, rate=3e-3, episodes=1)
     made = page.fit(cfg, alone)
-    data = cloning.rollouts(cfg.policy.lesson(alone), cfg.policy)
+    data = behavior.rollouts(
+        cfg.policy.lesson(alone), cfg.policy.episodes, cfg.policy.discount, cfg.policy.values
+    )
     past = jax.tree.map(lambda leaf: leaf[0], page.before(data.rows))
     acted = jax.vmap(lambda b, s: made.net.act(made.net.guess(b)[0], s))(past, data.rows.obs[0])
     gap = np.mean((np.asarray(acted) - data.rows.action[0]) ** 2)
@@ -206,7 +210,7 @@ def test_files_that_hold_none(made, tmp_path, zoo):
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-50])
     with pytest.raises(BadFile, match="not a whole"):
         ImitationEncoder.load(tmp_path / "cut")
-    wide = replace(made[0], moments=cloning.Moments(*(np.ones(7, np.float32),) * 2))
+    wide = replace(made[0], moments=behavior.Moments(*(np.ones(7, np.float32),) * 2))
     with pytest.raises(BadFile, match="does not fit"):
         ImitationEncoder.load(wide.save(tmp_path / "wide"))
 

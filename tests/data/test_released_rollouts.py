@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hyperpolicy.data import inert_pickle
 from hyperpolicy.data import released_rollouts as released
 from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.envs.context import ContextSpace, Coordinate
@@ -219,7 +220,7 @@ def test_other_files_are_named(tmp_path, arrays, monkeypatch):
         released.read(path, FAMILY)
     with pytest.raises(BadFile, match=r"no \.npy files"):
         released.read_all(tmp_path / "nowhere", FAMILY)
-    monkeypatch.setattr(released, "MOST_BYTES", 100)
+    monkeypatch.setattr(inert_pickle, "MOST_BYTES", 100)
     with pytest.raises(BadFile, match="at most 100 bytes"):
         released.read(path, FAMILY)
 

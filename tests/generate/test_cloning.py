@@ -10,8 +10,9 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.errors import BadSetting, BadZoo
-from hyperpolicy.generate import cloning, fitting
-from hyperpolicy.generate.cloning import Rows, discounted_target, losses, total
+from hyperpolicy.generate import behavior, cloning, fitting
+from hyperpolicy.generate.behavior import Rows
+from hyperpolicy.generate.cloning import discounted_target, losses, total
 from hyperpolicy.generate.generator import critic_spec, load
 from hyperpolicy.generate.writers import maml
 from hyperpolicy.generate.writers.conditioned_clone import ConditionedCloneConfig, ToldNet
@@ -163,7 +164,9 @@ def test_what_is_written_acts_as_the_network_on_normalized_observations(zoo):
 def test_a_fit_learns_what_experts_do(zoo):
     """Twenty times the steps: actions come near, and nearer with more."""
     long = fitting.fit(replace(CONFIGS[0], hidden=16, steps=600, rate=3e-3), zoo)
-    data = cloning.rollouts(CONFIGS[0].lesson(zoo), CONFIGS[0])
+    data = behavior.rollouts(
+        CONFIGS[0].lesson(zoo), CONFIGS[0].episodes, CONFIGS[0].discount, CONFIGS[0].values
+    )
     seen, mean, scale = map(np.asarray, (data.rows.obs, *data.moments))
     obs = seen / scale + mean
     acts = zoo.finals.act(obs)
@@ -173,7 +176,9 @@ def test_a_fit_learns_what_experts_do(zoo):
 
 
 def test_labels_are_the_smaller_critic_of_what_was_done(zoo):
-    data = cloning.rollouts(CONFIGS[0].lesson(zoo), CONFIGS[0])
+    data = behavior.rollouts(
+        CONFIGS[0].lesson(zoo), CONFIGS[0].episodes, CONFIGS[0].discount, CONFIGS[0].values
+    )
     x, k = 2, 5
     twins = critic_spec(zoo.spec).unflatten(jnp.asarray(zoo.critics[x]))
     obs = data.rows.obs[x, k] / data.moments.scale + data.moments.mean

@@ -39,8 +39,8 @@ from hyperpolicy.bounds import Bounded, Count, Rate, Weight
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadFile, BadShape
-from hyperpolicy.generate import cloning, loop
-from hyperpolicy.generate.cloning import Moments, Rows
+from hyperpolicy.generate import behavior, loop
+from hyperpolicy.generate.behavior import Moments, Rows
 from hyperpolicy.generate.writers.conditioned_clone import (
     ConditionedCloneConfig,
     ToldNet,
@@ -183,7 +183,8 @@ def fit_seeds(
         BadSetting: a seed that is none, or numbers of every seed stopped being finite.
     """
     spec = config.policy.spec(zoo)
-    data = cloning.rollouts(config.policy.lesson(zoo), config.policy)
+    told = config.policy
+    data = behavior.rollouts(told.lesson(zoo), told.episodes, told.discount, told.values)
     lived = Lived(data.rows.obs, data.rows.action, before(data.rows))
     run = loop.FitJob(config.name, tuple(seeds), config.steps, None, {})
     made = []

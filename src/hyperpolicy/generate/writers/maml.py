@@ -20,13 +20,12 @@ import optax
 
 from hyperpolicy.bounds import Count, Rate, Weight, unused
 from hyperpolicy.generate import loop
+from hyperpolicy.generate.behavior import Rollouts, draw
 from hyperpolicy.generate.cloning import (
     CloneConfig,
     Net,
-    Rollouts,
     Target,
     discounted_target,
-    draw,
     losses,
     total,
 )
