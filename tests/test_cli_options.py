@@ -63,6 +63,7 @@ LINES = [
             "make-an-agent pca-config unet1d-config",
             "distill",
             "residual",
+            "hindsight",
             "hyperzero",
             "hypogen",
             "conditioned-clone",
@@ -98,7 +99,7 @@ LINES = [
 
 
 SUBCOMMANDS = (
-    *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual"),
+    *("regression", "hyplatent", "genhyper", "make-an-agent", "distill", "residual", "hindsight"),
     *("autoencoder-config", "pca-config", "film-mlp-config", "unet1d-config"),
     *("hyperzero", "hypogen", "conditioned-clone", "maml"),
 )

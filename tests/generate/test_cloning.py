@@ -158,7 +158,8 @@ def test_what_is_written_acts_as_the_network_on_normalized_observations(zoo):
     action = np.full((1, 1, 6), 0.3, np.float32)
     worth = cloning.q(made, [[1.2]], obs[None, None].astype(np.float32), action)
     want = value(jnp.concatenate([jnp.asarray(seen), action[0, 0]]))
-    np.testing.assert_allclose(worth[0, 0], want[0], rtol=1e-3)
+    np.testing.assert_allclose(worth[0, 0], want[0] * writer.worth, rtol=1e-3)
+    assert abs(writer.worth - 1) > 0.05
 
 
 def test_a_fit_learns_what_experts_do(zoo):
@@ -185,7 +186,8 @@ def test_labels_are_the_smaller_critic_of_what_was_done(zoo):
     from hyperpolicy.nets.mlp import value as value_of
 
     want = value_of(twins, obs, data.rows.action[x, k]).min()
-    np.testing.assert_allclose(data.rows.value[x, k], want, rtol=1e-3)
+    np.testing.assert_allclose(data.rows.value[x, k] * data.worth, want, rtol=1e-3)
+    np.testing.assert_allclose(np.mean(data.rows.value**2), 1.0, rtol=1e-4)
 
 
 def test_contexts_that_are_held_out_choose_the_step(zoo):

@@ -2,7 +2,7 @@
 named contexts, with their splits into training and test contexts."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -242,7 +242,8 @@ class Grid:
     name: str
     points: tuple[tuple[float, ...], ...]
     """The contexts, one a row."""
-    divisions: tuple[Division, ...] = ()
+    divisions: tuple[Division, ...] = field(default=(), compare=False)
+    """Its splits; a grid with more of them is the same one, so that older files stay usable."""
 
     def __post_init__(self):
         for one in self.divisions:

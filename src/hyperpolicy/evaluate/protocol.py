@@ -112,6 +112,9 @@ CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
 REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
 ONE_EXPERT, BY_DIRECTION = "one expert for all", "one expert a direction"
 """A constant policy: the expert that is best on all training contexts, or on those of its sign."""
+BEST_SEEN = "best expert in hindsight"
+"""The training expert that would have earned the most under the test task's reward: generalized
+policy improvement over the experts."""
 FLIPPED = "one expert, outputs flipped"
 """What solves reversed motors exactly."""
 TURNED = "turned"
@@ -133,6 +136,7 @@ OF_EXPERTS = (
     DISTILLED,
     ONE_EXPERT,
     BY_DIRECTION,
+    BEST_SEEN,
     FLIPPED,
 )
 """Trivial rows out of the same data as the generators', turned or not."""

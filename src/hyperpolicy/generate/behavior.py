@@ -26,7 +26,8 @@ class Moments(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Steps of experts, on leading axes of contexts and rows; observations are normalized."""
+    """Steps of experts, on leading axes of contexts and rows; observations are normalized, rewards
+    and values are in units of `Rollouts.worth`."""
 
     obs: Float[Any, "*x o"]
     action: Float[Any, "*x a"]
@@ -44,6 +45,8 @@ class Rollouts(NamedTuple):
     conditions: Float[Array, "x d"]
     rows: Rows
     moments: Moments
+    worth: Float[Any, ""]
+    """What rewards and values are divided by: the values' root mean square; 1 without values."""
 
 
 def rollouts(
@@ -62,10 +65,13 @@ def rollouts(
     rows = rows_of(found, zoo, discount)
     obs = rows.obs.reshape(-1, rows.obs.shape[-1])
     moments = Moments(obs.mean(axis=0), 1.0 / np.sqrt(obs.var(axis=0) + 1e-4))
+    worth = np.float32(np.sqrt(np.mean(rows.value**2)) if with_values else 1.0)
+    rows = rows._replace(reward=rows.reward / worth, value=rows.value / worth)
     return Rollouts(
         jnp.asarray(lesson.reader.read(lesson.given), jnp.float32),
         jax.tree.map(jnp.asarray, normalized(rows, moments)),
         Moments(*map(jnp.asarray, moments)),
+        jnp.asarray(worth),
     )
 
 

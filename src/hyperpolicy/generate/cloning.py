@@ -11,8 +11,9 @@ losses of HyperZero and of all it is compared with. Paper versus released code, 
   D1  γ stands in L_td, as printed; the released code has 1 (`released_target`);
   D2  weights are written once for each context of a step, not for each row: the same loss, for a
       step draws equally many rows of each of its contexts;
-  D3  observations are normalized by the training data's moments, which are folded into what is
-      written, and contexts are scaled to [−1, 1]; the code normalizes nothing;
+  D3  observations are normalized by the training data's moments, values and rewards by the values'
+      root mean square, which are folded into what is written; contexts are scaled to [−1, 1]. The
+      code normalizes nothing, so that its value loss is a thousand times its action loss;
   D4  q* is the smaller of the expert's twin critics; the code takes the first;
   D5  the step size falls along a cosine; the code's is constant;
   D6  what is kept is the last step, or the best one on training contexts that were held out; the
@@ -134,7 +135,7 @@ class CloneConfig(FitConfig):
         written: dict[int, tuple[Writer, Codec]] = {
             n: cast(
                 tuple[Writer, Codec],
-                (self.part(net, *data.moments, spec, self.sizes), Identity(spec.size)),
+                (self.part(net, *data.moments, data.worth, spec, self.sizes), Identity(spec.size)),
             )
             for n, net in nets.items()
         }
@@ -258,6 +259,8 @@ class Cloned(RowWriter):
     net: Net
     mean: Float[Array | np.ndarray, " o"]
     scale: Float[Array | np.ndarray, " o"]
+    worth: Float[Array | np.ndarray, ""]
+    """What values are divided by in training."""
     spec: PolicySpec = eqx.field(static=True)
     sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
 
@@ -280,17 +283,18 @@ class Cloned(RowWriter):
         cfg = cls.config(**sizes, value=weight, td=weight)
         net = cfg.init(frame.spec, frame.condition, jax.random.key(0))
         none = jnp.zeros(frame.spec.obs)
-        return cls(net, none, none, frame.spec, cfg.sizes)
+        return cls(net, none, none, jnp.ones(()), frame.spec, cfg.sizes)
 
     def value(self, condition: Float[Array, " d"]) -> Mlp:
         """Q̂ of (obs, action), as observations come. Raises BadSetting: none is written."""
         _, value = self.net(condition)
         if value is None:
             raise BadSetting("this generator was fitted without values (value=0, td=0)")
-        first, o = value.layers[0], len(self.mean)
+        (first, last), o = value.layers, len(self.mean)
         weight = first.weight.at[:o].multiply(jnp.asarray(self.scale)[:, None])
         bias = first.bias - jnp.asarray(self.mean) @ weight[:o]
-        return Mlp([Linear(weight, bias), *value.layers[1:]])
+        worth = jnp.asarray(self.worth)
+        return Mlp([Linear(weight, bias), Linear(last.weight * worth, last.bias * worth)])
 
 
 def q(

@@ -259,6 +259,16 @@ def test_hypogen_trains_on_a_fifth(family, grid, train, test):
         assert not set(split.train_ids) & set(split.test_ids)
 
 
+def test_gaps_lie_between_and_beyond_what_is_trained_on():
+    gap, beyond = (CHEETAH.grid("speed").split(name) for name in ("gap", "beyond"))
+    size = [np.abs(x[:, 0]) / 10 for x in (gap.train, gap.test, beyond.train, beyond.test)]
+    assert ((size[0] <= 0.3) | (size[0] >= 0.7)).all() and len(size[0]) == 9
+    assert ((size[1] > 0.3) & (size[1] < 0.7)).all() and len(size[1]) == 14
+    assert size[2].max() == 0.6 < size[3].min() and (len(size[2]), len(size[3])) == (8, 16)
+    lengths = CHEETAH.grid("length").split("beyond")
+    assert lengths.train[:, 1].max() < lengths.test[:, 1].min() == 0.55
+
+
 def test_grids_are_those_of_hypogen():
     def column(family, grid, i):
         return sorted(family.grid(grid).contexts[:, i])

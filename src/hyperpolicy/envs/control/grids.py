@@ -4,7 +4,7 @@ speeds and lengths together.
 Both shuffle the ids of a grid, sorted as strings, and take test contexts from the front:
 `hyperzero-85-<k>` tests on 15 %, seeds 0 … 4; `hypogen-20-<k>` tests on 80 % and trains on what
 int((1 − 0.8)·n) gives, which is 19.999… % and so one context less than a fifth of 40, seeds
-HYPOGEN.
+HYPOGEN. `gap` and `beyond` are ours (`parted`).
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,19 @@ def of(family: str, space: ContextSpace, name: str, **varied: Float[np.ndarray, 
         "-".join(f"linear-{x}" for x in row)
         for row in zip(*(c.ravel().tolist() for c in columns), strict=True)
     ]
-    return Grid.of(family, name, points, shuffled(ids))
+    first = points[:, space.names.index(next(iter(varied)))]
+    return Grid.of(family, name, points, shuffled(ids) | parted(first))
+
+
+def parted(x: Float[np.ndarray, " n"]) -> dict[str, Rows]:
+    """Splits by how large one coordinate is, |x| or its place in its range: `gap` trains below
+    30 % and above 70 % and tests between, `beyond` trains up to 60 % and tests above; both train on
+    every third of those contexts."""
+    size = np.abs(x) / np.abs(x).max() if x.min() < 0 else (x - x.min()) / np.ptp(x)
+    size = np.round(size, 6)
+    inside = (size > 0.3) & (size < 0.7), size > 0.6
+    rows = [(np.flatnonzero(~test)[::3].tolist(), np.flatnonzero(test).tolist()) for test in inside]
+    return dict(zip(("gap", "beyond"), rows, strict=True))
 
 
 def shuffled(ids: Sequence[str]) -> dict[str, Rows]:

@@ -24,10 +24,12 @@ from hyperpolicy.evaluate.protocol import GIVEN, ORACLE, RANDOM, ZERO, Published
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
+from hyperpolicy.generate.generator import Generator
+from hyperpolicy.generate.writers.hindsight import ENV_STEPS
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.hyperzero import experts, methods
 from hyperpolicy.recipes.hyperzero.experts import ALL, ExpertsPreset
-from hyperpolicy.recipes.hyperzero.methods import MethodsPreset, Source
+from hyperpolicy.recipes.hyperzero.methods import IN_HINDSIGHT, MethodsPreset, Source
 from hyperpolicy.recipes.stage import record_once
 from hyperpolicy.zoo import Zoo
 
@@ -101,6 +103,7 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
     wanted = methods.rows(config.methods, source)
     if config.rows is not None:
         unused = [name for name in config.methods.fits if name not in config.rows]
+        unused += [IN_HINDSIGHT[name] for name in unused if name in IN_HINDSIGHT]
         wanted = {name: make for name, make in wanted.items() if name not in unused}
     wanted |= {
         ZERO: lambda: rollout.zero(fam),
@@ -116,7 +119,9 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
         def play(name=name, make=make, given=given, spent=spent) -> dict:
             clock = config.out / "minutes.json"
             with stage.timed(clock, f"{name}: {cell.family} {cell.grid} {cell.split}"):
-                row = Row([make()], spent, given=given)
+                maker = make()
+                seen = maker.provenance.get(ENV_STEPS, 0) if isinstance(maker, Generator) else 0
+                row = Row([maker], spent + seen, given=given)
             return score(row, fam, split.test, config.episodes).to_json()
 
         with warnings.catch_warnings():  # which splits extrapolate is known
@@ -128,7 +133,8 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
 # --- Over the splits ----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Summary:
-    """What one method reached on the splits of a family, one number a split."""
+    """What one method reached on a family: one number a split, or, of a single split, one number a
+    test context."""
 
     name: str
     means: Float[np.ndarray, " s"]
@@ -139,7 +145,7 @@ class Summary:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Student's, 95 %, over the splits; nothing of one split."""
+        """Student's, 95 %, over these numbers."""
         return student(self.means)
 
 
@@ -156,6 +162,8 @@ def summaries(cells: dict[str, Comparison]) -> dict[str, Summary]:
     """The methods that every split has, by name."""
     first, *others = cells.values()
     names = [name for name in first.rows if all(name in other.rows for other in others)]
+    if not others:
+        return {name: Summary(name, first.rows[name].task_means) for name in names}
     return {
         name: Summary(name, np.array([one.rows[name].mean for one in cells.values()]))
         for name in names
@@ -163,7 +171,8 @@ def summaries(cells: dict[str, Comparison]) -> dict[str, Summary]:
 
 
 def leads(found: dict[str, Summary], name: str) -> tuple[str, float, tuple[float, float]]:
-    """The best trivial row, and by how much a method is ahead of it, split by split."""
+    """The best trivial row, and by how much a method is ahead of it, split by split; of one split
+    test context by test context."""
     trivial = [one for one in found.values() if is_trivial(one.name) and one.name != name]
     best = max(trivial, key=lambda one: one.mean)
     gaps = found[name].means - best.means
@@ -183,7 +192,8 @@ def table(name: str, cells: dict[str, Comparison], config: TablesConfig) -> str:
     found = summaries(cells)
     floor = found[ZERO].mean
     top = max([found[ORACLE].mean, *(row.value for row in published_experts(name, config.grid))])
-    header = ["method", "mean", "95 % over splits", "between floor and experts"]
+    over = "splits" if len(cells) > 1 else "test contexts"
+    header = ["method", "mean", f"95 % over {over}", "between floor and experts"]
     header += ["ahead of the best trivial row", "95 %", "given at test time", "env steps"]
     rows = []
     for one in sorted(found.values(), key=lambda one: one.mean):
@@ -197,10 +207,12 @@ def table(name: str, cells: dict[str, Comparison], config: TablesConfig) -> str:
     for other in printed(name, config.grid):
         rows.append([other.name, number(other.value), "", "", "", "", other.given, ""])
     best = leads(found, ORACLE)[0]
+    splits = f"{len(cells)} splits" if len(cells) > 1 else f"split `{next(iter(cells))}`"
     note = (
-        f"{len(cells)} splits of `{name}`, grid `{config.grid}`: one pipeline (base, experts, "
-        f"fits) a split, Student's interval over them. Floor: no action, {number(floor)}; experts: "
-        f"the larger of ours and the published ones, {number(top)}. Best trivial row: {best}. "
+        f"{splits} of `{name}`, grid `{config.grid}`: one pipeline (base, experts, fits) a split, "
+        f"{config.episodes} episodes a context, Student's interval over {over}. Floor: no action, "
+        f"{number(floor)}; experts: the larger of ours and the published ones, {number(top)}. Best "
+        f"trivial row: {best}. "
         "Bold: ahead of every trivial row by more than the interval of the difference."
     )
     return f"{note}\n\n{markdown(header, rows)}"

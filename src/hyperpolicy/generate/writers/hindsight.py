@@ -1,0 +1,245 @@
+"""In hindsight: a generator is asked for the context whose policy, as was seen, earns the most.
+
+    u*(c) = argmax_u  mean_t R(a_t, o_t; c),  (a_t, o_t) from an episode of π_u in a training body
+    θ(c)  = generator(u*(c), body of c)
+
+A generator that is asked for 3 m/s may write a policy that runs 3.4 m/s. Where a context changes
+the reward alone, what a policy did can be labeled with any context's reward: so policies for a
+range of contexts u are played once in the training bodies, and a task is given the one of them that
+would have earned the most, as generalized policy improvement chooses (Barreto et al. 2017,
+arXiv:1606.05312, whose library of policies is fixed) and hindsight relabels (Andrychowicz et al.
+2017, arXiv:1707.01495). Nothing is learned and the task itself is never played; the reward's
+formula is given, and the episodes count as environment steps.
+
+In another body than the training ones the correction is that of the nearest training body.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.stats import qmc
+
+from hyperpolicy.bounds import Count, Weight
+from hyperpolicy.data.episodes import Episodes
+from hyperpolicy.data.given import Contexts
+from hyperpolicy.envs import Coordinate, Family
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, save
+from hyperpolicy.generate.generator import Generator, from_zoo, load
+from hyperpolicy.generate.lesson import Lesson, check_zoo
+from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext, row_keys
+from hyperpolicy.generate.writers.residual import ResidualConfig
+from hyperpolicy.policies import Policies
+from hyperpolicy.rollout import record
+from hyperpolicy.zoo import Zoo
+
+ENV_STEPS = "hindsight_env_steps"
+"""In the provenance: steps of the episodes by which policies are chosen."""
+
+
+@dataclass(frozen=True)
+class HindsightConfig(FitConfig):
+    source: Path | None = None
+    """Directory of the generator that is asked; by default the zoo's base with the interpolated
+    change of its experts (`residual`)."""
+    base: Path | None = None
+    """The base the zoo's experts started from, where no `source` is given; ZOO/base.safetensors by
+    default."""
+    points: Count = 81
+    """Contexts asked for, in every training body."""
+    reach: Weight = 0.25
+    """How far beyond the trained range, as a share of it."""
+    episodes: Count = 2
+    """Of each policy."""
+    kept: Count = 250
+    """Steps kept of each policy, evenly spaced over its episodes."""
+    name: ClassVar[str] = "hindsight"
+
+    def beside(self, zoo: Path) -> "HindsightConfig":
+        if self.source is not None:
+            return self
+        return replace(self, base=ResidualConfig(self.base).beside(zoo).base)
+
+    def check_unused(self) -> None:
+        if self.source is not None and self.base is not None:
+            raise BadSetting(f"base={self.base} has no effect beside source={self.source}")
+
+    def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
+        if self.source is not None:
+            source = load(self.source)
+        else:
+            source = ResidualConfig(self.base).make(lesson, Places.single(0, None))[0]
+        made = [around(source, lesson.zoo, self, seed) for seed in places.seeds]
+        for generator, place in zip(made, places.each, strict=True):
+            save(generator, place)
+        return made
+
+
+class RewardContext(PlainContext):
+    """Reads the context as it is, and knows the family's reward of it."""
+
+    kind: ClassVar[str] = "rewarded-context"
+    column: ClassVar[str] = f"{Contexts.column}, the reward's formula"
+
+
+class Hindsight(eqx.Module):
+    """A generator, and what its policies did."""
+
+    kind: ClassVar[str] = "hindsight"
+    source: Model
+    asked: Float[Array | np.ndarray, "u c"]
+    """What the generator was asked for; the coordinates of the body are not used."""
+    bodies: Float[Array | np.ndarray, "b c"]
+    """Where the policies were played; the coordinates of the reward are not used."""
+    action: Float[Array | np.ndarray, "b u t a"]
+    outcome: Float[Array | np.ndarray, "b u t m"]
+    """Steps of each policy in each body."""
+    family: Family = eqx.field(static=True)
+
+    def write(self, conditions, keys) -> Float[np.ndarray, "n p"]:
+        asked = self.corrected(np.asarray(conditions, float))
+        return self.source.vectors(Contexts(self.family, asked), keys)
+
+    def corrected(self, contexts: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+        """What the generator is asked for instead of each context; bodies stay as they are."""
+        told, body = columns(self.family)
+        there = np.zeros_like(contexts), np.zeros_like(self.bodies)
+        for bare, full in zip(there, (contexts, np.asarray(self.bodies)), strict=True):
+            bare[:, body] = full[:, body]
+        near = self.family.context.distance(*there).argmin(axis=1)
+        asked = contexts.copy()
+        for i, (context, b) in enumerate(zip(contexts, near, strict=True)):
+            asked[i, told] = np.asarray(self.asked)[self.earned(context, int(b)).argmax()][told]
+        return asked
+
+    def earned(self, context: Float[np.ndarray, " c"], b: int) -> Float[np.ndarray, " u"]:
+        """Mean reward a step, under a context, of every policy as it was seen in body b."""
+        action, outcome = np.asarray(self.action)[b], np.asarray(self.outcome)[b]
+        u, t = action.shape[:2]
+        labels = np.broadcast_to(context, (u * t, len(context)))
+        reward = self.family.reward(action.reshape(u * t, -1), outcome.reshape(u * t, -1), labels)
+        return np.asarray(reward).reshape(u, t).mean(axis=1)
+
+    def settings(self) -> dict:
+        sizes = dict(zip(("bodies", "asked", "steps"), self.action.shape[:3], strict=True))
+        return {"source": self.source.settings(), **sizes}
+
+    @classmethod
+    def blank(cls, settings: dict, frame: Frame) -> "Hindsight":
+        b, u, t = (settings[name] for name in ("bodies", "asked", "steps"))
+        family = frame.family
+        return cls(
+            Model.blank(settings["source"], frame),
+            jnp.zeros((u, family.context.size)),
+            jnp.zeros((b, family.context.size)),
+            jnp.zeros((b, u, t, family.action_size)),
+            jnp.zeros((b, u, t, family.outcome_size)),
+            family,
+        )
+
+
+def around(
+    source: Generator, zoo: Zoo, config: HindsightConfig | None = None, seed: int = 0
+) -> Generator:
+    """`source`, asked in hindsight; its policies are played in the bodies of `zoo`'s experts.
+
+    Raises:
+        BadZoo: another family's generator, or experts that differ in nothing of the reward.
+    """
+    config, family = config or HindsightConfig(), check_zoo(zoo)
+    if source.family != family or source.writes != "policies":
+        raise BadZoo(
+            f"the generator is for {source.family.name}, the zoo for {family.name}; give a "
+            "generator of policies of the zoo's family"
+        )
+    asked, places = questions(family, zoo.contexts, config), bodies(family, zoo.contexts)
+    contexts = np.concatenate([_in_body(family, asked, body) for body in places])
+    keys = row_keys(seed, len(contexts))
+    policies = Policies(source.model.vectors(Contexts(family, contexts), keys), source.spec)
+    seen = record(policies, family, contexts, config.episodes, seed)
+    b, u = len(places), len(asked)
+    action, outcome = _kept(seen, b * u, config.kept)
+    shape = (b, u, config.kept, -1)
+    writer = Hindsight(
+        source.model, asked, places, action.reshape(shape), outcome.reshape(shape), family
+    )
+    spent = int(seen.index.length.sum())
+    about = {"source": source.provenance, ENV_STEPS: spent, "seed": seed}
+    model = Model(RewardContext(family.context), writer, Identity(source.spec.size))
+    return from_zoo(zoo, model, about, spec=source.spec)
+
+
+def columns(family: Family) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " d"]]:
+    """The coordinates of a context that change the reward alone, and the others."""
+    told = family.context.where("reward")
+    return told, np.setdiff1d(np.arange(family.context.size), told)
+
+
+def bodies(family: Family, contexts: Float[np.ndarray, "x c"]) -> Float[np.ndarray, "b c"]:
+    """The first of the contexts with each body."""
+    _, first = np.unique(contexts[:, columns(family)[1]], axis=0, return_index=True)
+    return contexts[np.sort(first)]
+
+
+def questions(
+    family: Family, contexts: Float[np.ndarray, "x c"], config: HindsightConfig
+) -> Float[np.ndarray, "u c"]:
+    """Contexts to ask for: over the range of the training contexts and some way beyond it, evenly
+    along one coordinate, by Halton's sequence in several; and the training contexts themselves."""
+    told = columns(family)[0]
+    varied = [i for i in told if len(set(contexts[:, i])) > 1]
+    if not varied:
+        raise BadZoo(
+            f"these experts of {family.name} differ in nothing that changes the reward alone; "
+            "hindsight needs rewards that differ"
+        )
+    ends = [_ends(family.context.coordinates[i], contexts[:, i], config.reach) for i in varied]
+    low, high = np.array(ends).T
+    if len(varied) == 1:
+        unit = np.linspace(0.0, 1.0, config.points)[:, None]
+    else:
+        unit = qmc.Halton(len(varied), scramble=False).random(config.points)
+    free = np.repeat(contexts[:1], config.points, axis=0)
+    free[:, varied] = low + unit * (high - low)
+    spaces = [family.context.coordinates[i] for i in varied]
+    for i, one in zip(varied, spaces, strict=True):
+        free = free[np.abs(free[:, i]) >= one.least]
+    own = np.repeat(contexts[:1], len(contexts), axis=0)
+    own[:, varied] = contexts[:, varied]
+    return np.unique(np.concatenate([free, own]), axis=0)
+
+
+def _ends(one: Coordinate, x: Float[np.ndarray, " x"], reach: float) -> tuple[float, float]:
+    if one.period is not None:
+        return 0.0, one.period
+    more = reach * np.ptp(x)
+    return max(one.low, float(x.min() - more)), min(one.high, float(x.max() + more))
+
+
+def _in_body(family: Family, asked, body: Float[np.ndarray, " c"]) -> Float[np.ndarray, "u c"]:
+    own, (_, fixed) = asked.copy(), columns(family)
+    own[:, fixed] = body[fixed]
+    return own
+
+
+def _kept(
+    seen: Episodes, n: int, t: int
+) -> tuple[Float[np.ndarray, "n t a"], Float[np.ndarray, "n t m"]]:
+    """Actions and outcomes of t steps of each of n policies, evenly spaced over its episodes; of
+    one that ended early as well, so that it is judged by the steps it lived."""
+    actions: list[list] = [[] for _ in range(n)]
+    outcomes: list[list] = [[] for _ in range(n)]
+    for one in seen:
+        actions[one.policy].append(one.action)
+        outcomes[one.policy].append(one.outcome)
+    found = []
+    for parts in (actions, outcomes):
+        whole = [np.concatenate(part) for part in parts]
+        rows = [x[np.linspace(0, len(x) - 1, t).round().astype(int)] for x in whole]
+        found.append(np.stack(rows))
+    return found[0], found[1]

@@ -1,0 +1,111 @@
+"""In hindsight: what is asked for is what would have earned the most, whatever body it is for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import hyperpolicy as hp
+from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.generate import fit
+from hyperpolicy.generate.generator import load
+from hyperpolicy.generate.writers import hindsight, lookup
+from hyperpolicy.generate.writers.hindsight import HindsightConfig
+from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.rollout import record
+from hyperpolicy.zoo import Zoo
+
+from .conftest import round_zoo, smooth_zoo
+
+FEW = HindsightConfig(points=9, episodes=1, kept=20)
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    made = smooth_zoo()
+    return replace(made, family=replace(made.family, horizon_steps=20))
+
+
+@pytest.fixture(scope="module")
+def made(zoo):
+    return hindsight.around(lookup.linear(zoo), zoo, FEW)
+
+
+def test_what_is_asked_for_would_have_earned_the_most(zoo, made):
+    """Against whole episodes of every policy, played again and labeled by hand."""
+    writer, family = made.model.writer, zoo.family
+    asked = np.asarray(writer.asked)
+    with pytest.warns(UserWarning, match="trained range"):
+        policies = lookup.linear(zoo).generate(asked)
+    seen = list(record(policies, family, np.repeat(zoo.contexts[:1], len(asked), axis=0)))
+    for context in np.array([[0.5], [1.4], [2.6]]):
+        labels = np.repeat(context[None], 20, axis=0)
+        earned = [family.reward(x.action, x.outcome, labels).mean() for x in seen]
+        best = asked[int(np.argmax(earned))]
+        np.testing.assert_allclose(writer.corrected(context[None])[0], best)
+        np.testing.assert_allclose(
+            made.generate([context]).weights, lookup.linear(zoo).generate([best]).weights, atol=1e-6
+        )
+
+
+def test_contexts_asked_for_reach_beyond_the_trained_range(zoo, made):
+    asked = np.asarray(made.model.writer.asked)[:, 0]
+    assert asked.min() == pytest.approx(max(0.0, 0.3 - 0.25 * 2.4)) and asked.max() == 3.0
+    assert all(np.isclose(asked, x).any() for x in zoo.contexts[:, 0])
+    assert made.provenance[hindsight.ENV_STEPS] == len(asked) * 20
+
+
+def test_asked_of_the_nearest_expert_it_is_the_best_expert(zoo):
+    best = hindsight.around(lookup.nearest(zoo), zoo, FEW).generate([[0.4], [2.0]]).weights
+    gaps = np.abs(best[:, None] - zoo.finals.weights[None]).max(axis=-1)
+    assert (gaps.min(axis=1) == 0).all()
+
+
+def test_it_is_kept_read_back_and_says_what_it_knows(zoo, made, tmp_path):
+    made.save(tmp_path / "g")
+    again = load(tmp_path / "g")
+    contexts = np.array([[0.6], [2.2]])
+    np.testing.assert_array_equal(again.generate(contexts).weights, made.generate(contexts).weights)
+    assert again.model.reader.column == "true context, the reward's formula"
+
+
+def test_a_directory_is_asked_too(zoo, tmp_path):
+    lookup.linear(zoo).save(tmp_path / "source")
+    config = replace(FEW, source=tmp_path / "source")
+    found = fit(config, zoo, out=tmp_path / "g")
+    assert load(tmp_path / "g").kind == found.kind == "hindsight"
+    with pytest.raises(BadSetting, match="no effect beside source"):
+        replace(config, base=tmp_path).check_unused()
+
+
+def test_a_circle_is_asked_all_around():
+    zoo = round_zoo(np.linspace(0, 2 * np.pi, 5, endpoint=False))
+    zoo = replace(zoo, family=replace(zoo.family, horizon_steps=5))
+    asked = hindsight.questions(zoo.family, zoo.contexts, FEW)[:, 0]
+    assert asked.min() == 0 and asked.max() > 1.7 * np.pi
+
+
+def test_equal_rewards_leave_nothing_to_choose(zoo):
+    one = zoo.take(np.flatnonzero(zoo.expert == 0))
+    with pytest.raises(BadZoo, match="need"):
+        hindsight.around(lookup.nearest(one), one, FEW)
+
+
+def test_another_body_is_corrected_as_the_nearest_one_was():
+    pytest.importorskip("dm_control")
+    family = replace(hp.family("finger-spin"), horizon_steps=8)
+    contexts = family.context.check([[-6.0, 0.15], [6.0, 0.15], [-6.0, 0.3], [6.0, 0.3]])
+    spec, n = PolicySpec(9, 2, (4, 4)), len(contexts)
+    weights = np.random.default_rng(0).normal(0, 1.0, (n, spec.size)).astype(np.float32)
+    arrays = {"expert": np.arange(n), "updates": np.zeros(n, int), "final": np.ones(n, bool)}
+    zoo = Zoo(spec, family, weights, **arrays, returns=np.zeros(n, np.float32), contexts=contexts)
+    made = hindsight.around(lookup.linear(zoo), zoo, FEW)
+    writer = made.model.writer
+    assert writer.action.shape[0] == 2
+    tasks = family.context.check([[4.0, 0.16], [4.0, 0.29]])
+    asked = writer.corrected(tasks)
+    np.testing.assert_array_equal(asked[:, 1:], tasks[:, 1:])
+    for i, body in enumerate(np.asarray(writer.bodies)[:, 1]):
+        assert abs(body - tasks[i, 1]) < 0.02
+        best = np.asarray(writer.asked)[writer.earned(tasks[i], i).argmax()]
+        assert asked[i, 0] == best[0]
