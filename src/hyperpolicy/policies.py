@@ -17,6 +17,7 @@ from hyperpolicy import headers, seeds
 from hyperpolicy.envs import Family, Step
 from hyperpolicy.errors import BadFile, BadShape
 from hyperpolicy.headers import PoliciesHeader
+from hyperpolicy.nets.fold import fold_gain
 from hyperpolicy.nets.policy import PolicySpec, act, sample
 
 
@@ -34,6 +35,12 @@ def _sample_fleet(spec: PolicySpec, weights: Float[Array, "n p"], obs, noise):
         return jax.vmap(partial(sample, spec.unflatten(w)))(x, z)[0]
 
     return jax.vmap(one)(weights, obs, noise)
+
+
+@partial(jax.jit, static_argnums=0)
+def _gain_fleet(spec: PolicySpec, weights: Float[Array, "n p"], gain: Float[Array, "n a"]):
+    """Weights [n,p]."""
+    return jax.vmap(lambda w, g: spec.flatten(fold_gain(spec.unflatten(w), g)))(weights, gain)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,12 @@ class Policies:
         noise = jax.random.normal(seeds.key(seed), (*wide.shape[:2], self.spec.action))
         actions = np.asarray(_sample_fleet(self.spec, self._held, wide, noise))
         return actions if np.ndim(obs) == 3 else actions[:, 0]
+
+    def with_gain(self, gain: Float[np.ndarray, "n a"]) -> "Policies":
+        """The policies whose deterministic actions are tanh(gain ⊙ μ); a gain of −1 reverses a
+        motor, a small one weakens it."""
+        weights = _gain_fleet(self.spec, self._held, jnp.asarray(gain, jnp.float32))
+        return Policies(np.asarray(weights), self.spec)
 
     def _wide(self, obs) -> Float[np.ndarray, "n e o"]:
         """Checked observations, e a policy."""

@@ -17,7 +17,7 @@ from hyperpolicy.zoo import Zoo
 
 from .conftest import round_zoo, smooth_zoo
 
-FEW = HindsightConfig(points=9, episodes=1, kept=20)
+FEW = HindsightConfig(points=9, gains=(1.0,), kept=20)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_what_is_asked_for_would_have_earned_the_most(zoo, made):
         labels = np.repeat(context[None], 20, axis=0)
         earned = [family.reward(x.action, x.outcome, labels).mean() for x in seen]
         best = asked[int(np.argmax(earned))]
-        np.testing.assert_allclose(writer.corrected(context[None])[0], best)
+        np.testing.assert_allclose(writer.chosen(context[None])[0][0], best)
         np.testing.assert_allclose(
             made.generate([context]).weights, lookup.linear(zoo).generate([best]).weights, atol=1e-6
         )
@@ -85,6 +85,19 @@ def test_a_circle_is_asked_all_around():
     assert asked.min() == 0 and asked.max() > 1.7 * np.pi
 
 
+def test_gains_make_policies_weaker(zoo):
+    """Half of each output's argument; without a choice of contexts the gain alone is chosen."""
+    source, context = lookup.linear(zoo), np.array([[1.0]])
+    made = hindsight.around(source, zoo, replace(FEW, gains=(0.5, 0.25)))
+    asked, gain = made.model.writer.chosen(context)
+    assert gain[0] in (0.5, 0.25) and len(made.model.writer.gain) == 2 * len(
+        hindsight.questions(zoo.family, zoo.contexts, FEW)
+    )
+    obs = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
+    plain = np.arctanh(source.generate(asked).act(obs))
+    np.testing.assert_allclose(made.generate(context).act(obs), np.tanh(gain * plain), atol=1e-5)
+
+
 def test_equal_rewards_leave_nothing_to_choose(zoo):
     one = zoo.take(np.flatnonzero(zoo.expert == 0))
     with pytest.raises(BadZoo, match="need"):
@@ -103,7 +116,7 @@ def test_another_body_is_corrected_as_the_nearest_one_was():
     writer = made.model.writer
     assert writer.action.shape[0] == 2
     tasks = family.context.check([[4.0, 0.16], [4.0, 0.29]])
-    asked = writer.corrected(tasks)
+    asked, _ = writer.chosen(tasks)
     np.testing.assert_array_equal(asked[:, 1:], tasks[:, 1:])
     for i, body in enumerate(np.asarray(writer.bodies)[:, 1]):
         assert abs(body - tasks[i, 1]) < 0.02

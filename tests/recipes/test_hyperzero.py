@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy.errors import UnknownSplit
+from hyperpolicy.errors import BadSetting, UnknownSplit
 from hyperpolicy.evaluate.protocol import ORACLE, is_trivial
 from hyperpolicy.recipes.hyperzero import experts, figures, methods, tables
 from hyperpolicy.recipes.hyperzero.experts import ExpertsPreset
@@ -38,7 +38,7 @@ def config(tmp_path_factory):
         out=tmp_path_factory.mktemp("hyperzero"),
         families=("finger-spin",),
         splits=("hypogen-20-0", "hypogen-20-1"),
-        rows=(HYPERZERO,),
+        rows=(HYPERZERO, methods.IN_HINDSIGHT[HYPERZERO]),
         episodes=1,
         experts=TINY,
         methods=methods.SMOKE,
@@ -74,7 +74,11 @@ def test_a_second_call_measures_nothing(config, found, monkeypatch):
 @pytest.mark.slow
 def test_every_method_is_fitted(config, found):
     whole = tables.run(replace(config, rows=None, splits=config.splits[:1]))
-    assert set(methods.SMOKE.fits) < set(whole["finger-spin"]["hypogen-20-0"].rows)
+    rows = whole["finger-spin"]["hypogen-20-0"].rows
+    assert set(methods.SMOKE.names) < set(rows)
+    assert rows[methods.ADAPTED].given == methods.SHOWN
+    seen = methods.IN_HINDSIGHT[methods.RESIDUAL]
+    assert rows[seen].env_steps > rows[methods.RESIDUAL].env_steps
 
 
 def test_the_page_has_intervals_leads_published_rows_and_minutes(config, found):
@@ -130,4 +134,6 @@ def test_pictures_are_drawn(config, found, tmp_path):
 def test_unknown_names_are_refused_before_any_work(config, tmp_path):
     with pytest.raises(UnknownSplit, match="hypogen-20-0"):
         tables.run(replace(config, splits=("hypogen-20-9",), out=tmp_path / "new"))
+    with pytest.raises(BadSetting, match="HyperZero"):
+        tables.run(replace(config, rows=("hyperzero",), out=tmp_path / "new"))
     assert not (tmp_path / "new").exists()

@@ -6,7 +6,7 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.hyperzero.signs import FIRST_STEPS, Flipped, SignFinder, flipped
+from hyperpolicy.recipes.hyperzero.signs import FIRST_STEPS, Flipped, SignFinder
 from hyperpolicy.rollout import trace
 
 pytest.importorskip("dm_control")
@@ -23,7 +23,7 @@ def zoo():
     return hp.Zoo(
         SPEC,
         FAMILY,
-        flipped(plain, FAMILY.signs(contexts)).weights,
+        plain.with_gain(FAMILY.signs(contexts)).weights,
         expert=np.arange(2),
         updates=np.ones(2, int),
         final=np.ones(2, bool),
@@ -35,7 +35,7 @@ def zoo():
 def test_flipped_policies_act_with_other_signs(zoo):
     obs, signs = np.random.default_rng(1).normal(0, 1, (2, 3, 17)), np.array([[1, -1] * 3] * 2)
     acts = zoo.finals.act(obs.astype(np.float32))
-    turned = flipped(zoo.finals, signs.astype(float)).act(obs.astype(np.float32))
+    turned = zoo.finals.with_gain(signs.astype(float)).act(obs.astype(np.float32))
     np.testing.assert_allclose(turned, acts * signs[:, None], atol=1e-6)
 
 

@@ -112,9 +112,9 @@ CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
 REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
 ONE_EXPERT, BY_DIRECTION = "one expert for all", "one expert a direction"
 """A constant policy: the expert that is best on all training contexts, or on those of its sign."""
-BEST_SEEN = "best expert in hindsight"
+BEST_SEEN, BEST_WEAKENED = "best expert in hindsight", "best expert in hindsight, at any gain"
 """The training expert that would have earned the most under the test task's reward: generalized
-policy improvement over the experts."""
+policy improvement over the experts; and the same with outputs made weaker or stronger."""
 FLIPPED = "one expert, outputs flipped"
 """What solves reversed motors exactly."""
 TURNED = "turned"
@@ -137,6 +137,7 @@ OF_EXPERTS = (
     ONE_EXPERT,
     BY_DIRECTION,
     BEST_SEEN,
+    BEST_WEAKENED,
     FLIPPED,
 )
 """Trivial rows out of the same data as the generators', turned or not."""

@@ -72,6 +72,12 @@ def fold_normalizer(
     return eqx.tree_at(lambda a: a.hidden[0], actor, layer)
 
 
+def fold_gain(actor: PolicyNet, gain: Float[Array, " a"]) -> PolicyNet:
+    """The actor whose deterministic actions are tanh(gain ⊙ μ): weaker, stronger or reversed."""
+    mean = Linear(actor.mean.weight * gain[None], actor.mean.bias * gain)
+    return eqx.tree_at(lambda a: a.mean, actor, mean)
+
+
 def fold_critics(twins: Mlp, context: Float[Array, " d"], num_obs: int) -> Mlp:
     """Twin critics of ([obs, context], action) as critics of (obs, action)."""
 

@@ -1,30 +1,33 @@
 """In hindsight: a generator is asked for the context whose policy, as was seen, earns the most.
 
-    u*(c) = argmax_u  mean_t R(a_t, o_t; c),  (a_t, o_t) from an episode of π_u in a training body
-    θ(c)  = generator(u*(c), body of c)
+    u*, g*(c) = argmax_u,g  mean_t R(a_t, o_t; c),  (a_t, o_t) from an episode of tanh(g μ_u) in a
+                                                    training body
+    θ(c) = generator(u*, body of c), its outputs times g*
 
 A generator that is asked for 3 m/s may write a policy that runs 3.4 m/s. Where a context changes
 the reward alone, what a policy did can be labeled with any context's reward: so policies for a
-range of contexts u are played once in the training bodies, and a task is given the one of them that
-would have earned the most, as generalized policy improvement chooses (Barreto et al. 2017,
-arXiv:1606.05312, whose library of policies is fixed) and hindsight relabels (Andrychowicz et al.
-2017, arXiv:1707.01495). Nothing is learned and the task itself is never played; the reward's
-formula is given, and the episodes count as environment steps.
+range of contexts u are played once in the training bodies, at some gains g of their outputs (a
+weaker runner is a slower one), and a task is given the one that would have earned the most. So
+chooses generalized policy improvement (Barreto et al. 2017, arXiv:1606.05312), whose library of
+policies is fixed, and so labels hindsight (Andrychowicz et al. 2017, arXiv:1707.01495). Nothing is
+learned and the task itself is never played; the reward's formula is given, and the episodes count
+as environment steps.
 
 In another body than the training ones the correction is that of the nearest training body.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from msgspec import Meta
 from scipy.stats import qmc
 
-from hyperpolicy.bounds import Count, Weight
+from hyperpolicy.bounds import Count, Positive, Weight
 from hyperpolicy.data.episodes import Episodes
 from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Coordinate, Family
@@ -34,12 +37,18 @@ from hyperpolicy.generate.generator import Generator, from_zoo, load
 from hyperpolicy.generate.lesson import Lesson, check_zoo
 from hyperpolicy.generate.parts import Frame, Identity, Model, PlainContext, row_keys
 from hyperpolicy.generate.writers.residual import ResidualConfig
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import record
 from hyperpolicy.zoo import Zoo
 
 ENV_STEPS = "hindsight_env_steps"
 """In the provenance: steps of the episodes by which policies are chosen."""
+
+
+Gains = Annotated[tuple[Positive, ...], Meta(min_length=1)]
+GAINS = (1.0, 1.5, 0.8, 0.65, 0.5, 0.35, 0.25)
+"""Where two earn the same, the first counts."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,13 @@ class HindsightConfig(FitConfig):
     base: Path | None = None
     """The base the zoo's experts started from, where no `source` is given; ZOO/base.safetensors by
     default."""
-    points: Count = 81
+    points: Count = 41
     """Contexts asked for, in every training body."""
+    gains: Gains = GAINS
+    """What outputs are multiplied by; 1 leaves policies as they are."""
     reach: Weight = 0.25
     """How far beyond the trained range, as a share of it."""
-    episodes: Count = 2
+    episodes: Count = 1
     """Of each policy."""
     kept: Count = 250
     """Steps kept of each policy, evenly spaced over its episodes."""
@@ -94,28 +105,35 @@ class Hindsight(eqx.Module):
     source: Model
     asked: Float[Array | np.ndarray, "u c"]
     """What the generator was asked for; the coordinates of the body are not used."""
+    gain: Float[Array | np.ndarray, " u"]
+    """What the outputs of that policy were multiplied by."""
     bodies: Float[Array | np.ndarray, "b c"]
     """Where the policies were played; the coordinates of the reward are not used."""
     action: Float[Array | np.ndarray, "b u t a"]
     outcome: Float[Array | np.ndarray, "b u t m"]
     """Steps of each policy in each body."""
     family: Family = eqx.field(static=True)
+    spec: PolicySpec = eqx.field(static=True)
 
     def write(self, conditions, keys) -> Float[np.ndarray, "n p"]:
-        asked = self.corrected(np.asarray(conditions, float))
-        return self.source.vectors(Contexts(self.family, asked), keys)
+        asked, gain = self.chosen(np.asarray(conditions, float))
+        return _written(self.source, self.spec, Contexts(self.family, asked), gain, keys)
 
-    def corrected(self, contexts: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-        """What the generator is asked for instead of each context; bodies stay as they are."""
+    def chosen(
+        self, contexts: Float[np.ndarray, "n c"]
+    ) -> tuple[Float[np.ndarray, "n c"], Float[np.ndarray, " n"]]:
+        """What the generator is asked for instead of each context, and the gain; bodies stay as
+        they are."""
         told, body = columns(self.family)
         there = np.zeros_like(contexts), np.zeros_like(self.bodies)
         for bare, full in zip(there, (contexts, np.asarray(self.bodies)), strict=True):
             bare[:, body] = full[:, body]
         near = self.family.context.distance(*there).argmin(axis=1)
+        pairs = zip(contexts, near, strict=True)
+        best = np.array([self.earned(context, int(b)).argmax() for context, b in pairs])
         asked = contexts.copy()
-        for i, (context, b) in enumerate(zip(contexts, near, strict=True)):
-            asked[i, told] = np.asarray(self.asked)[self.earned(context, int(b)).argmax()][told]
-        return asked
+        asked[:, told] = np.asarray(self.asked)[best][:, told]
+        return asked, np.asarray(self.gain)[best]
 
     def earned(self, context: Float[np.ndarray, " c"], b: int) -> Float[np.ndarray, " u"]:
         """Mean reward a step, under a context, of every policy as it was seen in body b."""
@@ -136,10 +154,12 @@ class Hindsight(eqx.Module):
         return cls(
             Model.blank(settings["source"], frame),
             jnp.zeros((u, family.context.size)),
+            jnp.zeros(u),
             jnp.zeros((b, family.context.size)),
             jnp.zeros((b, u, t, family.action_size)),
             jnp.zeros((b, u, t, family.outcome_size)),
             family,
+            frame.spec,
         )
 
 
@@ -158,20 +178,29 @@ def around(
             "generator of policies of the zoo's family"
         )
     asked, places = questions(family, zoo.contexts, config), bodies(family, zoo.contexts)
+    gain = np.repeat(np.array(config.gains), len(asked))
+    asked = np.tile(asked, (len(config.gains), 1))
     contexts = np.concatenate([_in_body(family, asked, body) for body in places])
-    keys = row_keys(seed, len(contexts))
-    policies = Policies(source.model.vectors(Contexts(family, contexts), keys), source.spec)
+    given, keys = Contexts(family, contexts), row_keys(seed, len(contexts))
+    weights = _written(source.model, source.spec, given, np.tile(gain, len(places)), keys)
+    policies = Policies(weights, source.spec)
     seen = record(policies, family, contexts, config.episodes, seed)
     b, u = len(places), len(asked)
     action, outcome = _kept(seen, b * u, config.kept)
-    shape = (b, u, config.kept, -1)
-    writer = Hindsight(
-        source.model, asked, places, action.reshape(shape), outcome.reshape(shape), family
-    )
+    action, outcome = (x.reshape(b, u, config.kept, -1) for x in (action, outcome))
+    writer = Hindsight(source.model, asked, gain, places, action, outcome, family, source.spec)
     spent = int(seen.index.length.sum())
     about = {"source": source.provenance, ENV_STEPS: spent, "seed": seed}
     model = Model(RewardContext(family.context), writer, Identity(source.spec.size))
     return from_zoo(zoo, model, about, spec=source.spec)
+
+
+def _written(
+    source: Model, spec: PolicySpec, given: Contexts, gain: Float[np.ndarray, " n"], keys
+) -> Float[np.ndarray, "n p"]:
+    """What a generator writes, its outputs times a gain each."""
+    policies = Policies(source.vectors(given, keys), spec)
+    return policies.with_gain(np.repeat(gain[:, None], spec.action, axis=1)).weights
 
 
 def columns(family: Family) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " d"]]:

@@ -6,10 +6,11 @@ from hyperpolicy.envs import family
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.plots import plot_returns, plot_surface
 from hyperpolicy.evaluate.protocol import BY_DIRECTION, CONDITIONED, ORACLE
-from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN, RESIDUAL
+from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN, IN_HINDSIGHT, RESIDUAL
 from hyperpolicy.recipes.hyperzero.tables import Cell
 
-SHOWN = (ORACLE, RESIDUAL, HYPERZERO, HYPOGEN, CONDITIONED, BY_DIRECTION)
+SEEN = IN_HINDSIGHT[RESIDUAL]
+SHOWN = (ORACLE, SEEN, HYPERZERO, CONDITIONED, RESIDUAL, HYPOGEN, BY_DIRECTION)
 """Rows that a line shows, where the table has them; a surface shows the first four."""
 
 

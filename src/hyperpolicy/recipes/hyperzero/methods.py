@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperpolicy.baselines import imitation_encoder
+from hyperpolicy.baselines.imitation_encoder import ImitationEncoder, ImitationEncoderConfig
 from hyperpolicy.bounds import Bounded
 from hyperpolicy.envs import Family
 from hyperpolicy.evaluate.protocol import (
     BEST_SEEN,
+    BEST_WEAKENED,
     BY_DIRECTION,
     CONDITIONED,
     FLIPPED,
@@ -22,11 +25,13 @@ from hyperpolicy.evaluate.protocol import (
 from hyperpolicy.evaluate.scoring import Maker
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate import fitting
+from hyperpolicy.generate.adapt import finetune
 from hyperpolicy.generate.fitting import FitConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.writers import conditioned, hindsight, lookup, residual
 from hyperpolicy.generate.writers.conditioned_clone import ConditionedCloneConfig
 from hyperpolicy.generate.writers.genhyper import GenHyperConfig
+from hyperpolicy.generate.writers.hindsight import HindsightConfig
 from hyperpolicy.generate.writers.hyperzero import HyperZeroConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.hypogen import HyPoGenConfig
@@ -35,14 +40,20 @@ from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.hyperzero import signs
 from hyperpolicy.recipes.stage import make_once, slug
-from hyperpolicy.rollout import returns
+from hyperpolicy.rollout import record, returns
 from hyperpolicy.zoo import Zoo
 
+SHOWING, EPISODES = 13, 10
+"""Seed and number of the expert episodes that the adapted row is shown."""
 CHOOSING = 12
 """Seed of the episodes by which one expert is chosen for all contexts."""
 HYPERZERO, HYPOGEN = "HyperZero", "HyPoGen"
 RESIDUAL = "base + interpolated change"
 MAML = "MAML, not adapted"
+ADAPTED = "MAML, adapted to the test task's expert"
+ENCODER = "imitation encoder"
+SHOWN = "ten expert episodes of the test task"
+"""What the adapted row is given."""
 IN_HINDSIGHT = {name: f"{name}, in hindsight" for name in (RESIDUAL, HYPERZERO)}
 """Generators that are asked in hindsight, and these rows' names."""
 
@@ -61,6 +72,7 @@ class MethodsPreset(Bounded):
     maml: MamlConfig = MamlConfig(steps=1_000)
     hyplatent: HypLatentConfig = HypLatentConfig(steps=2_000)
     genhyper: GenHyperConfig = GenHyperConfig(steps=500)
+    encoder: ImitationEncoderConfig = ImitationEncoderConfig(steps=SHORT)
 
     @property
     def fits(self) -> dict[str, FitConfig]:
@@ -79,6 +91,11 @@ class MethodsPreset(Bounded):
             "GenHyper": self.genhyper,
         }
 
+    @property
+    def names(self) -> list[str]:
+        """The rows that something is fitted for."""
+        return [*self.fits, *IN_HINDSIGHT.values(), ADAPTED, ENCODER]
+
 
 SMALL = MethodsPreset()
 SMOKE_SIZES = {"hidden": 4, "embed": 8, "steps": 4, "batch": 16, "episodes": 1}
@@ -89,6 +106,7 @@ SMOKE = MethodsPreset(
     MamlConfig(**SMOKE_SIZES, inner_steps=1),
     HypLatentConfig(steps=2),
     GenHyperConfig(steps=2),
+    ImitationEncoderConfig(**SMOKE_SIZES),
 )
 
 
@@ -102,11 +120,13 @@ class Source:
     """Of the fits: the split's number, so that every pipeline draws its own."""
     out: Path
     """Where fits go."""
+    tested: Zoo
+    """The test tasks' own experts, which the adapted row is shown."""
 
     @classmethod
-    def read(cls, path: Path, seed: int, out: Path) -> "Source":
+    def read(cls, path: Path, seed: int, out: Path, tested: Zoo) -> "Source":
         """The zoo in a directory, with its base."""
-        return cls(Zoo.load(path), Base.load(path / "base.safetensors"), seed, out)
+        return cls(Zoo.load(path), Base.load(path / "base.safetensors"), seed, out, tested)
 
     @property
     def env_steps(self) -> int:
@@ -131,8 +151,12 @@ def rows(preset: MethodsPreset, source: Source) -> dict[str, Callable[[], Maker]
         found[signs.FOUND] = lambda: signs.SignFinder.of(zoo)
     found[RESIDUAL] = partial(changed, source)
     found |= {name: partial(fitted, config, name, source) for name, config in preset.fits.items()}
+    found[ADAPTED] = lambda: adapted(fitted(preset.maml, MAML, source), source)
+    found[ENCODER] = lambda: encoder(preset.encoder, source)
     if rewarded(zoo):
-        found[BEST_SEEN] = lambda: hindsight.around(lookup.nearest(zoo), zoo)
+        as_is = HindsightConfig(gains=(1.0,))
+        found[BEST_SEEN] = lambda: hindsight.around(lookup.nearest(zoo), zoo, as_is)
+        found[BEST_WEAKENED] = lambda: hindsight.around(lookup.nearest(zoo), zoo)
         for name, new in IN_HINDSIGHT.items():
             found[new] = partial(looked_back, found[name], zoo)
     return found
@@ -186,6 +210,20 @@ def fitted(config: FitConfig, name: str, source: Source) -> Generator:
     place = source.out / slug(name)
     fit: Callable[[], object] = partial(fitting.fit, config, source.zoo, source.seed, place)
     return load(make_once(place / "config.json", fit).parent)
+
+
+def adapted(generator: Generator, source: Source) -> Policies:
+    """What a generator writes for the test tasks, cloned on from their own experts' episodes."""
+    tested, family = source.tested, source.tested.family
+    seen = record(tested.finals, family, tested.contexts, EPISODES, SHOWING)
+    return finetune(generator.generate(tested.contexts), seen, seed=source.seed)
+
+
+def encoder(config: ImitationEncoderConfig, source: Source) -> ImitationEncoder:
+    """The imitation encoder, fitted once and read from then on."""
+    path = source.out / f"{slug(ENCODER)}.safetensors"
+    fit = lambda: imitation_encoder.fit(config, source.zoo, source.seed).save(path)  # noqa: E731
+    return ImitationEncoder.load(make_once(path, fit))
 
 
 def changed(source: Source) -> Generator:

@@ -4,14 +4,9 @@ signs, or finding them by its own first steps."""
 from dataclasses import dataclass
 from typing import ClassVar
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from hyperpolicy.envs.control.suite import ControlFamily
-from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Actor, Policies
 from hyperpolicy.zoo import Zoo
 
@@ -24,24 +19,6 @@ def has_signs(family) -> bool:
     """Whether motors are reversed in some of a family's contexts."""
     names = family.context.names
     return isinstance(family, ControlFamily) and any(x.split(" of ")[0] == "sign" for x in names)
-
-
-def flipped(policies: Policies, signs: Float[np.ndarray, "n a"]) -> Policies:
-    """The policies that take each action with a sign: tanh is odd, so the last layer's columns
-    change theirs."""
-    weights = _flip(policies.spec, jnp.asarray(policies.weights), jnp.asarray(signs, jnp.float32))
-    return Policies(np.asarray(weights), policies.spec)
-
-
-@eqx.filter_jit
-def _flip(spec: PolicySpec, weights, signs):
-    def one(weights, signs):
-        actor = spec.unflatten(weights)
-        where = lambda a: (a.mean.weight, a.mean.bias)  # noqa: E731
-        mean = actor.mean.weight * signs[None], actor.mean.bias * signs
-        return spec.flatten(eqx.tree_at(where, actor, mean))
-
-    return jax.vmap(one)(weights, signs)
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,7 @@ class Flipped:
         closest = near <= near.min(axis=1, keepdims=True) + 1e-9
         best = np.where(closest, self.zoo.returns[self.zoo.final_rows], -np.inf).argmax(axis=1)
         turn = family.signs(contexts) * family.signs(self.zoo.contexts[best])
-        return flipped(self.zoo.finals[best], turn)
+        return self.zoo.finals[best].with_gain(turn)
 
 
 @dataclass(frozen=True)
@@ -83,7 +60,7 @@ class SignFinder(Actor):
         family = zoo.family
         assert isinstance(family, ControlFamily)
         best = np.array([int(zoo.returns[zoo.final_rows].argmax())])
-        return cls(flipped(zoo.finals[best], family.signs(zoo.contexts[best])))
+        return cls(zoo.finals[best].with_gain(family.signs(zoo.contexts[best])))
 
     def start(self, n: int, e: int):
         """Steps so far, what was seen of each motor, the last action and velocities."""

@@ -18,6 +18,7 @@ from tyro.conf import Suppress
 from hyperpolicy import rollout
 from hyperpolicy.bounds import Bounded, Count, Names, Place
 from hyperpolicy.envs import Grid, family
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import published
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.protocol import GIVEN, ORACLE, RANDOM, ZERO, Published, is_trivial
@@ -29,7 +30,7 @@ from hyperpolicy.generate.writers.hindsight import ENV_STEPS
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.hyperzero import experts, methods
 from hyperpolicy.recipes.hyperzero.experts import ALL, ExpertsPreset
-from hyperpolicy.recipes.hyperzero.methods import IN_HINDSIGHT, MethodsPreset, Source
+from hyperpolicy.recipes.hyperzero.methods import ADAPTED, SHOWN, MethodsPreset, Source
 from hyperpolicy.recipes.stage import record_once
 from hyperpolicy.zoo import Zoo
 
@@ -51,7 +52,7 @@ class TablesConfig(Bounded):
     """Splits of the grid; each is a pipeline of its own."""
     rows: Names | None = None
     """Fitted rows, by name; all unless given."""
-    episodes: Count = 3
+    episodes: Count = 5
     """Episodes of each policy on each test context."""
     experts: Suppress[ExpertsPreset] = experts.SMALL
     methods: Suppress[MethodsPreset] = field(default_factory=MethodsPreset)
@@ -77,11 +78,17 @@ class Cell:
 
 
 def run(config: TablesConfig) -> dict[str, dict[str, Comparison]]:
-    """family → split → rows. Experts are made where they are missing."""
+    """family → split → rows. Experts are made where they are missing. Raises UnknownFamily,
+    UnknownGrid, UnknownSplit, BadSetting: a name that nothing has, before any work."""
     for name in config.families:  # before any work
         grid = family(name).grid(config.grid)
         for split in config.splits:
             grid.split(split)
+    for name in config.rows or ():
+        if name not in config.methods.names:
+            raise BadSetting(
+                f"no fitted row {name!r}; there are: {', '.join(config.methods.names)}"
+            )
     found: dict[str, dict[str, Comparison]] = {}
     for name in config.families:
         grid, clock = family(name).grid(config.grid), config.out / "minutes.json"
@@ -98,23 +105,23 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
     """A cell; every row is fitted and scored once, and read from then on."""
     home, fam = experts.place(config.out, cell.tasks), family(cell.family)
     split = cell.tasks.split(cell.split)
-    source = Source.read(home / cell.split, cell.number, home / "fits" / cell.split)
     oracles = Zoo.load(home / ALL)
+    tested, fits = oracles.only(split.test), home / "fits" / cell.split
+    source = Source.read(home / cell.split, cell.number, fits, tested)
     wanted = methods.rows(config.methods, source)
     if config.rows is not None:
-        unused = [name for name in config.methods.fits if name not in config.rows]
-        unused += [IN_HINDSIGHT[name] for name in unused if name in IN_HINDSIGHT]
+        unused = [name for name in config.methods.names if name not in config.rows]
         wanted = {name: make for name, make in wanted.items() if name not in unused}
     wanted |= {
         ZERO: lambda: rollout.zero(fam),
         RANDOM: lambda: rollout.uniform(fam),
-        ORACLE: lambda: oracles.only(split.test).finals,
+        ORACLE: lambda: tested.finals,
     }
     steps = {ZERO: 0, RANDOM: 0, ORACLE: oracles.training.env_steps}
     scores = {}
     for name, make in wanted.items():
         place = home / "scores" / cell.split / f"{stage.slug(name)}.json"
-        given, spent = GIVEN.get(name), steps.get(name, source.env_steps)
+        given, spent = (GIVEN | {ADAPTED: SHOWN}).get(name), steps.get(name, source.env_steps)
 
         def play(name=name, make=make, given=given, spent=spent) -> dict:
             clock = config.out / "minutes.json"
