@@ -17,7 +17,7 @@ from hyperpolicy.zoo import Zoo
 
 from .conftest import round_zoo, smooth_zoo
 
-FEW = HindsightConfig(points=9, gains=(1.0,), kept=20)
+FEW = HindsightConfig(points=9, gains=(1.0,), finalists=99, episodes=1, kept=20)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def made(zoo):
 def test_what_is_asked_for_would_have_earned_the_most(zoo, made):
     """Against whole episodes of every policy, played again and labeled by hand."""
     writer, family = made.model.writer, zoo.family
-    asked = np.asarray(writer.asked)
+    asked = np.asarray(writer.asked)[0]
     with pytest.warns(UserWarning, match="trained range"):
         policies = lookup.linear(zoo).generate(asked)
-    seen = list(record(policies, family, np.repeat(zoo.contexts[:1], len(asked), axis=0)))
+    seen = list(record(policies, family, asked, seed=1))
     for context in np.array([[0.5], [1.4], [2.6]]):
         labels = np.repeat(context[None], 20, axis=0)
         earned = [family.reward(x.action, x.outcome, labels).mean() for x in seen]
@@ -49,10 +49,10 @@ def test_what_is_asked_for_would_have_earned_the_most(zoo, made):
 
 
 def test_contexts_asked_for_reach_beyond_the_trained_range(zoo, made):
-    asked = np.asarray(made.model.writer.asked)[:, 0]
+    asked = np.asarray(made.model.writer.asked)[0, :, 0]
     assert asked.min() == pytest.approx(max(0.0, 0.3 - 0.25 * 2.4)) and asked.max() == 3.0
     assert all(np.isclose(asked, x).any() for x in zoo.contexts[:, 0])
-    assert made.provenance[hindsight.ENV_STEPS] == len(asked) * 20
+    assert made.provenance[hindsight.ENV_STEPS] == 2 * len(asked) * 20
 
 
 def test_asked_of_the_nearest_expert_it_is_the_best_expert(zoo):
@@ -90,12 +90,12 @@ def test_gains_make_policies_weaker(zoo):
     source, context = lookup.linear(zoo), np.array([[1.0]])
     made = hindsight.around(source, zoo, replace(FEW, gains=(0.5, 0.25)))
     asked, gain = made.model.writer.chosen(context)
-    assert gain[0] in (0.5, 0.25) and len(made.model.writer.gain) == 2 * len(
+    assert gain[0] in (0.5, 0.25) and made.model.writer.gain.size == 2 * len(
         hindsight.questions(zoo.family, zoo.contexts, FEW)
     )
     obs = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
     plain = np.arctanh(source.generate(asked).act(obs))
-    np.testing.assert_allclose(made.generate(context).act(obs), np.tanh(gain * plain), atol=1e-5)
+    np.testing.assert_allclose(made.generate(context).act(obs), np.tanh(gain * plain), atol=1e-4)
 
 
 def test_equal_rewards_leave_nothing_to_choose(zoo):
@@ -118,7 +118,17 @@ def test_another_body_is_corrected_as_the_nearest_one_was():
     tasks = family.context.check([[4.0, 0.16], [4.0, 0.29]])
     asked, _ = writer.chosen(tasks)
     np.testing.assert_array_equal(asked[:, 1:], tasks[:, 1:])
-    for i, body in enumerate(np.asarray(writer.bodies)[:, 1]):
+    for i, body in enumerate(np.asarray(writer.asked)[:, 0, 1]):
         assert abs(body - tasks[i, 1]) < 0.02
-        best = np.asarray(writer.asked)[writer.earned(tasks[i], i).argmax()]
-        assert asked[i, 0] == best[0]
+        best = hindsight.earned(family, writer.action[i], writer.outcome[i], tasks[i]).argmax()
+        assert asked[i, 0] == writer.asked[i, best, 0]
+
+
+def test_finalists_are_the_best_for_each_context(zoo):
+    """The two of five policies whose speeds are near those asked for, then the next best."""
+    outcome = np.repeat(np.array([9.0, 0.5, 1.5, 8.0, 2.5])[:, None, None], 4, axis=1)
+    library = hindsight._Library(np.zeros((5, 1)), np.ones(5), np.zeros((5, 4, 6)), outcome)
+    asked = np.array([[0.5], [1.5], [1.6]])
+    assert hindsight.earned(zoo.family, library.action, outcome, asked[0]).argmax() == 1
+    for most, want in ((2, [1, 2]), (3, [1, 2, 4])):
+        np.testing.assert_array_equal(hindsight.finalists(zoo.family, library, asked, most), want)

@@ -18,7 +18,7 @@ In another body than the training ones the correction is that of the nearest tra
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -65,10 +65,13 @@ class HindsightConfig(FitConfig):
     """What outputs are multiplied by; 1 leaves policies as they are."""
     reach: Weight = 0.25
     """How far beyond the trained range, as a share of it."""
-    episodes: Count = 1
-    """Of each policy."""
+    finalists: Count = 120
+    """Policies of each body that are played again: the best, second and third best for each of the
+    contexts asked for."""
+    episodes: Count = 6
+    """Of each finalist, anew: among hundreds, one with a lucky episode looks best."""
     kept: Count = 250
-    """Steps kept of each policy, evenly spaced over its episodes."""
+    """Steps kept of each finalist, evenly spaced over these episodes."""
     name: ClassVar[str] = "hindsight"
 
     def beside(self, zoo: Path) -> "HindsightConfig":
@@ -103,12 +106,10 @@ class Hindsight(eqx.Module):
 
     kind: ClassVar[str] = "hindsight"
     source: Model
-    asked: Float[Array | np.ndarray, "u c"]
-    """What the generator was asked for; the coordinates of the body are not used."""
-    gain: Float[Array | np.ndarray, " u"]
+    asked: Float[Array | np.ndarray, "b u c"]
+    """What the generator was asked for in each body."""
+    gain: Float[Array | np.ndarray, "b u"]
     """What the outputs of that policy were multiplied by."""
-    bodies: Float[Array | np.ndarray, "b c"]
-    """Where the policies were played; the coordinates of the reward are not used."""
     action: Float[Array | np.ndarray, "b u t a"]
     outcome: Float[Array | np.ndarray, "b u t m"]
     """Steps of each policy in each body."""
@@ -125,23 +126,17 @@ class Hindsight(eqx.Module):
         """What the generator is asked for instead of each context, and the gain; bodies stay as
         they are."""
         told, body = columns(self.family)
-        there = np.zeros_like(contexts), np.zeros_like(self.bodies)
-        for bare, full in zip(there, (contexts, np.asarray(self.bodies)), strict=True):
+        bodies = np.asarray(self.asked)[:, 0]
+        there = np.zeros_like(contexts), np.zeros_like(bodies)
+        for bare, full in zip(there, (contexts, bodies), strict=True):
             bare[:, body] = full[:, body]
         near = self.family.context.distance(*there).argmin(axis=1)
-        pairs = zip(contexts, near, strict=True)
-        best = np.array([self.earned(context, int(b)).argmax() for context, b in pairs])
+        found = [np.asarray(x)[near] for x in (self.action, self.outcome)]
+        pairs = zip(*found, contexts, strict=True)
+        best = np.array([earned(self.family, *pair).argmax() for pair in pairs])
         asked = contexts.copy()
-        asked[:, told] = np.asarray(self.asked)[best][:, told]
-        return asked, np.asarray(self.gain)[best]
-
-    def earned(self, context: Float[np.ndarray, " c"], b: int) -> Float[np.ndarray, " u"]:
-        """Mean reward a step, under a context, of every policy as it was seen in body b."""
-        action, outcome = np.asarray(self.action)[b], np.asarray(self.outcome)[b]
-        u, t = action.shape[:2]
-        labels = np.broadcast_to(context, (u * t, len(context)))
-        reward = self.family.reward(action.reshape(u * t, -1), outcome.reshape(u * t, -1), labels)
-        return np.asarray(reward).reshape(u, t).mean(axis=1)
+        asked[:, told] = np.asarray(self.asked)[near, best][:, told]
+        return asked, np.asarray(self.gain)[near, best]
 
     def settings(self) -> dict:
         sizes = dict(zip(("bodies", "asked", "steps"), self.action.shape[:3], strict=True))
@@ -153,9 +148,8 @@ class Hindsight(eqx.Module):
         family = frame.family
         return cls(
             Model.blank(settings["source"], frame),
-            jnp.zeros((u, family.context.size)),
-            jnp.zeros(u),
-            jnp.zeros((b, family.context.size)),
+            jnp.zeros((b, u, family.context.size)),
+            jnp.zeros((b, u)),
             jnp.zeros((b, u, t, family.action_size)),
             jnp.zeros((b, u, t, family.outcome_size)),
             family,
@@ -177,22 +171,70 @@ def around(
             f"the generator is for {source.family.name}, the zoo for {family.name}; give a "
             "generator of policies of the zoo's family"
         )
-    asked, places = questions(family, zoo.contexts, config), bodies(family, zoo.contexts)
-    gain = np.repeat(np.array(config.gains), len(asked))
-    asked = np.tile(asked, (len(config.gains), 1))
-    contexts = np.concatenate([_in_body(family, asked, body) for body in places])
-    given, keys = Contexts(family, contexts), row_keys(seed, len(contexts))
-    weights = _written(source.model, source.spec, given, np.tile(gain, len(places)), keys)
-    policies = Policies(weights, source.spec)
-    seen = record(policies, family, contexts, config.episodes, seed)
-    b, u = len(places), len(asked)
-    action, outcome = _kept(seen, b * u, config.kept)
-    action, outcome = (x.reshape(b, u, config.kept, -1) for x in (action, outcome))
-    writer = Hindsight(source.model, asked, gain, places, action, outcome, family, source.spec)
-    spent = int(seen.index.length.sum())
+    asked, gains = questions(family, zoo.contexts, config), np.array(config.gains)
+    parts, spent = [], 0
+    for body in bodies(family, zoo.contexts):
+        library = _Library(
+            np.tile(_in_body(family, asked, body), (len(gains), 1)), np.repeat(gains, len(asked))
+        )
+        first = library.played(source, 1, config.kept, seed)
+        best = first.of(finalists(family, first, asked, config.finalists))
+        parts.append(best.played(source, config.episodes, config.kept, seed + 1))
+        spent += first.env_steps + parts[-1].env_steps
+    asked, gain, action, outcome = (
+        np.stack(x) for x in zip(*(part[:4] for part in parts), strict=True)
+    )
+    writer = Hindsight(source.model, asked, gain, action, outcome, family, source.spec)
     about = {"source": source.provenance, ENV_STEPS: spent, "seed": seed}
     model = Model(RewardContext(family.context), writer, Identity(source.spec.size))
     return from_zoo(zoo, model, about, spec=source.spec)
+
+
+class _Library(NamedTuple):
+    """Policies of one body, and what they did."""
+
+    asked: Float[np.ndarray, "u c"]
+    gain: Float[np.ndarray, " u"]
+    action: Any = None
+    outcome: Any = None
+    env_steps: int = 0
+
+    def of(self, rows: Int[np.ndarray, " k"]) -> "_Library":
+        """Some of them, not played yet."""
+        return _Library(self.asked[rows], self.gain[rows])
+
+    def played(self, source: Generator, episodes: int, kept: int, seed: int) -> "_Library":
+        """With steps of new episodes."""
+        keys = row_keys(seed, len(self.asked))
+        given = Contexts(source.family, self.asked)
+        weights = _written(source.model, source.spec, given, self.gain, keys)
+        policies = Policies(weights, source.spec)
+        seen = record(policies, source.family, self.asked, episodes, seed)
+        action, outcome = _kept(seen, len(self.asked), kept)
+        return _Library(self.asked, self.gain, action, outcome, int(seen.index.length.sum()))
+
+
+def finalists(
+    family: Family, library: _Library, asked: Float[np.ndarray, "q c"], most: int
+) -> Int[np.ndarray, " k"]:
+    """The policies that are best for one of the contexts asked for, then those that are second,
+    third and so on; `most` of them, or all."""
+    found = [earned(family, library.action, library.outcome, c) for c in asked]
+    rank = np.argsort(np.argsort(-np.array(found), axis=1, kind="stable"), axis=1).min(axis=0)
+    return np.sort(np.argsort(rank, kind="stable")[:most])
+
+
+def earned(
+    family: Family,
+    action: Float[np.ndarray, "u t a"],
+    outcome: Float[np.ndarray, "u t m"],
+    context: Float[np.ndarray, " c"],
+) -> Float[np.ndarray, " u"]:
+    """Mean reward a step, under a context, of every policy as it was seen."""
+    u, t = action.shape[:2]
+    labels = np.broadcast_to(context, (u * t, len(context)))
+    reward = family.reward(action.reshape(u * t, -1), outcome.reshape(u * t, -1), labels)
+    return np.asarray(reward).reshape(u, t).mean(axis=1)
 
 
 def _written(
