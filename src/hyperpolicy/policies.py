@@ -92,7 +92,11 @@ class Policies:
 
     def with_gain(self, gain: Float[np.ndarray, "n a"]) -> "Policies":
         """The policies whose deterministic actions are tanh(gain ⊙ μ); a gain of −1 reverses a
-        motor, a small one weakens it."""
+        motor, a small one weakens it. Raises BadShape: not one number an action of every policy."""
+        if np.shape(gain) != (len(self), self.spec.action):
+            raise BadShape(
+                f"gain has shape {np.shape(gain)}; give [{len(self)}, {self.spec.action}]"
+            )
         weights = _gain_fleet(self.spec, self._held, jnp.asarray(gain, jnp.float32))
         return Policies(np.asarray(weights), self.spec)
 

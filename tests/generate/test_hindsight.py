@@ -9,6 +9,7 @@ import hyperpolicy as hp
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.generate import fit
 from hyperpolicy.generate.generator import load
+from hyperpolicy.generate.library import Library, questions
 from hyperpolicy.generate.writers import hindsight, lookup
 from hyperpolicy.generate.writers.hindsight import HindsightConfig
 from hyperpolicy.nets.policy import PolicySpec
@@ -81,7 +82,7 @@ def test_a_directory_is_asked_too(zoo, tmp_path):
 def test_a_circle_is_asked_all_around():
     zoo = round_zoo(np.linspace(0, 2 * np.pi, 5, endpoint=False))
     zoo = replace(zoo, family=replace(zoo.family, horizon_steps=5))
-    asked = hindsight.questions(zoo.family, zoo.contexts, FEW)[:, 0]
+    asked = questions(zoo.family, zoo.contexts, FEW.points, FEW.reach)[:, 0]
     assert asked.min() == 0 and asked.max() > 1.7 * np.pi
 
 
@@ -91,7 +92,7 @@ def test_gains_make_policies_weaker(zoo):
     made = hindsight.around(source, zoo, replace(FEW, gains=(0.5, 0.25)))
     asked, gain = made.model.writer.chosen(context)
     assert gain[0] in (0.5, 0.25) and made.model.writer.gain.size == 2 * len(
-        hindsight.questions(zoo.family, zoo.contexts, FEW)
+        questions(zoo.family, zoo.contexts, FEW.points, FEW.reach)
     )
     obs = np.random.default_rng(0).normal(size=(1, 3, 20)).astype(np.float32)
     plain = np.arctanh(source.generate(asked).act(obs))
@@ -120,15 +121,28 @@ def test_another_body_is_corrected_as_the_nearest_one_was():
     np.testing.assert_array_equal(asked[:, 1:], tasks[:, 1:])
     for i, body in enumerate(np.asarray(writer.asked)[:, 0, 1]):
         assert abs(body - tasks[i, 1]) < 0.02
-        best = hindsight.earned(family, writer.action[i], writer.outcome[i], tasks[i]).argmax()
+        best = writer.library(i).earned(family, tasks[i]).argmax()
         assert asked[i, 0] == writer.asked[i, best, 0]
 
 
 def test_finalists_are_the_best_for_each_context(zoo):
     """The two of five policies whose speeds are near those asked for, then the next best."""
     outcome = np.repeat(np.array([9.0, 0.5, 1.5, 8.0, 2.5])[:, None, None], 4, axis=1)
-    library = hindsight._Library(np.zeros((5, 1)), np.ones(5), np.zeros((5, 4, 6)), outcome)
+    steps = np.zeros((5, 4, 6)), outcome
+    library = Library(np.zeros((5, 1)), np.ones(5), *steps, np.ones(5))
     asked = np.array([[0.5], [1.5], [1.6]])
-    assert hindsight.earned(zoo.family, library.action, outcome, asked[0]).argmax() == 1
+    assert library.earned(zoo.family, asked[0]).argmax() == 1
     for most, want in ((2, [1, 2]), (3, [1, 2, 4])):
-        np.testing.assert_array_equal(hindsight.finalists(zoo.family, library, asked, most), want)
+        np.testing.assert_array_equal(library.finalists(zoo.family, asked, most), want)
+
+
+def test_who_dies_early_earns_for_the_steps_it_lived():
+    """Two ants of the same steps; one of them falls after a fifth of its episodes."""
+    family = hp.family("ant-dir")
+    rng = np.random.default_rng(0)
+    action = np.repeat(rng.uniform(-1, 1, (1, 6, family.action_size)), 2, axis=0)
+    outcome = np.repeat(rng.normal(size=(1, 6, family.outcome_size)) + 5.0, 2, axis=0)
+    lived = np.array([0.2, 1.0])
+    library = Library(np.zeros((2, 1)), np.ones(2), action, outcome, lived)
+    earned = library.earned(family, np.array([0.3]))
+    assert earned[0] == pytest.approx(0.2 * earned[1]) and abs(earned[1]) > 0.1
