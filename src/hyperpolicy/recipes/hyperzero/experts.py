@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from hyperpolicy.bounds import Bounded, Count
 from hyperpolicy.envs import Grid, family
@@ -122,7 +122,8 @@ def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) ->
         start = _joined(starts)
         run = Output(home / f"experts-{'-'.join(missing)}")
         zoo = train(preset.expert, fam, contexts, start._replace(critics=None), 0, run)
-        zoo = judged(better(zoo.take(zoo.final_rows), start), start, preset)
+        zoo, kept = better(zoo.take(zoo.final_rows), start)
+        zoo = judged(zoo, start, preset)
         first = 0
         for split, own in zip(missing, starts, strict=True):
             rows = np.arange(first, first + len(own.policies))
@@ -130,24 +131,25 @@ def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) ->
             part, base = zoo.take(rows), found[split]
             spent = zoo.training.env_steps + base.training.env_steps // len(rows)
             training = Training(spent, zoo.training.updates, 0.0, own.seen)
+            stayed = [c for c, k in zip(part.contexts.tolist(), kept[rows], strict=True) if k]
             about = {"grid": grid.name, "split": split, "base": base.provenance}
+            about |= {"kept_the_base": stayed}
             whole = replace(part, training=training, provenance=part.provenance | about)
             whole.save(home / split, partial(_beside, base))
     return {split: Zoo.load(home / split) for split in splits}
 
 
-def better(zoo: Zoo, start: Start) -> Zoo:
+def better(zoo: Zoo, start: Start) -> tuple[Zoo, Bool[np.ndarray, " x"]]:
     """The zoo whose experts are the better ones of what they became and what they began as, on
-    episodes of their own contexts."""
+    episodes of their own contexts; and which stayed what they began as."""
     became, began = zoo.finals, start.policies
     scores = [
         returns(who, zoo.family, zoo.contexts, 5, CHOOSING).mean(axis=1) for who in (became, began)
     ]
     kept = scores[0] < scores[1]
     weights = np.where(kept[:, None], began.weights, became.weights)
-    about = {"kept_the_base": zoo.contexts[kept].tolist()}
     best = np.maximum(*scores).astype(np.float32)
-    return replace(zoo, weights=weights, returns=best, provenance=zoo.provenance | about)
+    return replace(zoo, weights=weights, returns=best), kept
 
 
 def judged(zoo: Zoo, start: Start, preset: ExpertsPreset) -> Zoo:
