@@ -1,7 +1,7 @@
-"""How many expert-updates a second does a fleet do, against Stable-Baselines3 2.9 and SBX 0.28 SAC
-as they run out of the box, one expert after another, on the same task?
+"""How many expert-updates a second does a fleet do, against Stable-Baselines3 2.9 and SBX 0.28 as
+they run out of the box, one expert after another, on the same task and with the same learner?
 
-    python benchmarks/fleet.py [--quick]
+    python benchmarks/fleet.py [--quick] [--learner td3]
 
 Ours is the whole training loop (worlds, replay, updates) with `fleet.Schedule`'s defaults: 4
 worlds an expert, 2 updates an environment step, batch 256. The peers run in `.venv-peers` with
@@ -11,6 +11,7 @@ stands beside them.
 """
 
 from statistics import median
+from typing import Literal
 
 import peers
 import tyro
@@ -21,31 +22,36 @@ EXPERTS, WIDTHS = (1, 8, 40), (64, 256)
 PEERS = {"stable_baselines3": "SB3", "sbx": "SBX"}
 
 
-def main(quick: bool = False, repeats: int = 3) -> None:
-    """Measure, print a table, and write results/fleet.json.
+def main(quick: bool = False, repeats: int = 3, learner: Literal["sac", "td3"] = "sac") -> None:
+    """Measure, print a table, and write results/fleet.json, or results/fleet-td3.json.
 
     Args:
         quick: one short repeat of the smallest case, to see that all works; nothing is written.
         repeats: runs of every case, interleaved.
+        learner: soft actor-critic, or TD3.
     """
     counts, widths = ((1,), (64,)) if quick else (EXPERTS, WIDTHS)
     repeats = 1 if quick else repeats
-    results = measure(contenders(counts, widths, quick), repeats)
+    results = measure(contenders(counts, widths, quick, learner), repeats)
     console.print(table(counts, widths, results))
     if not quick:
-        print(save("fleet", __doc__.split("\n\n")[0], results, repeats))
+        name = "fleet" if learner == "sac" else f"fleet-{learner}"
+        print(save(name, __doc__.split("\n\n")[0], results, repeats))
 
 
-def contenders(counts: tuple[int, ...], widths: tuple[int, ...], quick: bool) -> dict[str, Case]:
+def contenders(
+    counts: tuple[int, ...], widths: tuple[int, ...], quick: bool, learner: str
+) -> dict[str, Case]:
     """Our fleets and the peers, width by width."""
     cases, theirs = {}, str(peers.python())
     for width in widths:
+        common = {"learner": learner, "width": width}
         for n in counts:
             seconds = 1.0 if quick else 12.0 if n == max(EXPERTS) else 5.0
-            settings = {"experts": n, "width": width, "seconds": seconds}
+            settings = {"experts": n, "seconds": seconds, **common}
             cases[f"fleet {n} × {width}"] = Case("fleet.py", settings)
         for library in PEERS:
-            settings = {"library": library, "width": width, "seconds": 1.0 if quick else 6.0}
+            settings = {"library": library, "seconds": 1.0 if quick else 6.0, **common}
             cases[f"{library} {width}"] = Case("peer.py", settings, theirs)
     return cases
 

@@ -1,7 +1,7 @@
 """Expert-updates per second of a hyperpolicy fleet: the whole loop of `fleet.train`, with a
 stopwatch in place of the evaluation.
 
-Settings: experts, width, seconds (of the timed window), seed.
+Settings: experts, learner, width, seconds (of the timed window), seed.
 """
 
 import json
@@ -17,7 +17,9 @@ from hyperpolicy import fleet
 from hyperpolicy.envs import family
 from hyperpolicy.fleet import training
 from hyperpolicy.rl.sac import SacConfig
+from hyperpolicy.rl.td3 import Td3Config
 
+LEARNERS = {"sac": SacConfig, "td3": Td3Config}
 UPDATES = 200_000
 """More than fit into any window; the stopwatch ends the run."""
 FILL_STEPS = 2_500
@@ -48,7 +50,7 @@ class Stopwatch:
         return MARK_UPDATES * (len(self.times) - 2) / (self.times[-1] - self.times[1])
 
 
-def main(experts: int, width: int, seconds: float, seed: int) -> dict:
+def main(experts: int, learner: str, width: int, seconds: float, seed: int) -> dict:
     contexts = np.linspace(0.075, 3.0, experts)[:, None]
     schedule = fleet.Schedule(
         num_updates=UPDATES,
@@ -57,7 +59,7 @@ def main(experts: int, width: int, seconds: float, seed: int) -> dict:
         average_from=0.0,
         num_checkpoints=1,
     )
-    plan = fleet.OffPolicy(SacConfig(hidden=(width, width)), schedule)
+    plan = fleet.OffPolicy(LEARNERS[learner](hidden=(width, width)), schedule)
     stopwatch, compiling = Stopwatch(seconds), CompileClock()
     training.evaluate = lambda family, spec, contexts, episodes, weights: stopwatch(weights)
     with suppress(Enough):

@@ -1,7 +1,8 @@
-"""Updates per second of one SAC expert of a peer library as it runs out of the box: its defaults,
+"""Updates per second of one expert of a peer library as it runs out of the box: its defaults,
 but for the width; one environment, one update a step, batch 256. Runs in the peers' environment.
 
-Settings: library ("stable_baselines3" or "sbx"), width, seconds (of the timed window), seed.
+Settings: library ("stable_baselines3" or "sbx"), learner ("sac" or "td3"), width, seconds (of the
+timed window), seed.
 """
 
 import json
@@ -41,11 +42,11 @@ class Stopwatch(BaseCallback):
         return now[0] - self.began[0] < self.seconds
 
 
-def main(library: str, width: int, seconds: float, seed: int) -> dict:
+def main(library: str, learner: str, width: int, seconds: float, seed: int) -> dict:
     env = gymnasium.make("hyperpolicy/CheetahVel-v0", velocity=1.5)
-    sac = import_module(library).SAC
+    algorithm = getattr(import_module(library), learner.upper())
     compiling, stopwatch = CompileClock(), Stopwatch(seconds)
-    model = sac("MlpPolicy", env, policy_kwargs={"net_arch": [width, width]}, seed=seed)
+    model = algorithm("MlpPolicy", env, policy_kwargs={"net_arch": [width, width]}, seed=seed)
     model.learn(1_000_000_000, callback=stopwatch)
     (t0, u0), (t1, u1) = stopwatch.began, stopwatch.ended
     return {

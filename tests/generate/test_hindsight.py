@@ -18,7 +18,7 @@ from hyperpolicy.zoo import Zoo
 
 from .conftest import round_zoo, smooth_zoo
 
-FEW = HindsightConfig(points=9, gains=(1.0,), finalists=99, episodes=1, kept=20)
+FEW = HindsightConfig(points=9, gains=(1.0,), finalists=(99,), episodes=(1,), kept=20)
 
 
 @pytest.fixture(scope="module")

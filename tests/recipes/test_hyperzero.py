@@ -7,7 +7,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.errors import BadSetting, UnknownSplit
-from hyperpolicy.evaluate.protocol import ORACLE, is_trivial
+from hyperpolicy.evaluate.protocol import BEST_SEEN, BEST_WEAKENED, ORACLE, is_trivial
 from hyperpolicy.recipes.hyperzero import experts, figures, methods, tables
 from hyperpolicy.recipes.hyperzero.experts import ExpertsPreset
 from hyperpolicy.recipes.hyperzero.methods import HYPERZERO
@@ -69,6 +69,13 @@ def test_a_second_call_measures_nothing(config, found, monkeypatch):
     for split, cell in found["finger-spin"].items():
         for name, row in cell.rows.items():
             assert again["finger-spin"][split].rows[name].mean == row.mean
+
+
+def test_trivial_rows_in_hindsight_stand_where_others_do():
+    left_out = methods.SMOKE.left_out
+    assert {BEST_SEEN, BEST_WEAKENED, methods.MAML} < set(left_out((HYPERZERO,)))
+    asked = left_out((methods.IN_HINDSIGHT[HYPERZERO],))
+    assert not {BEST_SEEN, BEST_WEAKENED} & set(asked) and HYPERZERO in asked
 
 
 @pytest.mark.slow

@@ -206,6 +206,28 @@ def test_motors_have_the_signs_of_their_contexts():
             np.testing.assert_array_equal(model.actuator_gear[:, 0], flipped * usual)
 
 
+def test_scenes_of_one_body_have_targets_of_their_own():
+    family = FAMILIES["reacher-easy"]
+    scenes = [family.scenery(family.context.usual, np.full(2, x)) for x in (0.1, -0.1)]
+    places = [scene.geom("target").pos[:2].tolist() for scene in scenes]
+    assert places == [[0.1, 0.1], [-0.1, -0.1]]
+
+
+def test_the_morph_is_trained_and_tested_in_the_benchmarks_contexts():
+    """Twenty of a hundred pairs each; the first and last as its released code lists them."""
+    grid = FAMILIES["cheetah-run-morph"].grid("morph")
+    between, beyond = grid.split("between"), grid.split("beyond")
+    np.testing.assert_array_equal(between.train, beyond.train)
+    sets, ends = (
+        (between.train, between.test, beyond.test),
+        ((0.8, 1.2), (0.804, 1.196), (0.4, 1.6)),
+    )
+    for contexts, (low, high) in zip(sets, ends, strict=True):
+        assert len(contexts) == 20
+        np.testing.assert_allclose(contexts[[0, -1]], [[low, -1.0], [high, 1.0]])
+    assert not ((beyond.test[:, 0] > 0.8) & (beyond.test[:, 0] < 1.2)).any()
+
+
 def test_one_sign_turns_all_motors_of_the_morph():
     family = FAMILIES["cheetah-run-morph"]
     ahead, back = (family.model(context_of(family, sign=x)[0]) for x in (1.0, -1.0))

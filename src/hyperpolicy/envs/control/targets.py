@@ -5,6 +5,7 @@ nothing. Departure from the Contextual Control Suite: a reacher's target has its
 and hard are different tasks.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +34,9 @@ class Targeted(ControlFamily):
     """What the two share: the target's place."""
 
     def scenery(self, context, drawn):
-        model = super().scenery(context, drawn)
+        model = copy(
+            super().scenery(context, drawn)
+        )  # of its own: models of equal bodies are shared
         model.geom("target").pos[: len(drawn)] = drawn
         return model
 

@@ -81,15 +81,21 @@ def with_signs(family: ControlFamily, motors: list[str], **usual: float) -> Cont
 
 
 def morph_grid(name: str, space: ContextSpace) -> Grid:
-    """Legs of 0.4 to 1.6 times their length, with both signs: ten contexts to train on, eight
-    between them and eight beyond."""
-    legs = np.linspace(0.4, 1.6, 13)
-    points = np.stack(np.meshgrid(legs, [-1.0, 1.0], indexing="ij"), axis=-1).reshape(-1, 2)
-    inner = [i for i, (x, _) in enumerate(points) if 0.55 <= x <= 1.45]
-    train = [i for i in inner if round((points[i, 0] - 0.4) * 10) % 2 == 0]
-    between = [i for i in inner if i not in train]
-    beyond = [i for i in range(len(points)) if i not in inner]
-    return Grid.of(name, "morph", points, {"between": (train, between), "beyond": (train, beyond)})
+    """The Actuator Inversion Benchmark's contexts: a factor on the legs' length and a sign. Twenty
+    to train on, of factors 0.8 to 1.2; twenty between these ends, twenty beyond them, down to 0.4
+    and up to 1.6.
+
+    Each twenty are evenly spaced among fifty factors with both signs, as the released code takes
+    its test contexts; its training contexts may be drawn.
+    """
+    ends = np.linspace(0.4, 0.796, 25), np.linspace(1.204, 1.6, 25)
+    factors = np.linspace(0.8, 1.2, 50), np.linspace(0.804, 1.196, 50), np.concatenate(ends)
+    evenly = np.linspace(0, 99, 20).astype(int)
+    pairs = [np.stack(np.meshgrid(x, [-1.0, 1.0], indexing="ij"), axis=-1) for x in factors]
+    points = np.concatenate([x.round(4).reshape(-1, 2)[evenly] for x in pairs])
+    train, between, beyond = np.arange(60).reshape(3, 20).tolist()
+    splits = {"between": (train, between), "beyond": (train, beyond)}
+    return Grid.of(name, "morph", points, splits)
 
 
 SPEEDS_OF = {

@@ -44,6 +44,7 @@ ENV_STEPS = "hindsight_env_steps"
 
 
 Gains = Annotated[tuple[Positive, ...], Meta(min_length=1)]
+Counts = Annotated[tuple[Count, ...], Meta(min_length=1)]
 GAINS = (1.0, 1.5, 0.8, 0.65, 0.5, 0.35, 0.25)
 """Where two earn the same, the first counts."""
 
@@ -62,14 +63,22 @@ class HindsightConfig(FitConfig):
     """What outputs are multiplied by; 1 leaves policies as they are."""
     reach: Weight = 0.25
     """How far beyond the trained range, as a share of it."""
-    finalists: Count = 120
-    """Policies of each body that are played again: the best for each of the contexts asked for,
-    then the second best, and so on."""
-    episodes: Count = 6
-    """Of each finalist, anew: among hundreds, one with a lucky episode looks best."""
-    kept: Count = 250
-    """Steps kept of each finalist, evenly spaced over these episodes."""
+    finalists: Counts = (80, 30)
+    """Policies of each body that are played again, round after round: the best for each of the
+    contexts asked for, then the second best, and so on."""
+    episodes: Counts = (4, 20)
+    """Of each finalist of a round, anew: among hundreds, one with a lucky episode looks best."""
+    kept: Count = 1_000
+    """Steps kept of each policy of a round, evenly spaced over its episodes."""
     name: ClassVar[str] = "hindsight"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.finalists) != len(self.episodes):
+            raise BadSetting(
+                f"finalists={self.finalists} and episodes={self.episodes} must be equally many: "
+                "one number each for every round"
+            )
 
     def beside(self, zoo: Path) -> "HindsightConfig":
         if self.source is not None:
@@ -177,12 +186,16 @@ def around(
             "generator of policies of the zoo's family"
         )
     asked = questions(family, zoo.contexts, config.points, config.reach)
+    rounds = list(zip(config.finalists, config.episodes, strict=True))
     parts, spent = [], 0
     for body in bodies(family, zoo.contexts):
-        first = Library.of(family, asked, config.gains, body).played(source, 1, config.kept, seed)
-        best = first.only(first.finalists(family, asked, config.finalists))
-        parts.append(best.played(source, config.episodes, config.kept, seed + 1))
-        spent += first.env_steps + parts[-1].env_steps
+        some = Library.of(family, asked, config.gains, body).played(source, 1, config.kept, seed)
+        for i, (most, episodes) in enumerate(rounds, start=1):
+            spent += some.env_steps
+            best = some.only(some.finalists(family, asked, most))
+            some = best.played(source, episodes, config.kept, seed + i)
+        spent += some.env_steps
+        parts.append(some)
     asked, gain, action, outcome, lived = (
         np.stack(x) for x in zip(*(part[:5] for part in parts), strict=True)
     )

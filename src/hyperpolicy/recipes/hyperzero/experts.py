@@ -111,8 +111,8 @@ def bases(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -
 
 def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -> dict[str, Zoo]:
     """The experts of each split: its base folded at its training contexts and fine-tuned there,
-    with critics; all splits at once. An expert that fine-tuning did not make better stays the
-    folded base, and is named in the zoo's provenance."""
+    with critics unless they are the oracles; all splits at once. An expert that fine-tuning did not
+    make better stays the folded base, and is named in the zoo's provenance."""
     fam, home = family(grid.family), place(out, grid)
     found = bases(out, grid, splits, preset)
     missing = [split for split in splits if not (home / split).exists()]
@@ -123,7 +123,8 @@ def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) ->
         run = Output(home / f"experts-{'-'.join(missing)}")
         zoo = train(preset.expert, fam, contexts, start._replace(critics=None), 0, run)
         zoo, kept = better(zoo.take(zoo.final_rows), start)
-        zoo = judged(zoo, start, preset)
+        if missing != [ALL]:  # nothing is cloned from the oracles
+            zoo = judged(zoo, start, preset)
         first = 0
         for split, own in zip(missing, starts, strict=True):
             rows = np.arange(first, first + len(own.policies))

@@ -1,6 +1,6 @@
 """The rows of HyperZero's tables: what is fitted on a split's experts, and what is trivial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -93,8 +93,16 @@ class MethodsPreset(Bounded):
 
     @property
     def names(self) -> list[str]:
-        """The rows that something is fitted for."""
+        """The rows that one may leave out: all that something is fitted for."""
         return [*self.fits, *IN_HINDSIGHT.values(), ADAPTED, ENCODER]
+
+    def left_out(self, rows: Sequence[str]) -> list[str]:
+        """The rows that a table without the other `names` leaves out; the trivial ones in hindsight
+        stand beside others in hindsight."""
+        unused = [name for name in self.names if name not in rows]
+        if not any(name in IN_HINDSIGHT.values() for name in rows):
+            unused += [BEST_SEEN, BEST_WEAKENED]
+        return unused
 
 
 SMALL = MethodsPreset()

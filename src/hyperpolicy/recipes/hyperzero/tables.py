@@ -110,7 +110,7 @@ def read(config: TablesConfig, cell: Cell) -> Comparison:
     source = Source.read(home / cell.split, cell.number, fits, tested)
     wanted = methods.rows(config.methods, source)
     if config.rows is not None:
-        unused = [name for name in config.methods.names if name not in config.rows]
+        unused = config.methods.left_out(config.rows)
         wanted = {name: make for name, make in wanted.items() if name not in unused}
     wanted |= {
         ZERO: lambda: rollout.zero(fam),
