@@ -63,7 +63,7 @@ class HindsightConfig(FitConfig):
     """What outputs are multiplied by; 1 leaves policies as they are."""
     reach: Weight = 0.25
     """How far beyond the trained range, as a share of it."""
-    finalists: Counts = (80, 30)
+    finalists: Counts = (100, 50)
     """Policies of each body that are played again, round after round: the best for each of the
     contexts asked for, then the second best, and so on."""
     episodes: Counts = (4, 20)
