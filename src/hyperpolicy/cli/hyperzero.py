@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hyperpolicy.cli.command import Command
 from hyperpolicy.recipes.hyperzero import figures, tables
-from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN
+from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN, MANY_BODIES
 from hyperpolicy.recipes.hyperzero.tables import EXACT, SPEED_FAMILIES, Cell, TablesConfig
 from hyperpolicy.recipes.stage import write_page
 from hyperpolicy.run.directory import hold
@@ -64,7 +64,9 @@ class HyperZeroJoint(HyperZeroTable):
     """The same on speeds and lengths together."""
 
     page: ClassVar[str] = "joint.md"
-    config: TablesConfig = measures(families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT)
+    config: TablesConfig = measures(
+        families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT, methods=MANY_BODIES
+    )
 
 
 @dataclass(frozen=True)

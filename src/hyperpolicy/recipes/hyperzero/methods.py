@@ -54,7 +54,7 @@ ADAPTED = "MAML, adapted to the test task's expert"
 ENCODER = "imitation encoder"
 SHOWN = "ten expert episodes of the test task"
 """What the adapted row is given."""
-IN_HINDSIGHT = {name: f"{name}, in hindsight" for name in (RESIDUAL, HYPERZERO)}
+IN_HINDSIGHT = {name: f"{name}, in hindsight" for name in (CONDITIONED, RESIDUAL, HYPERZERO)}
 """Generators that are asked in hindsight, and these rows' names."""
 
 SHORT = 5_000
@@ -73,6 +73,7 @@ class MethodsPreset(Bounded):
     hyplatent: HypLatentConfig = HypLatentConfig(steps=2_000)
     genhyper: GenHyperConfig = GenHyperConfig(steps=500)
     encoder: ImitationEncoderConfig = ImitationEncoderConfig(steps=SHORT)
+    hindsight: HindsightConfig = HindsightConfig()
 
     @property
     def fits(self) -> dict[str, FitConfig]:
@@ -106,6 +107,12 @@ class MethodsPreset(Bounded):
 
 
 SMALL = MethodsPreset()
+MANY_BODIES = MethodsPreset(
+    hindsight=HindsightConfig(
+        points=21, gains=(1.0, 0.7, 0.5, 0.3), finalists=(40, 20), episodes=(3, 10)
+    )
+)
+"""Hindsight plays in every training body: a quarter of the episodes in each."""
 SMOKE_SIZES = {"hidden": 4, "embed": 8, "steps": 4, "batch": 16, "episodes": 1}
 SMOKE = MethodsPreset(
     HyperZeroConfig(**SMOKE_SIZES),
@@ -115,6 +122,7 @@ SMOKE = MethodsPreset(
     HypLatentConfig(steps=2),
     GenHyperConfig(steps=2),
     ImitationEncoderConfig(**SMOKE_SIZES),
+    HindsightConfig(points=5, gains=(1.0, 0.5), finalists=(4,), episodes=(2,)),
 )
 
 
@@ -162,19 +170,20 @@ def rows(preset: MethodsPreset, source: Source) -> dict[str, Callable[[], Maker]
     found[ADAPTED] = lambda: adapted(fitted(preset.maml, MAML, source), source)
     found[ENCODER] = lambda: encoder(preset.encoder, source)
     if rewarded(zoo):
-        as_is = HindsightConfig(gains=(1.0,))
+        at_gains = preset.hindsight
+        as_is = replace(at_gains, gains=(1.0,))
         found[BEST_SEEN] = lambda: hindsight.around(lookup.nearest(zoo), zoo, as_is)
-        found[BEST_WEAKENED] = lambda: hindsight.around(lookup.nearest(zoo), zoo)
+        found[BEST_WEAKENED] = lambda: hindsight.around(lookup.nearest(zoo), zoo, at_gains)
         for name, new in IN_HINDSIGHT.items():
-            found[new] = partial(looked_back, found[name], zoo)
+            found[new] = partial(looked_back, found[name], zoo, at_gains)
     return found
 
 
-def looked_back(make: Callable[[], Maker], zoo: Zoo) -> Generator:
+def looked_back(make: Callable[[], Maker], zoo: Zoo, config: HindsightConfig) -> Generator:
     """The generator of another row, asked in hindsight."""
     source = make()
     assert isinstance(source, Generator)
-    return hindsight.around(source, zoo)
+    return hindsight.around(source, zoo, config)
 
 
 def rewarded(zoo: Zoo) -> bool:
