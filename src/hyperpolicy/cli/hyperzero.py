@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from hyperpolicy.cli.command import Command
-from hyperpolicy.recipes.hyperzero import figures, tables
+from hyperpolicy.recipes.hyperzero import experts, figures, tables
 from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN, MANY_BODIES
 from hyperpolicy.recipes.hyperzero.tables import EXACT, SPEED_FAMILIES, Cell, TablesConfig
 from hyperpolicy.recipes.stage import write_page
@@ -65,7 +65,11 @@ class HyperZeroJoint(HyperZeroTable):
 
     page: ClassVar[str] = "joint.md"
     config: TablesConfig = measures(
-        families=SPEED_FAMILIES, grid="speed-length", splits=ONE_SPLIT, methods=MANY_BODIES
+        families=SPEED_FAMILIES,
+        grid="speed-length",
+        splits=ONE_SPLIT,
+        experts=experts.MANY,
+        methods=MANY_BODIES,
     )
 
 

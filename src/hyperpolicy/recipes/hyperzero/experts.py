@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
+from tyro.conf import Suppress
 
 from hyperpolicy.bounds import Bounded, Count
 from hyperpolicy.envs import Grid, family
@@ -50,10 +51,9 @@ class ExpertsPreset(Bounded):
     """Of an expert."""
     expert_worlds: Count = 16
     """Of an expert."""
-    learner: PpoConfig = PPO
-    critic: SacConfig = field(default_factory=SacConfig)
+    learner: Suppress[PpoConfig] = PPO
+    critic: Suppress[SacConfig] = field(default_factory=SacConfig)
     """Fits the experts' critics at the end."""
-    critic_updates: Count = 4_000
 
     def base(self, contexts: int) -> OnPolicy:
         """The plan of a base of so many contexts."""
@@ -80,6 +80,8 @@ class ExpertsPreset(Bounded):
 
 SMALL = ExpertsPreset()
 """Two cores: two such runs side by side took half an hour for five splits of the cheetah."""
+MANY = ExpertsPreset(expert_rounds=30)
+"""Where a split has seventeen contexts and the grid ninety."""
 
 
 def contexts_of(grid: Grid, split: str) -> Float[np.ndarray, "n c"]:

@@ -54,7 +54,7 @@ class TablesConfig(Bounded):
     """Fitted rows, by name; all unless given."""
     episodes: Count = 5
     """Episodes of each policy on each test context."""
-    experts: Suppress[ExpertsPreset] = experts.SMALL
+    experts: ExpertsPreset = experts.SMALL
     methods: Suppress[MethodsPreset] = field(default_factory=MethodsPreset)
 
 
