@@ -46,9 +46,13 @@ def dm_control(task: str, seed: int) -> tuple[Callable, int]:
     env = suite.load(*task.split("-"), {"random": seed}, environment_kwargs=flat)
     spec = env.action_spec()
     middle, half = (spec.maximum + spec.minimum) / 2, (spec.maximum - spec.minimum) / 2
-    if task == "quadruped-escape":  # its reset asks for a renderer
-        env._reset_next_step = False
-    return lambda action: env.step(middle + half * action[0]), spec.shape[0]
+
+    def step(action):
+        if task == "quadruped-escape":  # its reset asks for a renderer
+            env._reset_next_step = False
+        return env.step(middle + half * action[0])
+
+    return step, spec.shape[0]
 
 
 if __name__ == "__main__":

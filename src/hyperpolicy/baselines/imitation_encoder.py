@@ -41,12 +41,9 @@ from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadFile, BadShape
 from hyperpolicy.generate import behavior, loop
 from hyperpolicy.generate.behavior import Moments, Rows
-from hyperpolicy.generate.writers.conditioned_clone import (
-    ConditionedCloneConfig,
-    ToldNet,
-    orthogonal,
-)
+from hyperpolicy.generate.writers.conditioned_clone import ConditionedCloneConfig, ToldNet
 from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.orthogonal import orthogonal
 from hyperpolicy.nets.policy import PolicySpec, act
 from hyperpolicy.policies import Actor
 from hyperpolicy.provenance import library_versions

@@ -19,7 +19,8 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from hyperpolicy.bounds import Bounded, Count, Decay, PartialShare, Rate, Sizes, Weight
-from hyperpolicy.nets.mlp import CriticSpec, Linear, Mlp, value_batch
+from hyperpolicy.nets.mlp import CriticSpec, Mlp, value_batch
+from hyperpolicy.nets.orthogonal import orthogonal
 from hyperpolicy.nets.policy import Activations, PolicyNet, PolicySpec, act_batch, one_each
 from hyperpolicy.rl.learner import Critics, Learner, Metrics, Spaces, WarmStart, adam_step
 from hyperpolicy.types import Batch, Key, Scalar
@@ -103,17 +104,6 @@ def init(cfg: Td3Config, spaces: Spaces, key: Key) -> Td3State:
         actor = orthogonal(actor, key_actor)
         critics = jax.vmap(orthogonal)(critics, jax.random.split(key_critics))
     return start_from(cfg, WarmStart(actor, Critics(critics), None), key)
-
-
-def orthogonal(net, key: Key):
-    """The network with orthogonal weights and zero biases (D2)."""
-    is_layer = lambda leaf: isinstance(leaf, Linear)  # noqa: E731
-    layers, structure = jax.tree.flatten(net, is_leaf=is_layer)
-    draw = jax.nn.initializers.orthogonal()
-    for i, layer in enumerate(layers):
-        weight = draw(jax.random.fold_in(key, i), layer.weight.shape)
-        layers[i] = Linear(weight, jnp.zeros_like(layer.bias))
-    return jax.tree.unflatten(structure, layers)
 
 
 def start_from(cfg: Td3Config, start: WarmStart, key: Key) -> Td3State:

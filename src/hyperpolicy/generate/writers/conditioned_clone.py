@@ -13,13 +13,13 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.generate.cloning import CloneConfig, Cloned, policy_of
 from hyperpolicy.generate.writers.hyperzero import Embedding
 from hyperpolicy.nets.fold import fold_layer
 from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.orthogonal import orthogonal
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
 from hyperpolicy.types import Key
 
@@ -49,17 +49,6 @@ class ToldNet(eqx.Module):
 def told(layers: list[Linear], z: Float[Array, " e"]) -> list[Linear]:
     """The layers for good told z, which is their first input."""
     return [fold_layer(layers[0], z, 0), *layers[1:]]
-
-
-def orthogonal(net, key: Key):
-    """The networks with every linear layer's weights orthogonal and its bias 0."""
-    leaves, rest = jax.tree.flatten(net, is_leaf=lambda x: isinstance(x, Linear))
-    init = jax.nn.initializers.orthogonal()
-    made = [
-        Linear(init(jax.random.fold_in(key, n), one.weight.shape), jnp.zeros_like(one.bias))
-        for n, one in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(rest, made)
 
 
 @dataclass(frozen=True)
