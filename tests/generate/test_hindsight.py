@@ -146,3 +146,8 @@ def test_who_dies_early_earns_for_the_steps_it_lived():
     library = Library(np.zeros((2, 1)), np.ones(2), action, outcome, lived)
     earned = library.earned(family, np.array([0.3]))
     assert earned[0] == pytest.approx(0.2 * earned[1]) and abs(earned[1]) > 0.1
+
+
+def test_a_round_without_its_episodes_is_refused():
+    with pytest.raises(BadSetting, match="equally many"):
+        replace(FEW, finalists=(9, 3), episodes=(1,))

@@ -34,9 +34,7 @@ class Targeted(ControlFamily):
     """What the two share: the target's place."""
 
     def scenery(self, context, drawn):
-        model = copy(
-            super().scenery(context, drawn)
-        )  # of its own: models of equal bodies are shared
+        model = copy(super().scenery(context, drawn))  # scenes of one body share a model
         model.geom("target").pos[: len(drawn)] = drawn
         return model
 

@@ -81,7 +81,7 @@ class ExpertsPreset(Bounded):
 SMALL = ExpertsPreset()
 """Two cores: two such runs side by side took half an hour for five splits of the cheetah."""
 MANY = ExpertsPreset(expert_rounds=30)
-"""Where a split has seventeen contexts and the grid ninety."""
+"""For grids of ninety contexts, seventeen in a split: a quarter of the rounds of an expert."""
 
 
 def contexts_of(grid: Grid, split: str) -> Float[np.ndarray, "n c"]:
