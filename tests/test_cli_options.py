@@ -93,6 +93,7 @@ LINES = [
             "hyperzero-ablation",
             "hyperzero-hypogen",
             "actuator-signs",
+            "actuator-morph",
         )
     ),
 ]

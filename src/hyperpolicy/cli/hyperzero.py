@@ -95,6 +95,17 @@ class ActuatorSigns(HyperZeroTable):
 
 
 @dataclass(frozen=True)
+class ActuatorMorph(HyperZeroTable):
+    """One sign on all motors and longer or shorter legs: the Actuator Inversion Benchmark's bodies,
+    beyond those trained on (`--splits between`: among them)."""
+
+    page: ClassVar[str] = "morph.md"
+    config: TablesConfig = measures(
+        families=("cheetah-run-morph",), grid="morph", splits=("beyond",)
+    )
+
+
+@dataclass(frozen=True)
 class HyperZeroHyPoGen(HyperZeroTable):
     """HyPoGen beside HyperZero, on signed speeds."""
 

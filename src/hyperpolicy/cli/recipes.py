@@ -15,6 +15,7 @@ from hyperpolicy import files
 from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
 from hyperpolicy.cli.hyperzero import (
+    ActuatorMorph,
     ActuatorSigns,
     HyperZeroAblation,
     HyperZeroDynamics,
@@ -294,6 +295,7 @@ class Recipe(Command):
         | Annotated[HyperZeroAblation, subcommand("hyperzero-ablation")]
         | Annotated[HyperZeroHyPoGen, subcommand("hyperzero-hypogen")]
         | Annotated[ActuatorSigns, subcommand("actuator-signs")]
+        | Annotated[ActuatorMorph, subcommand("actuator-morph")]
     )
 
     def run(self, console: Console) -> None:
