@@ -6,10 +6,13 @@ m outcome, p flat weight, z latent, k task.
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Key = PRNGKeyArray
 Scalar = Float[Array, ""]
+Task = Int[Array | np.ndarray, ""] | int
+"""The number of one task among several."""
 
 
 class Batch(NamedTuple):

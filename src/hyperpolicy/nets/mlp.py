@@ -30,6 +30,11 @@ class Linear(eqx.Module):
         weight = jax.random.uniform(key_w, (i, o), minval=-bound, maxval=bound)
         return cls(weight, jax.random.uniform(key_b, (o,), minval=-bound, maxval=bound))
 
+    @classmethod
+    def xavier(cls, i: int, o: int, key: Key) -> "Linear":
+        """Weight uniform in ±√(6 / (i + o)), bias 0 (Glorot and Bengio, 2010)."""
+        return cls(jax.nn.initializers.glorot_uniform()(key, (i, o)), jnp.zeros(o))
+
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
         return x @ self.weight + self.bias
 
@@ -40,10 +45,10 @@ class Mlp(eqx.Module):
     layers: list[Linear]
 
     @classmethod
-    def init(cls, sizes: list[int], key: Key) -> "Mlp":
-        """`sizes` runs from input to output."""
+    def init(cls, sizes: list[int], key: Key, linear: Callable = Linear.init) -> "Mlp":
+        """`sizes` runs from input to output; `linear(i, o, key)` makes each layer."""
         keys = jax.random.split(key, len(sizes) - 1)
-        return cls([Linear.init(i, o, k) for (i, o), k in zip(pairwise(sizes), keys, strict=True)])
+        return cls([linear(i, o, k) for (i, o), k in zip(pairwise(sizes), keys, strict=True)])
 
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
         *hidden, last = self.layers
