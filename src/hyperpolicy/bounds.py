@@ -40,7 +40,6 @@ Sizes = Annotated[tuple[Size, ...], Meta(min_length=1)]
 Counts = Annotated[tuple[Count, ...], Meta(min_length=1)]
 Seed = Annotated[int, Meta(ge=0)]
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
-Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Number = Annotated[float, Meta()]
 Positive = Annotated[float, Meta(gt=0.0)]
 Rate = Annotated[float, Meta(gt=0.0)]
@@ -67,6 +66,11 @@ class Rule:
 
     text: str
     holds: Callable[[Any], bool]
+
+
+Names = Annotated[
+    tuple[str, ...], Meta(min_length=1), Rule("and none twice", lambda x: len(set(x)) == len(x))
+]
 
 
 def _writable(path: Path) -> bool:
@@ -203,7 +207,8 @@ def wanted(kind) -> str:
     parts = get_args(plain)
     if get_origin(plain) is tuple and parts[1:] == (...,):
         least = any(isinstance(mark, Meta) and mark.min_length for mark in marks)
-        return f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
+        many = f"{'one or more' if least else 'any number of'} values, each {wanted(parts[0])}"
+        return ", ".join([many, *(mark.text for mark in marks if isinstance(mark, Rule))])
     if get_origin(plain) is tuple:
         return f"{len(parts)} values: {'; '.join(map(wanted, parts))}"
     if names := _names(kind):

@@ -94,4 +94,5 @@ def unknown(error: type[HyperpolicyError], kind: str, plural: str, name: str, kn
     """An `error` for `name` that suggests the closest of the `known` names."""
     known = sorted(known)
     names = map(repr, known) if any("," in one for one in known) else known
-    return error(f"no {kind} {name!r}.{closest(name, known)} {plural}: {', '.join(names)}")
+    there_are = ", ".join(names) or "none"
+    return error(f"no {kind} {name!r}.{closest(name, known)} {plural}: {there_are}")

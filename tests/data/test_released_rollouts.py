@@ -273,6 +273,8 @@ def test_what_cannot_be_written(tmp_path, as_user):
         write(episode([1.0, 0.5, 2.0]))
     with pytest.raises(BadShape, match=r"\[1, 5\]"):
         write(episode(SLOW), np.zeros((1, 4), np.float32))
+    with pytest.raises(BadSetting, match="5 values are not finite"):
+        write(episode(SLOW), np.full((1, 5), np.nan, np.float32))
     short = episode(SLOW)
     short = short._replace(obs=short.obs[:-1], action=short.action[1:], reward=short.reward[1:])
     with pytest.raises(BadShape, match="4 to 4 steps"):

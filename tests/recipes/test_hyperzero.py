@@ -144,4 +144,13 @@ def test_unknown_names_are_refused_before_any_work(config, tmp_path):
         tables.run(replace(config, splits=("hypogen-20-9",), out=tmp_path / "new"))
     with pytest.raises(BadSetting, match="HyperZero"):
         tables.run(replace(config, rows=("hyperzero",), out=tmp_path / "new"))
+    with pytest.raises(BadSetting, match="and none twice"):
+        replace(config, splits=("hypogen-20-0", "hypogen-20-0"))
     assert not (tmp_path / "new").exists()
+
+
+def test_what_was_made_by_other_settings_is_said(config, found):
+    grid = hp.family("finger-spin").grid("speed")
+    longer = replace(config.experts, rounds=3)
+    with pytest.warns(UserWarning, match="base of hypogen-20-0 that is there had 2 updates.* 3;"):
+        experts.bases(config.out, grid, ["hypogen-20-0"], longer)

@@ -152,11 +152,17 @@ def contexts_of(fam, numbers: tuple[float, ...]):
     """The numbers given on the command line as contexts [n, c]: a multiple of c, or the first
     numbers of one context. Raises BadContext: neither, or out of bounds."""
     size = fam.context.size
+    pairs = zip(fam.context.names, fam.context.units, strict=True)
+    names = ", ".join(f"{name} in {unit}" if unit else name for name, unit in pairs)
     if 0 < len(numbers) < size:
-        return fam.context.check([numbers])
+        try:
+            return fam.context.check([numbers])
+        except BadContext as error:
+            raise BadContext(
+                f"{error}. Fewer than {size} numbers are the first of one context ({names}); "
+                f"several contexts need all {size} each"
+            ) from None
     if not numbers or len(numbers) % size:
-        pairs = zip(fam.context.names, fam.context.units, strict=True)
-        names = ", ".join(f"{name} in {unit}" for name, unit in pairs)
         raise BadContext(
             f"{len(numbers)} numbers in --context; {fam.name} takes {size} for each task: {names}"
         )

@@ -48,8 +48,8 @@ def write(episodes: Episodes, values: Values, path: str | Path, seed: int = 2) -
     give it a `path` without one.
 
     Raises:
-        BadSetting: episodes that ended by themselves, none, or contexts that differ in more than
-            a speed and a length.
+        BadSetting: episodes that ended by themselves, none, contexts that differ in more than a
+            speed and a length, or values that are not finite.
         BadShape: episodes of other lengths than the family's, or not one value a step.
         AlreadyExists: one of the files is there; none is written.
     """
@@ -88,6 +88,8 @@ def _check(episodes: Episodes, values: Values) -> None:
     shape = (len(episodes), family.horizon_steps)
     if values is not None and np.shape(values) != shape:
         raise BadShape(f"values have shape {np.shape(values)}; give one a step: {list(shape)}")
+    if values is not None and not np.isfinite(values).all():
+        raise BadSetting(f"{(~np.isfinite(values)).sum()} values are not finite; leave values out")
 
 
 def _params(family: Family, contexts: Float[np.ndarray, "k c"]) -> Float[np.ndarray, "k 2"]:

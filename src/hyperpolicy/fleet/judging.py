@@ -24,6 +24,7 @@ from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
 from hyperpolicy.rl.learner import Config, Critics, WarmStart
 from hyperpolicy.rollout import experience
+from hyperpolicy.run.progress import Steps
 
 EPISODES = 16
 """Episodes of each expert that its critics are fitted on."""
@@ -43,6 +44,8 @@ class Effort(NamedTuple):
 EXPERTS = Effort()
 """Of experts' critics that go on from given ones; fresh ones get twice as many updates."""
 BASE = Effort(updates=20_000)
+PARTS = 20
+"""How often a fit shows its progress."""
 
 
 class Data(NamedTuple):
@@ -139,8 +142,16 @@ def _fit(cfg: Config, effort: Effort, start: Start, data: Data, keys) -> Start:
     pool = Pool(*(jnp.asarray(leaf) for leaf in (pools, sizes, none)))
     log_alpha = None if start.log_alpha is None else jnp.asarray(start.log_alpha, jnp.float32)
     given = jnp.asarray(start.policies.weights), jnp.asarray(start.critics), log_alpha
-    fit = _compiled(cfg, data.family, data.view, effort, start.policies.spec)
-    critics, log_alpha = fit(*given, pool, rows, keys)
+    begin, advance, finish = _compiled(cfg, data.family, data.view, effort, start.policies.spec)
+    state = begin(*given, keys)
+    part = -(-effort.updates // PARTS)
+    with Steps("critics", effort.updates) as progress:
+        for done in range(0, effort.updates, part):
+            stop = min(done + part, effort.updates)
+            state = advance(state, pool, rows, keys, done, stop)
+            jax.block_until_ready(state)
+            progress.update(stop)
+    critics, log_alpha = finish(state)
     return start._replace(
         critics=np.asarray(critics),
         log_alpha=None if log_alpha is None else np.asarray(log_alpha),
@@ -152,10 +163,13 @@ def _fit(cfg: Config, effort: Effort, start: Start, data: Data, keys) -> Start:
 def _compiled(cfg, family: Family, view: View, effort: Effort, spec: PolicySpec):
     learner, twins = cfg.learner, cfg.learner.critic(cfg, spec.obs, spec.action)
 
-    def one(weights, critics, log_alpha, pool, rows, key):
-        key_own, key_batches = jax.random.split(key)
+    def begin(weights, critics, log_alpha, key):
         given = Critics(twins.unflatten(critics), log_alpha)
-        state = learner.start_from(cfg, WarmStart(spec.unflatten(weights), given, None), key_own)
+        start = WarmStart(spec.unflatten(weights), given, None)
+        return learner.start_from(cfg, start, jax.random.split(key)[0])
+
+    def advance(state, pool, rows, key, first, stop):
+        key_batches = jax.random.split(key)[1]
 
         def step(i, state):
             key_rows, key_pool = jax.random.split(jax.random.fold_in(key_batches, i))
@@ -163,8 +177,11 @@ def _compiled(cfg, family: Family, view: View, effort: Effort, spec: PolicySpec)
             batch = view.batch(family, drawn, pool, key_pool)
             return learner.improve_critics(cfg, state, batch)[0]
 
-        state = jax.lax.fori_loop(0, effort.updates, step, state)
+        return jax.lax.fori_loop(first, stop, step, state)
+
+    def finish(state):
         found = learner.critics(state)
         return twins.flatten(found.twins), found.log_alpha
 
-    return jax.jit(jax.vmap(one))
+    many = jax.vmap(advance, (0, 0, 0, 0, None, None))
+    return jax.jit(jax.vmap(begin)), jax.jit(many), jax.jit(jax.vmap(finish))

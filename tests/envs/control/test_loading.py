@@ -83,6 +83,20 @@ def test_an_episode_ends_by_the_time_limit_and_the_next_step_begins_another():
     assert env.family.horizon_steps == 5
 
 
+def test_actions_that_are_no_numbers_and_a_simulation_that_breaks():
+    from dm_control.rl.control import PhysicsError
+
+    env = load("cheetah", "run", {"random": 3, "dynamics_kwargs": {"mass": 2.0}}, FLAT)
+    env.reset()
+    with pytest.raises(BadSetting, match="give finite numbers"):
+        env.step(np.array([0, 0, np.nan, 0, 0, 0]))
+    assert env.step(np.zeros(6)).mid()
+    env._worlds._view["qvel"][0] = 1e12
+    with pytest.raises(PhysicsError, match=r"cheetah-run \(10 m/s, mass × 2\) became unstable"):
+        env.step(np.zeros(6))
+    assert env.reset().first() and env.step(np.zeros(6)).mid()
+
+
 def test_reset_after_an_episode_begins_what_a_step_would_have_begun():
     one, other = (load("cheetah", "run", {"random": 3, "time_limit": 0.02}, FLAT) for _ in "ab")
     for env in (one, other):

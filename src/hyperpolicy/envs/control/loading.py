@@ -232,8 +232,7 @@ def _seed(given: Any) -> int:
 class OneWorld:
     """One world with dm_env's methods.
 
-    An episode ends by the time limit, with discount 1, or where the simulation broke; the step
-    after it begins the next one.
+    An episode ends by the time limit, with discount 1; the step after it begins the next one.
     """
 
     def __init__(self, family: ControlFamily, worlds: MujocoWorlds, flat: bool):
@@ -252,13 +251,27 @@ class OneWorld:
         return dm_env.restart(self._parts(self._worlds.obs[0].copy()))
 
     def step(self, action) -> "dm_env.TimeStep":
-        """One step; actions are clipped to [−1, 1]. Raises BadShape: of another width."""
+        """One step; actions are clipped to [−1, 1].
+
+        Raises:
+            BadShape: another width. BadSetting: numbers that are not finite.
+            PhysicsError: dm_control's; the simulation became unstable.
+        """
         import dm_env
+        from dm_control.rl.control import PhysicsError
 
         if self._over:
             return self.reset()
-        step = self._worlds.step(np.asarray(action)[None])
+        if not np.isfinite(action := np.asarray(action, np.float32)).all():
+            raise BadSetting(f"action is {action.tolist()}; give finite numbers")
+        step = self._worlds.step(action[None])
         self._over = self._begun = bool(step.terminated[0] or step.truncated[0])
+        if step.broken[0]:
+            where = self.family.task_name(self.context)
+            raise PhysicsError(
+                f"the simulation of {self.family.name} ({where}) became unstable; reset() begins "
+                "the next episode"
+            )
         make = dm_env.truncation if self._over else dm_env.transition
         return make(float(step.reward[0]), self._parts(step.next_obs[0]))
 

@@ -3,7 +3,7 @@
 The Contextual Control Suite's `escape` raised a NameError; here every world has ground of its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,9 @@ from scipy import ndimage
 from hyperpolicy.envs.context import ContextSpace
 from hyperpolicy.envs.control.reward import Component, tolerance
 from hyperpolicy.envs.control.suite import (
-    TOUCHING,
+    FRICTION,
+    GEAR,
+    MASS,
     ControlFamily,
     find,
     margin,
@@ -25,6 +27,8 @@ from hyperpolicy.envs.control.suite import (
 from hyperpolicy.envs.family import Seconds, Size, Steps
 from hyperpolicy.envs.mujoco import Beginning, Skip
 
+FACTORS = (MASS, replace(GEAR, high=2.0), FRICTION)
+"""The simulation of a quadruped with stronger motors becomes unstable."""
 WALLS = "wall_px wall_py wall_nx wall_ny".split()
 RISE_M, ATTEMPTS = 0.01, 10_000
 """How a start without contact is found: up in steps, from the ground."""
@@ -52,7 +56,7 @@ class Quadruped(ControlFamily):
     name: str = "quadruped-walk"
     half_size: float = 10.0
     """Of the floor, m."""
-    context: ContextSpace = ContextSpace((speed(8.0, 0.05, 0.5), *TOUCHING))
+    context: ContextSpace = ContextSpace((speed(8.0, 0.05, 0.5), *FACTORS))
     components: tuple[Component, ...] = (
         Component("torso_velocity", "linear", 0.5, coordinate="speed", directed=True),
     )
@@ -125,7 +129,7 @@ class Escape(Quadruped):
 
     name: str = "quadruped-escape"
     half_size: float = 40.0
-    context: ContextSpace = ContextSpace((margin("distance", "m", 30.0), *TOUCHING))
+    context: ContextSpace = ContextSpace((margin("distance", "m", 30.0), *FACTORS))
     components: tuple[Component, ...] = (
         Component(
             "origin_distance", "linear", 0.0, 30.0, low=30.0, high=None, coordinate="distance"

@@ -109,11 +109,10 @@ class ControlFamily(MujocoFamily):
             raise BadContext(f"MuJoCo cannot build {self.name} at {where}: {error}") from None
 
     def task_name(self, context):
-        """The first coordinate, and those that are not as usual: '-4 m/s, 0.35 m'."""
+        """The first coordinate, and those that are not as usual: '-4 m/s, 0.35 m, mass × 3'."""
         usual = self.context.usual
         shown = [i for i, x in enumerate(context) if i == 0 or x != usual[i]]
-        pairs = [(context[i], self.context.coordinates[i]) for i in shown]
-        return ", ".join(f"{x:.4g} {told.unit}".rstrip() for x, told in pairs)
+        return ", ".join(_shown(context[i], self.context.coordinates[i]) for i in shown)
 
     def signs(self, contexts: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n a"]:
         """How each motor is wired in each context, 1 or −1: by a coordinate `sign of <motor>` each,
@@ -133,6 +132,13 @@ class ControlFamily(MujocoFamily):
         if one.coordinate not in self.context.names:
             return one(x, one.margin, self.exact, xp)
         return one(x, context[..., self.context.names.index(one.coordinate)], self.exact, xp)
+
+
+def _shown(x: float, of: Coordinate) -> str:
+    """A number with its unit; a factor or a sign with its name."""
+    if of.unit in ("", "×"):
+        return f"{of.name} {of.unit} {x:.4g}".replace("  ", " ")
+    return f"{x:.4g} {of.unit}"
 
 
 # --- Models -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ and hard are different tasks.
 """
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,8 @@ from hyperpolicy.envs.context import ContextSpace
 from hyperpolicy.envs.control.reward import Component
 from hyperpolicy.envs.control.suite import (
     FACTORS,
+    GEAR,
+    MASS,
     ControlFamily,
     find,
     length,
@@ -93,6 +95,8 @@ class Reacher(Targeted):
 
 TORSO, MOUTH = 1, 3
 """A body and a geom of the fish."""
+SWIMMING = (replace(MASS, low=0.5), replace(GEAR, high=2.0))
+"""The simulation of a lighter fish, or of one with stronger motors, becomes unstable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,7 @@ class Fish(Targeted):
 
     name: str = "fish-swim"
     context: ContextSpace = ContextSpace(
-        (margin("distance", "m", 0.09), length(0.0003, 0.003, 0.001), *FACTORS)
+        (margin("distance", "m", 0.09), length(0.0003, 0.003, 0.001), *SWIMMING)
     )
     components: tuple[Component, ...] = (
         Component("swim", margin=0.09, high=0.045, coordinate="distance"),

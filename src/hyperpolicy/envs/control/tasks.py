@@ -129,11 +129,7 @@ SUITE: tuple[ControlFamily, ...] = (
     Hopper(),
     Pendulum(),
     Quadruped(),
-    Quadruped(
-        name="quadruped-run",
-        half_size=100.0,
-        context=ContextSpace((speed(8.0, 0.05, 5.0), *TOUCHING)),
-    ),
+    with_usual(Quadruped(name="quadruped-run", half_size=100.0), speed=5.0),
     Escape(),
     Reacher(),
     Reacher(

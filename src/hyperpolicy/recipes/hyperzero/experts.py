@@ -9,6 +9,7 @@ Everything resumes: the same call goes on from what is there.
     OUT/<family>-<grid>/<split>/                   the zoo of a split; `all` is the oracles'
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -46,7 +47,7 @@ class ExpertsPreset(Bounded):
     rounds: Count = 500
     """Of a base."""
     worlds: Count = 168
-    """Of a base; rounded down to a multiple of its contexts."""
+    """Of a base; as many for each of its contexts, at least one."""
     expert_rounds: Count = 120
     """Of an expert."""
     expert_worlds: Count = 16
@@ -108,7 +109,22 @@ def bases(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -
         found = train_bases(preset.base(size), family(grid.family), pools, None, run)
         for split, base in zip(some, found, strict=True):
             base.save(paths[split])
-    return {split: Base.load(path) for split, path in paths.items()}
+    found = {split: Base.load(path) for split, path in paths.items()}
+    for split, base in found.items():
+        plan = preset.base(len(contexts_of(grid, split)))
+        _note(f"base of {split}", base.training, plan)
+    return found
+
+
+def _note(name: str, training: Training, plan: OnPolicy) -> None:
+    """Warn where what is there was made in more or fewer rounds than a plan has."""
+    asked = plan.updates(plan.schedule.turns)
+    if training.updates != asked:
+        warnings.warn(
+            f"the {name} that is there had {training.updates:,} updates, and these settings ask "
+            f"for {asked:,}; it is read as it is. For a new one choose another --out",
+            stacklevel=3,
+        )
 
 
 def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) -> dict[str, Zoo]:
@@ -139,7 +155,10 @@ def zoos(out: Path, grid: Grid, splits: Sequence[str], preset: ExpertsPreset) ->
             about |= {"kept_the_base": stayed}
             whole = replace(part, training=training, provenance=part.provenance | about)
             whole.save(home / split, partial(_beside, base))
-    return {split: Zoo.load(home / split) for split in splits}
+    made = {split: Zoo.load(home / split) for split in splits}
+    for split, zoo in made.items():
+        _note(f"zoo of {split}", zoo.training, preset.expert)
+    return made
 
 
 def better(zoo: Zoo, start: Start) -> tuple[Zoo, Bool[np.ndarray, " x"]]:

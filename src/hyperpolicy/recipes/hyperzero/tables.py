@@ -18,7 +18,7 @@ from tyro.conf import Suppress
 from hyperpolicy import rollout
 from hyperpolicy.bounds import Bounded, Count, Names, Place
 from hyperpolicy.envs import Grid, family
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate import published
 from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.protocol import GIVEN, ORACLE, RANDOM, ZERO, Published, is_trivial
@@ -86,9 +86,7 @@ def run(config: TablesConfig) -> dict[str, dict[str, Comparison]]:
             grid.split(split)
     for name in config.rows or ():
         if name not in config.methods.names:
-            raise BadSetting(
-                f"no fitted row {name!r}; there are: {', '.join(config.methods.names)}"
-            )
+            raise unknown(BadSetting, "fitted row", "Rows", name, config.methods.names)
     found: dict[str, dict[str, Comparison]] = {}
     for name in config.families:
         grid, clock = family(name).grid(config.grid), config.out / "minutes.json"
