@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperpolicy.bounds import Bounded, Positive, Size
+from hyperpolicy.bounds import Bounded, Positive, Size, Whole
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.types import Key, Task
@@ -96,7 +96,7 @@ class MixtureConfig(Bounded):
     """What the logits of weights are divided by."""
     top: Size = 2
     """Encoders that `gate` keeps."""
-    clusters: tuple[tuple[int, ...], ...] = ()
+    clusters: tuple[tuple[Whole, ...], ...] = ()
     """For `clusters`: each task's encoders, which are averaged."""
 
     def make(self, tasks: int, i: int, z: int, key: Key) -> "Mixture":
