@@ -455,8 +455,11 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("play cheetah-vel:fast --policy zero", "BadContext: tasks of cheetah-vel have no names"),
         ("play cheetah-vel --context 1 --policy scripted", "BadContext: cheetah-vel has no scr"),
         ("play cheetah-vel --context 3.5 --policy zero", "BadContext: velocity = 3.5 m/s"),
-        ("play cheetah-run --context 3 0.5 -4 0.5 --policy zero", "BadContext: mass = -4 ×"),
-        ("play cheetah-run --context 3 0.5 -4 0.5 --policy zero", "several contexts need all 5"),
+        (
+            "play cheetah-run --context 3 0.5 -4 0.5 --policy zero",
+            "BadContext: mass = -4 × is outside [0.2, 3]; the family's bounds are 0.2 to 3 ×. "
+            "Fewer than 5 numbers are the first of one context",
+        ),
         ("play cheetah-vel --context --policy zero", "BadContext: 0 numbers"),
         ("play cheetah-vel --context 1 --policy nope", "UnknownGenerator: no generator 'nope'"),
         ("play cheetah-vel --context 1 --policy .", "UnknownGenerator: . is not a generator"),
