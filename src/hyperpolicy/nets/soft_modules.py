@@ -15,7 +15,6 @@ two layers of experts with one routing between them, and the mean of the last la
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -30,13 +29,6 @@ from hyperpolicy.types import Key, Task
 def experts(e: int, i: int, o: int, key: Key, linear=Linear.xavier) -> Linear:
     """e linear layers from i to o numbers, stacked on axis 0."""
     return jax.vmap(lambda k: linear(i, o, k))(jax.random.split(key, e))
-
-
-def routed(
-    weights: Float[Array, "to from"], outputs: Float[Array, "from d"]
-) -> Float[Array, "to d"]:
-    """What each module of a layer is given: Σ_j p̂_ij g_j."""
-    return weights @ outputs
 
 
 # --- As mtrl has it -----------------------------------------------------------------------
@@ -81,7 +73,7 @@ class SoftModulesOfMtrl(eqx.Module):
         e = len(self.first.bias)
         weights = jax.nn.softmax(logits.reshape(e, e), axis=-1)
         hidden = jax.nn.relu(jax.vmap(lambda expert: expert(x))(self.first))
-        out = jax.vmap(lambda expert, own: expert(own))(self.last, routed(weights, hidden))
+        out = jax.vmap(lambda expert, own: expert(own))(self.last, weights @ hidden)
         return out.mean(axis=0)
 
 
@@ -100,8 +92,6 @@ class SoftModulesConfig(Bounded):
     """Units of both embeddings, f and h."""
     gate: Size = 256
     """Units of the routing network."""
-
-    kind: ClassVar[str] = "soft-modules"
 
     def make(self, tasks: int, i: int, o: int, key: Key) -> "SoftModules":
         """A fresh network from i to o numbers for `tasks` tasks."""
@@ -143,7 +133,7 @@ class SoftModules(eqx.Module):
         weights = self.routings(self.gate(jax.nn.relu(f * h)))
         outputs = jax.vmap(lambda module: module(jax.nn.relu(f)))(self.modules[0])
         for layer, p in zip(self.modules[1:], weights, strict=False):
-            given = jax.nn.relu(routed(p, outputs))
+            given = jax.nn.relu(p @ outputs)
             outputs = jax.vmap(lambda module, own: module(own))(layer, given)
         return self.last(jax.nn.relu(weights[-1] @ outputs))
 
