@@ -94,6 +94,13 @@ LINES = [
             "hyperzero-hypogen",
             "actuator-signs",
             "actuator-morph",
+            "mt10-small",
+            "mt10-200k",
+            "mt10-1m",
+            "mt10-projection",
+            "mt10-residual",
+            "mt50-200k",
+            "mt50-1m",
         )
     ),
 ]

@@ -137,6 +137,20 @@ def required(one: Field) -> bool:
     return one.default is MISSING and one.default_factory is MISSING
 
 
+def as_record(config: Any) -> dict:
+    """A configuration as nested dictionaries; a part that could be of several kinds names its
+    own."""
+    found: dict[str, Any] = {}
+    owner: Any = type(config)
+    for name, kind in kinds(owner).items():
+        value = found[name] = getattr(config, name)
+        if is_dataclass(value):
+            parts = [part for part in get_args(_split(kind)[0]) if is_dataclass(part)]
+            own = {"kind": type(value).__name__} if len(parts) > 1 else {}
+            found[name] = own | as_record(value)
+    return found
+
+
 # --- Does it fit? -------------------------------------------------------------------------
 def fits(value, kind) -> bool:
     """Whether `value` is of the type `kind` and within its bounds."""

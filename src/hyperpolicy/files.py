@@ -89,6 +89,14 @@ def load_json(path: str | Path):
         raise BadFile(f"{path} is not readable JSON ({error}); it may be half written") from None
 
 
+def load_lines(path: str | Path) -> list:
+    """The records of a file with one JSON record a line; BadFile where it holds none such."""
+    try:
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} is no file of JSON lines ({error})") from None
+
+
 def save_arrays(
     path: str | Path, arrays: dict[str, np.ndarray], meta: dict | None = None, overwrite=False
 ) -> Path:

@@ -145,6 +145,17 @@ class DemonstrationsHeader(Struct, frozen=True):
     family: Record
 
 
+class GeneralistHeader(Struct, frozen=True):
+    """Of a file of policies for many tasks."""
+
+    family: Record
+    spec: Record
+    contexts: Annotated[tuple[Context, ...], Meta(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Meta(min_length=1)]
+    training: Training
+    provenance: Record
+
+
 class BaseHeader(Struct, frozen=True):
     """Of a context-conditioned base."""
 

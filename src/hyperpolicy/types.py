@@ -25,6 +25,16 @@ class Batch(NamedTuple):
     terminated: Float[Array, " b"]
 
 
+class Paid(NamedTuple):
+    """What one step paid in e worlds."""
+
+    reward: Float[Array, " e"]
+    terminated: Float[Array, " e"]
+    """1.0 where the task ended."""
+    ended: Float[Array, " e"]
+    """1.0 where the episode did, for whatever reason."""
+
+
 class Round(NamedTuple):
     """What e worlds did for t steps."""
 

@@ -23,6 +23,15 @@ from hyperpolicy.cli.hyperzero import (
     HyperZeroJoint,
     HyperZeroReward,
 )
+from hyperpolicy.cli.multi_task import (
+    Mt10,
+    Mt10Long,
+    Mt10Projection,
+    Mt10Residual,
+    Mt10Small,
+    Mt50,
+    Mt50Long,
+)
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.recipes import demo
@@ -296,6 +305,13 @@ class Recipe(Command):
         | Annotated[HyperZeroHyPoGen, subcommand("hyperzero-hypogen")]
         | Annotated[ActuatorSigns, subcommand("actuator-signs")]
         | Annotated[ActuatorMorph, subcommand("actuator-morph")]
+        | Annotated[Mt10Small, subcommand("mt10-small")]
+        | Annotated[Mt10, subcommand("mt10-200k")]
+        | Annotated[Mt10Long, subcommand("mt10-1m")]
+        | Annotated[Mt10Projection, subcommand("mt10-projection")]
+        | Annotated[Mt10Residual, subcommand("mt10-residual")]
+        | Annotated[Mt50, subcommand("mt50-200k")]
+        | Annotated[Mt50Long, subcommand("mt50-1m")]
     )
 
     def run(self, console: Console) -> None:

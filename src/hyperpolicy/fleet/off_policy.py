@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.data import replay
 from hyperpolicy.devices import in_order
-from hyperpolicy.envs import Family
+from hyperpolicy.envs import Family, Step
 from hyperpolicy.errors import BadSetting, BadShape
 from hyperpolicy.fleet.plan import Plan, Pool, Work, layout
+from hyperpolicy.fleet.rings import Rings
 from hyperpolicy.fleet.runner import ACTING, DRAWING, EXPERTS, SAME, Member, Runner, place
 from hyperpolicy.fleet.schedule import Schedule
 from hyperpolicy.rl.learner import Config, State
 from hyperpolicy.rollout import transitions
-from hyperpolicy.types import Batch
+from hyperpolicy.types import Batch, Paid
 
 VMAP_BELOW_WIDTH = 128
 """On CPU cores a matrix product of this width fills a core; narrower ones are batched by vmap."""
@@ -60,6 +60,11 @@ class OffPolicy(Plan):
             BadShape, BadSetting: as `fleet.train`.
         """
         n, d = len(contexts), layout(family).size
+        if self.cfg.learner.tasks_in_order(self.cfg):
+            raise BadSetting(
+                f"{self.cfg.learner.name} is one policy for many tasks; train it by "
+                "fleet.train_multi_task"
+            )
         if self.prior is not None and (self.prior.shape[0], self.prior.shape[2]) != (n, d):
             raise BadShape(
                 f"prior has shape {self.prior.shape}; {n} experts of {family.name} take "
@@ -91,42 +96,6 @@ def _check_sharing(family: Family, contexts, held_out) -> None:
         )
 
 
-class Rings(NamedTuple):
-    """How the replay of n learners lies in memory: a ring each, or one that all share."""
-
-    learners: int
-    shared: bool
-    block: int
-    """Rows that one step of the worlds adds to a ring."""
-    capacity: int
-    """Rows of a ring."""
-
-    @classmethod
-    def of(cls, schedule: Schedule, n: int) -> "Rings":
-        """The rings of a fleet of n."""
-        shared = schedule.replay == "shared"
-        writers = n if shared else 1
-        return cls(n, shared, writers * schedule.num_envs, writers * schedule.ring)
-
-    def filled(self, turns: int) -> int:
-        """Rows of a ring that hold something after so many turns."""
-        return min(turns * self.block, self.capacity)
-
-    def place(self, rows: Float[np.ndarray, "*n k d"], mesh: Mesh):
-        """Rings on the devices whose first rows are `rows`."""
-        ring = np.zeros((*rows.shape[:-2], self.capacity, rows.shape[-1]), np.float32)
-        ring[..., : rows.shape[-2], :] = rows
-        return place(ring, mesh, SAME if self.shared else EXPERTS)
-
-    def of_learners(self, rings, filled: int) -> Float[np.ndarray, "n k d"]:
-        """The filled rows, learner by learner."""
-        rows = np.asarray(rings)[..., :filled, :]
-        if not self.shared:
-            return rows
-        steps = rows.reshape(-1, self.learners, self.block // self.learners, rows.shape[-1])
-        return steps.swapaxes(0, 1).reshape(self.learners, -1, rows.shape[-1])
-
-
 Count = Int[Array, ""] | np.int32
 
 
@@ -148,6 +117,8 @@ class News(NamedTuple):
     """The newest transitions."""
     obs: Float[Array | np.ndarray, "n e o"]
     contexts: Float[Array, "n e c"]
+    paid: Paid
+    """Leading with [n, e]."""
     clock: Clock
 
 
@@ -169,7 +140,10 @@ class OffPolicyRunner(Runner):
         sizes = jnp.asarray(self.tasks.pool_sizes, jnp.int32)
         self.pool = place(Pool(pools, sizes, jnp.asarray(prior)), self.mesh)
         self.contexts = place(jnp.asarray(self.tasks.worlds, jnp.float32), self.mesh)
-        self.act, self.advance, self.collect = self._compile()
+        nothing = jnp.zeros((n, self.e))
+        self.unsaid = place(Paid(nothing, nothing, nothing), self.mesh)
+        self.told_by_order = self.learner.tasks_in_order(self.cfg)
+        self.act, self.advance, self.collect, self.rush = self._compile()
 
     def lesson(self, learner: State) -> Batch:
         i, a, b = self.work.spaces.inputs, self.work.spaces.action, self.schedule.batch
@@ -184,12 +158,25 @@ class OffPolicyRunner(Runner):
         obs = self.worlds.obs
         step = self.worlds.step(self.action.reshape(len(self.worlds), -1))
         rows = transitions(obs, self.action, step, self.worlds.contexts, self.e)
-        go = self.advance if done >= self.schedule.fill_steps else self.collect
+        learning = done >= self.schedule.fill_steps
+        if done == self.schedule.fill_steps and self.schedule.first_updates:
+            self.fleet = self.rush(self.fleet, self.ring, self.pool, self._clock(done - 1))
+        go = self.advance if learning else self.collect
         wide = step.obs.reshape(len(self.tasks.seeds), self.e, -1)
-        news = News(rows, wide, self.contexts, self._clock(done))
+        paid = self._paid(step) if self.learner.notice else self.unsaid
+        news = News(rows, wide, self.contexts, paid, self._clock(done))
         self.fleet, self.ring, chosen = go(self.fleet, self.ring, self.pool, news)
         self.action = np.asarray(chosen)
         self.count(step)
+
+    def _paid(self, step: Step) -> Paid:
+        shape = len(self.tasks.seeds), self.e
+
+        def told(part):
+            return jnp.asarray(part.reshape(shape), jnp.float32)
+
+        ended = step.terminated | step.truncated
+        return Paid(told(step.reward), told(step.terminated), told(ended))
 
     def _clock(self, turn: int) -> Clock:
         schedule, rings = self.schedule, self.rings
@@ -198,10 +185,16 @@ class OffPolicyRunner(Runner):
             turn=np.int32(turn),
             position=np.int32(turn * rings.block % rings.capacity),
             size=np.int32(rings.filled(turn + 1)),
-            updates=np.int32(self.plan.updates(turn)),
+            updates=np.int32(self._updates(turn)),
             share=np.float32(schedule.share(turn)),
             random=np.bool_(not given and turn < schedule.fill_steps),
         )
+
+    def _updates(self, turn: int) -> int:
+        """Updates done when the one that follows so many turns begins."""
+        if turn == self.schedule.fill_steps:
+            return self.schedule.first_updates
+        return self.plan.updates(turn)
 
     def own_state(self, turns: int) -> Any:
         return self.ring[..., : self.rings.filled(turns), :], self.action
@@ -216,13 +209,13 @@ class OffPolicyRunner(Runner):
 
     # --- On the devices -------------------------------------------------------------------
     def _compile(self):
-        """Jitted `(act, advance, collect)` over the fleet.
+        """Jitted `(act, advance, collect, rush)` over the fleet.
 
         `advance` stores the newest transitions, does `updates_per_step` updates and acts;
-        `collect` does the same without updates. Where one ring is shared, every device holds a
-        copy of it.
+        `collect` does the same without updates; `rush` does `first_updates`. Where one ring is
+        shared, every device holds a copy of it.
         """
-        shared = self.rings.shared
+        shared, schedule = self.rings.shared, self.schedule
 
         def act(fleet, obs, contexts, clock):
             return jax.vmap(self._act, (0, 0, 0, None))(fleet, obs, contexts, clock)
@@ -232,24 +225,41 @@ class OffPolicyRunner(Runner):
                 return replay.push(ring, rows.reshape(-1, rows.shape[-1]), clock.position)
             return jax.vmap(replay.push, (0, 0, None))(ring, rows, clock.position)
 
+        def heard(fleet, news: News):
+            return jax.vmap(self._notice)(fleet, news.paid) if self.learner.notice else fleet
+
+        def then(fleet, news: News):
+            return act(fleet, news.obs, news.contexts, news.clock)
+
         def advance(fleet, ring, pool, news: News):
-            ring = push(ring, news.rows, news.clock)
-            fleet = self._learn(fleet, ring, pool, news.clock)
-            return fleet, ring, act(fleet, *news[1:])
+            ring, fleet = push(ring, news.rows, news.clock), heard(fleet, news)
+            fleet = self._learn(fleet, ring, pool, news.clock, schedule.updates_per_step)
+            return fleet, ring, then(fleet, news)
 
         def collect(fleet, ring, pool, news: News):
-            return fleet, push(ring, news.rows, news.clock), act(fleet, *news[1:])
+            fleet = heard(fleet, news)
+            return fleet, push(ring, news.rows, news.clock), then(fleet, news)
+
+        def rush(fleet, ring, pool, clock: Clock):
+            clock = clock._replace(updates=np.int32(0), share=np.float32(0))
+            return self._learn(fleet, ring, pool, clock, schedule.first_updates)
 
         ring = SAME if shared else EXPERTS
         shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
         acting = shard(act, in_specs=(EXPERTS,) * 3 + (SAME,), out_specs=EXPERTS)
-        ins = (EXPERTS, ring, EXPERTS, News(ring, EXPERTS, EXPERTS, SAME))
+        ins = (EXPERTS, ring, EXPERTS, News(ring, EXPERTS, EXPERTS, EXPERTS, SAME))
+        at_once = {"in_specs": (EXPERTS, ring, EXPERTS, SAME), "out_specs": EXPERTS}
         both = {"in_specs": ins, "out_specs": (EXPERTS, ring, EXPERTS)}
         return (
             jax.jit(acting),
             jax.jit(shard(advance, **both), donate_argnums=(0, 1), compiler_options=in_order()),
             jax.jit(shard(collect, **both), donate_argnums=(0, 1)),
+            jax.jit(shard(rush, **at_once), donate_argnums=0, compiler_options=in_order()),
         )
+
+    def _notice(self, member: Member, paid: Paid) -> Member:
+        """One member that knows what its worlds paid."""
+        return member._replace(learner=self.learner.notice(self.cfg, member.learner, paid))
 
     def _act(self, member: Member, obs: Float[Array, "e o"], contexts, clock: Clock):
         """Actions to learn from in one member's worlds, or uniform ones while `clock.random`."""
@@ -260,9 +270,9 @@ class OffPolicyRunner(Runner):
         blind = jax.random.uniform(key_random, action.shape, minval=-1.0, maxval=1.0)
         return jnp.where(clock.random, blind, action)
 
-    def _learn(self, fleet: Member, ring, pool: Pool, clock: Clock) -> Member:
-        """Every member after the updates of one turn; what they measured is their mean."""
-        num, shared = self.schedule.updates_per_step, self.rings.shared
+    def _learn(self, fleet: Member, ring, pool: Pool, clock: Clock, num: int) -> Member:
+        """Every member after the `num` updates of one turn; what they measured is their mean."""
+        shared = self.rings.shared
         wide = max(self.spec.hidden) >= VMAP_BELOW_WIDTH and jax.default_backend() == "cpu"
 
         def for_each(f, *trees):
@@ -283,6 +293,13 @@ class OffPolicyRunner(Runner):
         settle = partial(self.settle, share=clock.share, updates=clock.updates + num)
         return jax.vmap(settle)(fleet, learners, sums)
 
+    def _rows(self, ring, size: Count, key) -> Float[Array, "num d"]:
+        """Rows of a ring: of each task equally many, task by task, where the learner wants that."""
+        num, k = self.schedule.batch, self.told_by_order
+        if not k:
+            return replay.draw(ring, size, num, key)
+        return replay.draw_stratified(ring, size, num, np.arange(self.e) * k // self.e, key)
+
     def _batch(self, member: Member, ring, pool: Pool, clock: Clock, i) -> Batch:
         """The batch of update `clock.updates + i`; half of it prior transitions (RLPD, Ball et al.
         2023, arXiv:2302.02948), if there are any."""
@@ -295,5 +312,5 @@ class OffPolicyRunner(Runner):
             prior = replay.draw(pool.prior, np.int32(len(pool.prior)), num // 2, key_prior)
             rows = jnp.concatenate([own, prior])
         else:
-            rows = replay.draw(ring, clock.size, num, key_rows)
+            rows = self._rows(ring, clock.size, key_rows)
         return self.work.view.batch(self.work.family, rows, pool, key_pool)

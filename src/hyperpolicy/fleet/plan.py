@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy.data.replay import Layout, unpack
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.rl.learner import Config, Spaces, State
 from hyperpolicy.types import Batch, Key
 
@@ -100,6 +99,16 @@ class Tasks(NamedTuple):
     """One number a learner: networks, exploration, worlds. Equal seeds on equal tasks agree."""
     prior: Float[np.ndarray, "n j d"] | None = None
     """Transitions of others, which fill half of each batch."""
+    starts: Int[np.ndarray, "n e"] | None = None
+    """Seeds of the worlds; None: each learner's own."""
+
+
+class Exam(NamedTuple):
+    """What an evaluation during training found."""
+
+    returns: Float[np.ndarray, " n"]
+    also: dict = {}
+    """What else stands in the record of metrics: name → one value a learner."""
 
 
 class Work(NamedTuple):
@@ -110,8 +119,8 @@ class Work(NamedTuple):
     tasks: Tasks
     start: Callable[[jax.Array], State]
     """seeds [n] → learners, every leaf leading with axis n."""
-    evaluate: Callable[[Float[np.ndarray, "n p"]], Float[np.ndarray, " n"]]
-    """Weights → returns."""
+    evaluate: Callable[[Float[np.ndarray, "n p"]], Exam]
+    """Weights [n,p] → what they reach."""
     label: str = "experts"
     begins: str = "own"
     """Where learners begin, in words that change when given weights do."""
@@ -143,14 +152,16 @@ class Plan(ABC):
     def runner(self, work: Work) -> Any:
         """The learners and their worlds, at the beginning: a `runner.Runner`."""
 
-    def spec(self, spaces: Spaces) -> PolicySpec:
-        """The specification of the learners' actors."""
+    def spec(self, spaces: Spaces) -> Any:
+        """The specification of the learners' actors: a `PolicySpec`, or a `MultiTaskSpec`."""
         return self.cfg.learner.policy(self.cfg, spaces.inputs, spaces.action)
 
     def updates(self, turns: int) -> int:
         """Gradient updates of each learner after so many turns."""
         of_an_update = self.cfg.learner.updates_per_round(self.cfg)
-        return self.schedule.learned(turns) * self.schedule.updates_per_step * of_an_update
+        learned, schedule = self.schedule.learned(turns), self.schedule
+        first = schedule.first_updates if learned else 0
+        return (learned * schedule.updates_per_step + first) * of_an_update
 
     def holding_out(self, contexts: Float[np.ndarray, "m c"]) -> "Plan":
         """The plan that knows the test contexts, where it must."""

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy import seeds
 from hyperpolicy.devices import expert_mesh
 from hyperpolicy.envs import Step
-from hyperpolicy.fleet.plan import Plan, Work
+from hyperpolicy.fleet.plan import Exam, Plan, Work
 from hyperpolicy.provenance import library_versions
 from hyperpolicy.rl.learner import State
 from hyperpolicy.run.job import Job
@@ -74,7 +74,7 @@ class Runner(ABC):
         self.spec = plan.spec(work.spaces)
         self.worlds = work.family.worlds(
             self.tasks.worlds.reshape(padded * self.e, c),
-            seed=seeds.worlds_of_learners(self.tasks.seeds, self.e),
+            seed=self._starts(),
         )
         own = jnp.asarray(self.tasks.seeds, jnp.uint32)
         learners = work.start(own)
@@ -90,6 +90,8 @@ class Runner(ABC):
         self.fleet: Member = place(fleet, self.mesh)
         self.episode_return = np.zeros((padded, self.e))
         self.last_return = np.full((padded, self.e), np.nan)
+        self.reached = np.zeros((padded, self.e), bool)
+        self.tried = np.zeros((padded, self.e, 2), int)  # successes and episodes since a report
         shape = (len(self.schedule.checkpoint_turns), padded, self.spec.size)
         self.checkpoints = np.zeros(shape, np.float32)
 
@@ -133,29 +135,42 @@ class Runner(ABC):
         learner = jax.tree.map(keep, learner, old.learner)
         return Member(learner, keep(mean, old.mean), old.key, died_at, old.metrics + metrics)
 
+    def _starts(self) -> Int[np.ndarray, " ne"]:
+        """Seeds of the worlds."""
+        if self.tasks.starts is None:
+            return seeds.worlds_of_learners(self.tasks.seeds, self.e)
+        return self.tasks.starts.ravel()
+
     def count(self, step: Step) -> None:
-        """Add a step's rewards to the returns of the episodes."""
+        """Add a step's rewards to the returns of the episodes, and its successes."""
         shape = self.episode_return.shape
         self.episode_return += step.reward.reshape(shape)
         ended = (step.terminated | step.truncated).reshape(shape)
         self.last_return[ended] = self.episode_return[ended]
         self.episode_return[ended] = 0.0
+        success = self.work.family.success(step.outcome)
+        if success is not None:
+            self.reached |= (success & ~step.broken).reshape(shape)
+            self.tried[ended] += np.stack([self.reached[ended], np.ones(ended.sum(), bool)], 1)
+            self.reached[ended] = False
 
     def state(self, turns: int) -> Any:
         """Everything a run goes on from after `turns`."""
         own, worlds = self.own_state(turns), self.worlds.snapshot()
-        return self.fleet, worlds, self.episode_return, self.last_return, self.checkpoints, own
+        counts = self.episode_return, self.last_return, self.reached, self.tried
+        return self.fleet, worlds, *counts, self.checkpoints, own
 
     def restore(self, state: Any) -> None:
         """Put `state` back."""
-        fleet, worlds, *returns, checkpoints, own = state
+        fleet, worlds, *counts, checkpoints, own = state
         self.fleet = place(fleet, self.mesh)
         self.worlds.restore(worlds)
-        self.episode_return, self.last_return = map(np.array, returns)
+        counts = map(np.array, counts)
+        self.episode_return, self.last_return, self.reached, self.tried = counts
         self.checkpoints = np.array(checkpoints)
         self.restore_own(own)
 
-    def report(self, turns: int, returns: Float[np.ndarray, " n"]) -> dict:
+    def report(self, turns: int, exam: Exam) -> dict:
         """A record of metrics; what updates measured is the mean since the last one."""
         n, schedule = self.n, self.schedule
         before = bisect_left(self.exams, turns)
@@ -164,10 +179,15 @@ class Runner(ABC):
         record = {
             "updates": self.plan.updates(turns),
             "env_steps": self.work.spent + schedule.steps(turns) if turns else 0,
-            "return": np.round(returns, 3).tolist(),
+            "return": np.round(exam.returns, 3).tolist(),
             "train_return": np.round(self.train_return, 3).tolist(),
             "died_at": np.asarray(self.fleet.died_at)[:n].tolist(),
+            **exam.also,
         }
+        good, num = self.tried[:n].sum(axis=1).T
+        if num.all():
+            record["train_success"] = np.round(good / num, 4).tolist()
+        self.tried[:] = 0
         if learned:
             means = np.asarray(self.fleet.metrics)[:n] / learned
             for name, values in zip(self.names, means.T, strict=True):
@@ -197,9 +217,9 @@ def run(plan: Plan, work: Work, job: Job) -> Trained:
     progress = FleetProgress(work.label, n, plan.updates(job.total))
 
     def examine(turns: int) -> None:
-        returns = work.evaluate(np.asarray(runner.fleet.mean)[:n])
-        progress.evaluated(plan.updates(turns), returns)
-        job.log(runner.report(turns, returns))
+        exam = work.evaluate(np.asarray(runner.fleet.mean)[:n])
+        progress.evaluated(plan.updates(turns), exam.returns)
+        job.log(runner.report(turns, exam))
 
     state = job.resume(lambda turns: jax.eval_shape(lambda: runner.state(turns)))
     if state is not None:

@@ -7,7 +7,7 @@ policy one round of steps, which is learned from once.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from hyperpolicy.bounds import Bounded, Count, PartialShare
+from hyperpolicy.bounds import Bounded, Count, PartialShare, Whole
 from hyperpolicy.errors import BadSetting
 
 
@@ -30,6 +30,7 @@ class Kept(Bounded):
     learning_turns: ClassVar[Any]
     fill_steps = 0
     updates_per_step = 1
+    first_updates = 0
 
     @property
     def turns(self) -> int:
@@ -86,6 +87,9 @@ class Schedule(Kept):
     fill_steps: Count = 250
     """Steps of the worlds before the first update: random actions for fresh networks, the own
     stochastic policy for given ones."""
+    first_updates: Whole = 0
+    """Gradient updates at once, before the first step that updates follow (mtrl: as many as steps
+    filled the replay)."""
 
     learns_from = "replay"
 

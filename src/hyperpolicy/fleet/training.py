@@ -16,10 +16,11 @@ from jaxtyping import Float
 
 from hyperpolicy import headers
 from hyperpolicy import seeds as streams
+from hyperpolicy.bounds import as_record
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
-from hyperpolicy.fleet.plan import OWN_TASK, Plan, Tasks, Work, of_pools
+from hyperpolicy.fleet.plan import OWN_TASK, Exam, Plan, Tasks, Work, of_pools
 from hyperpolicy.fleet.runner import Trained
 from hyperpolicy.fleet.start import Base, Start, fold_policy, fresh, given
 from hyperpolicy.policies import Policies
@@ -60,7 +61,7 @@ def train(
     plan.check(family, contexts)
     out = Output.of(out)
     work = _experts(plan, family, contexts, start, seed)
-    job = Job(_identity(plan, work), plan.schedule.turns, out)
+    job = Job(identity_of(plan, work), plan.schedule.turns, out)
     if out is not None and (out.path / "zoo").exists():
         return Zoo.load(out.path / "zoo")
     with deferred_interrupt():  # what was trained is saved
@@ -68,8 +69,8 @@ def train(
         if trained.critics is None and plan.critic is not None:
             trained = _judged(plan, work, trained, start, seed)
             spent += judging.EPISODES * family.horizon_steps
-        training = _training(plan, spent, _seen(plan, contexts, start))
-        record = _record(plan, "train") | {
+        training = training_of(plan, spent, _seen(plan, contexts, start))
+        record = record_of(plan, "train") | {
             "start": work.begins.split()[0],
             "seed": seed,
             "prior_steps_per_expert": 0 if plan.prior is None else plan.prior.shape[1],
@@ -109,7 +110,7 @@ def train_bases(
     numbers, out = list(range(len(pools))) if seeds is None else seeds, Output.of(out)
     pools = [family.context.check(pool) for pool in pools]
     work = _bases(plan, family, pools, numbers)
-    job = Job(_identity(plan, work), plan.schedule.turns, out)
+    job = Job(identity_of(plan, work), plan.schedule.turns, out)
     paths = [out.path / f"base-{i}.safetensors" for i in range(len(pools))] if out else []
     if paths and all(path.exists() for path in paths):
         return [Base.load(path) for path in paths]
@@ -136,7 +137,7 @@ def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
     spaces = OWN_TASK.spaces(family)
     spec = plan.spec(spaces)
     score = partial(evaluate, family, spec, contexts, plan.schedule.episodes)
-    work = Work(family, OWN_TASK, tasks, fresh(plan.cfg, spaces), score)
+    work = Work(family, OWN_TASK, tasks, fresh(plan.cfg, spaces), lambda w: Exam(score(w)))
     if start == "own":
         return work
     if start == "shared":
@@ -162,7 +163,8 @@ def _bases(plan: Plan, family: Family, pools, numbers) -> Work:
     view = of_pools(family, pools)
     spaces = view.spaces(family)
     score = partial(evaluate_bases, family, plan.spec(spaces), pools, plan.schedule.episodes)
-    return Work(family, view, tasks, fresh(plan.cfg, spaces), score, "bases")
+    begin = fresh(plan.cfg, spaces)
+    return Work(family, view, tasks, begin, lambda w: Exam(score(w)), "bases")
 
 
 def _seen(plan: Plan, contexts: Float[np.ndarray, "n c"], start) -> tuple:
@@ -174,7 +176,7 @@ def _seen(plan: Plan, contexts: Float[np.ndarray, "n c"], start) -> tuple:
     return tuple(sorted(seen))
 
 
-def _identity(plan: Plan, work: Work) -> dict:
+def identity_of(plan: Plan, work: Work) -> dict:
     """Everything that the result depends on."""
     tasks, prior = work.tasks, work.tasks.prior
     return _plan_record(plan) | {
@@ -192,17 +194,17 @@ def _plan_record(plan: Plan) -> dict:
     critic = plan.critic
     return {
         "learner": plan.cfg.learner.name,
-        "config": asdict(plan.cfg),
+        "config": as_record(plan.cfg),
         "schedule": asdict(plan.schedule),
         "critic": critic and {"learner": critic.learner.name} | asdict(critic),
     }
 
 
-def _record(plan: Plan, made_by: str) -> dict:
+def record_of(plan: Plan, made_by: str) -> dict:
     return library_versions() | {"made_by": f"fleet.{made_by}"} | _plan_record(plan)
 
 
-def _training(plan: Plan, spent: int, seen: tuple = ()) -> Training:
+def training_of(plan: Plan, spent: int, seen: tuple = ()) -> Training:
     """What later steps decide by; `spent` are environment steps besides the schedule's."""
     turns, critic = plan.schedule.turns, plan.critic
     left_out = critic.learner.usual_reward(critic) if critic else 0.0
@@ -250,8 +252,8 @@ def _base(plan: Plan, work: Work, trained: Trained, i: int, seed: int) -> Base:
     else:
         log_alpha = None if trained.log_alpha is None else trained.log_alpha[here]
         base = Base(family, pool, policy, trained.critics[here], log_alpha)
-    record = _record(plan, "train_bases") | {"seed": int(seed)}
-    return replace(base, training=_training(plan, spent), provenance=record)
+    record = record_of(plan, "train_bases") | {"seed": int(seed)}
+    return replace(base, training=training_of(plan, spent), provenance=record)
 
 
 def _zoo(work: Work, spec, trained: Trained, training: Training, provenance: dict) -> Zoo:

@@ -168,6 +168,21 @@ class Mixture(eqx.Module):
         least = jnp.sort(logits)[-cfg.top]
         return jax.nn.softmax(jnp.where(logits >= least, logits, -jnp.inf))
 
+    def merge(self, z: Float[Array, " z"], task: Task) -> list[Linear]:
+        """The two plain layers that do the same for one task. Raises BadSetting: weights that
+        change with what is seen."""
+        if self.config.mode == "dot-product":
+            raise BadSetting(
+                "mode='dot-product' weights encoders by what is seen; such a network is no plain "
+                "one at any task"
+            )
+        first, last = self.encoders.layers
+        width = self.config.width
+        shares = self.weights(jnp.zeros((self.config.experts, width)), z, task)
+        wide = Linear(jnp.concatenate(list(first.weight), axis=1), first.bias.ravel())
+        mixed = (shares[:, None, None] * last.weight).reshape(-1, width)
+        return [wide, Linear(mixed, shares @ last.bias)]
+
     def _shares(self) -> list[list[float]]:
         """α of each task, from the clusters."""
         k = range(self.config.experts)

@@ -78,7 +78,13 @@ def sample(
     actor: PolicyNet, obs: Float[Array, " o"], noise: Float[Array, " a"]
 ) -> tuple[Float[Array, " a"], Scalar]:
     """A tanh-Gaussian action in [-1, 1]^a, made from standard normal noise, and its log-density."""
-    mean, log_std = actor(obs)
+    return tanh_gaussian(*actor(obs), noise)
+
+
+def tanh_gaussian(
+    mean: Float[Array, " a"], log_std: Float[Array, " a"], noise: Float[Array, " a"]
+) -> tuple[Float[Array, " a"], Scalar]:
+    """tanh(μ + σε), and its log-density."""
     u = mean + jnp.exp(log_std) * noise
     log_prob = jnp.sum(-0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi))
     log_prob -= jnp.sum(2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u)))  # log|det ∂tanh/∂u|

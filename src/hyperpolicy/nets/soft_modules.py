@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperpolicy.bounds import Bounded, Size
+from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.mlp import Linear, Mlp
 from hyperpolicy.types import Key, Task
 
@@ -40,10 +41,16 @@ class SoftModulesOfMtrlConfig(Bounded):
     """Units of an expert, and of the routing network."""
     experts: Size = 4
     """Experts of each layer."""
+    told: Size = 50
+    """Numbers of the task's embedding, the last of an input."""
 
-    def make(self, i: int, z: int, o: int, key: Key) -> "SoftModulesOfMtrl":
-        """A fresh network from i numbers, and z of the task, to o."""
-        e, h = self.experts, self.width
+    def make(self, tasks: int, i: int, o: int, key: Key) -> "SoftModulesOfMtrl":
+        """A fresh network from i numbers, the last of which tell the task, to o. Raises BadSetting:
+        fewer inputs than `told`."""
+        e, h, z = self.experts, self.width, self.told
+        i -= z
+        if i < 1:
+            raise BadSetting(f"told={z} numbers tell the task, of {i + z} inputs; give an encoder")
         keys = jax.random.split(key, 5)
         return SoftModulesOfMtrl(
             Linear.xavier(i, z, keys[0]) if i != z else None,
@@ -66,8 +73,10 @@ class SoftModulesOfMtrl(eqx.Module):
     embed: Linear
     route: Linear
 
-    def __call__(self, x: Float[Array, " i"], z: Float[Array, " z"]) -> Float[Array, " o"]:
-        """The output for one input, told the task's embedding."""
+    def __call__(self, x: Float[Array, " i"], task: Task) -> Float[Array, " o"]:
+        """The output for one input, which ends with the task's embedding."""
+        z = x[-self.embed.weight.shape[0] :]
+        x = x[: -len(z)]
         x = x if self.entry is None else self.entry(x)
         logits = self.route(jax.nn.relu(self.embed(x * z)))
         e = len(self.first.bias)

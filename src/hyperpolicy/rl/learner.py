@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.mlp import CriticSpec, Mlp
-from hyperpolicy.nets.policy import PolicyNet, PolicySpec
+from hyperpolicy.nets.policy import PolicyNet
 from hyperpolicy.types import Key, Scalar
 
 State = Any
@@ -79,8 +79,8 @@ class Learner:
     name: str = PART
     learns_from: Literal["replay", "rounds"] = PART
     """Batches drawn from a replay (`types.Batch`), or what the worlds just did (`types.Round`)."""
-    policy: Callable[[Any, int, int], PolicySpec] = PART
-    """(cfg, inputs, actions) → the actor's specification."""
+    policy: Callable[[Any, int, int], Any] = PART
+    """(cfg, inputs, actions) → the actor's specification: a `PolicySpec`, or a `MultiTaskSpec`."""
     critic: Callable[[Any, int, int], CriticSpec | None] = PART
     """(cfg, inputs, actions) → the critics' specification; None where it has none."""
     init: Callable[[Any, Spaces, Key], State] = PART
@@ -96,7 +96,7 @@ class Learner:
     """(cfg, state, batch or round, number of the update) → the learner after it, and metrics."""
     improve_critics: Callable[[Any, State, Any], tuple[State, Metrics]] | None = None
     """(cfg, state, batch) → the same with the actor at rest; of learners with critics."""
-    actor: Callable[[State], PolicyNet] = PART
+    actor: Callable[[State], Any] = PART
     """state → the actor, on observations as they come (normalization is folded in)."""
     critics: Callable[[State], Critics | None] = PART
     """state → its critics; None where it has none."""
@@ -106,12 +106,18 @@ class Learner:
     """cfg → the reward of a step that its critics leave out."""
     normalizes: bool = False
     """Whether `start_from` wants observations to normalize by."""
+    notice: Callable[[Any, State, Any], State] | None = None
+    """(cfg, state, `types.Paid`) → the learner that knows what one step of its worlds paid; of
+    learners from replay that scale rewards."""
+    tasks_in_order: Callable[[Any], int] = lambda cfg: 0
+    """cfg → the number of tasks whose rows its batches hold in order, equally many of each; 0: rows
+    are drawn from all together."""
 
     def __post_init__(self):
         if self.learns_from not in (None, "replay", "rounds"):
             raise BadSetting(f"learns_from={self.learns_from!r}; give 'replay' or 'rounds'")
-        optional = "improve_critics" if self.learns_from == "rounds" else ""
-        needed = [one.name for one in fields(self) if one.default is None and one.name != optional]
+        optional = {"notice"} | ({"improve_critics"} if self.learns_from == "rounds" else set())
+        needed = [o.name for o in fields(self) if o.default is None and o.name not in optional]
         if missing := [name for name in needed if getattr(self, name) is None]:
             raise BadSetting(
                 f"learner {self.name!r} lacks {', '.join(missing)}; a learner is a record of "

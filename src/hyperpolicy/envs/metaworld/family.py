@@ -50,6 +50,25 @@ UNSEEN = (
     "button-press-wall faucet-open"
 ).split()
 """AMT-Hyp's sixteen."""
+MT10 = (
+    "reach push pick-place door-open drawer-open drawer-close button-press-topdown "
+    "peg-insert-side window-open window-close"
+).split()
+MT25 = [
+    *MT10,
+    *(
+        "coffee-pull pick-out-of-hole disassemble pick-place-wall basketball stick-pull "
+        "button-press-wall faucet-open door-lock lever-pull sweep-into faucet-close coffee-button "
+        "button-press-topdown-wall dial-turn"
+    ).split(),
+]
+ML10 = (
+    "reach push pick-place door-open drawer-close button-press-topdown peg-insert-side "
+    "window-open sweep basketball drawer-open door-close shelf-place sweep-into lever-pull"
+).split()
+"""Ten to train on, and five others."""
+ML45_UNSEEN = "bin-picking box-close hand-insert door-lock door-unlock".split()
+"""Meta-World's own lists; MT50 is all of them."""
 
 
 def contexts_of(tasks) -> Float[np.ndarray, "k 1"]:
@@ -73,7 +92,22 @@ class MetaWorld(Family):
             contexts_of([*SEEN, *UNSEEN]),
             {"seen": (range(8), range(8, 16))},
         ),
+        Grid.of("metaworld", "mt10", contexts_of(MT10)),
+        Grid.of("metaworld", "mt25", contexts_of(MT25)),
+        Grid.of(
+            "metaworld",
+            "ml10",
+            contexts_of(ML10),
+            {"unseen": (range(10), range(10, 15))},
+        ),
         Grid.of("metaworld", "all", contexts_of(TASKS)),
+        Grid.of("metaworld", "mt50", contexts_of(TASKS)),
+        Grid.of(
+            "metaworld",
+            "ml45",
+            contexts_of([*(t for t in TASKS if t not in ML45_UNSEEN), *ML45_UNSEEN]),
+            {"unseen": (range(45), range(45, 50))},
+        ),
     )
     obs_size: Size = 39
     action_size: Size = 4
@@ -90,6 +124,14 @@ class MetaWorld(Family):
     episode has the one configuration it gives."""
 
     contexts = staticmethod(contexts_of)
+
+    def grid(self, name):
+        """As of every family; `mt1:<task>` and `ml1:<task>` are grids of one task, whose training
+        and test configurations differ in any case."""
+        kind, colon, task = name.partition(":")
+        if colon and kind in ("mt1", "ml1"):
+            return Grid.of(self.name, name, contexts_of([task]))
+        return super().grid(name)
 
     def worlds(self, contexts, seed=0, num_threads: int = 0) -> "ArmWorlds":
         return ArmWorlds(self, contexts, seed, num_threads)

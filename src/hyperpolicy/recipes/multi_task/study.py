@@ -1,0 +1,235 @@
+"""A study of many tasks, cell by cell: a method and a seed, trained, and tested at the end.
+
+OUT/<method>/seed-<s>/     the run of a cell, which resumes
+OUT/<method>/seed-<s>.json its card, curve and successes; a cell that has one is read
+OUT/goals.json             what each seed's tasks ask for, where each task asks for one thing
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from tyro.conf import Suppress
+
+from hyperpolicy import files, seeds
+from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds, Whole
+from hyperpolicy.data import sentences
+from hyperpolicy.envs import Family, family
+from hyperpolicy.envs.metaworld import MetaWorld
+from hyperpolicy.errors import BadFile, BadSetting
+from hyperpolicy.evaluate import protocol
+from hyperpolicy.fleet import OffPolicy, Schedule
+from hyperpolicy.fleet.multi_task import Generalists, goals_of, of_tasks, train_multi_task
+from hyperpolicy.recipes.multi_task import methods
+from hyperpolicy.recipes.multi_task.methods import PAPER, SMALL, STUDY, Scale
+from hyperpolicy.recipes.stage import record_once, slug
+
+TEST_SEED = 20
+"""Of the episodes a finished policy is tested in, where goals are drawn."""
+
+
+@dataclass(frozen=True)
+class StudyConfig(Bounded):
+    """What is trained, and how long."""
+
+    out: Place = Path("runs/mt10")
+    methods: Names = STUDY
+    """Names of methods; `hyperpolicy recipe mt10-200k --methods "?"` lists them."""
+    seeds: Seeds = (0, 1, 2)
+    """Each gives networks, exploration and goals; all methods have a seed's goals."""
+    protocol: Literal["ptsl", "mw+"] = "ptsl"
+    """ptsl: 150 steps, one goal a task, reward v1. mw+: 500 steps, goals drawn anew, reward v2."""
+    preset: Literal["small", "paper"] = "small"
+    """Sizes of networks and batches."""
+    steps: Count = 60_000
+    """Steps of every task's world."""
+    episodes: Count = 10
+    """Of the test at the end, where goals are drawn."""
+    grid: Suppress[str] = "mt10"
+    evaluations: Suppress[Count] = 20
+    batch: Suppress[Whole] = 0
+    """Rows in a batch; 0: 32 a task in `small`, 128 in `paper`."""
+
+    @property
+    def scale(self) -> Scale:
+        """Widths."""
+        return SMALL if self.preset == "small" else PAPER
+
+    @property
+    def family(self) -> Family:
+        """The family with the protocol's horizon, reward and goals."""
+        if self.protocol == "mw+":
+            return family("metaworld")
+        return MetaWorld(name="metaworld-v1", reward_version="v1", horizon_steps=150, frozen=True)
+
+    @property
+    def tasks(self) -> Float[np.ndarray, "k c"]:
+        """The tasks that are trained."""
+        return family("metaworld").grid(self.grid).contexts
+
+    def card(self) -> dict:
+        """How a number was measured: what must be alike where two are compared."""
+        own, fixed = self.family, self.protocol == "ptsl"
+        known = protocol.of(own, self.tasks).lines()
+        rows = self.batch or (32 if self.preset == "small" else 128) * len(self.tasks)
+        return {
+            **dict(known),
+            "tasks": self.grid,
+            "goals": "one a task, from the seed" if fixed else "drawn for each episode",
+            "reward in replay": "as paid, divided when drawn",
+            "steps of every task": self.steps,
+            "rows in a batch": rows,
+            "test": "deterministic, "
+            + ("each task's goal" if fixed else f"{self.episodes} episodes a task"),
+        }
+
+
+def plan_of(config: StudyConfig, method: str) -> OffPolicy:
+    """A method's learner and schedule."""
+    tasks, own = config.tasks, config.family
+    table = sentences.of([own.task_name(task) for task in tasks])
+    learner = methods.learner(method, config.scale, len(tasks), table)
+    learner = of_tasks(learner, len(tasks), 1, own.horizon_steps)
+    if config.protocol == "mw+" and hasattr(learner, "reward_scale"):
+        learner = replace(learner, reward_scale="none", clip=1.0)
+    often = 2 if method.startswith("BRC") else 1  # its authors' updates a step
+    fill = min(1_500, max(1, config.steps // 10))
+    schedule = Schedule(
+        num_updates=often * max(1, config.steps - fill),
+        updates_per_step=often,
+        fill_steps=fill,
+        first_updates=fill if config.protocol == "ptsl" and often == 1 else 0,
+        num_envs=len(tasks),
+        batch=config.card()["rows in a batch"],
+        capacity=min(config.steps, 100_000) * len(tasks),
+        average_from=0.95,
+        num_checkpoints=1,
+        num_evaluations=config.evaluations,
+        episodes=1,
+        num_states=1,
+    )
+    return OffPolicy(learner, schedule)
+
+
+# --- Cells --------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Cell:
+    """What came of one method and seed."""
+
+    method: str
+    seed: int
+    card: dict
+    numbers: int
+    """Numbers that were trained."""
+    steps: list[int]
+    """Of every task, at each report."""
+    train: list[float]
+    """Successes among the training episodes since the last report: drawn actions, at any step."""
+    test: list[float]
+    """Successes of the deterministic policy at each report, the mean of tasks."""
+    any_step: list[float]
+    """Of the final policy, task by task: shares of episodes with a success at any step."""
+    last_step: list[float]
+    returns: list[float]
+    minutes: float
+
+    @property
+    def success(self) -> float:
+        """The mean of tasks."""
+        return float(np.mean(self.any_step))
+
+    @property
+    def end(self) -> float:
+        """Training episodes' successes in the last tenth, as the published curves end."""
+        last = [x for t, x in zip(self.steps, self.train, strict=True) if t > 0.9 * self.steps[-1]]
+        return float(np.mean(last))
+
+
+def run(config: StudyConfig) -> dict[str, list[Cell]]:
+    """method → cells, one a seed; seed by seed, so that a stopped study has all methods at the
+    first. Raises BadSetting: no such method, or cells there of another protocol."""
+    for method in config.methods:  # before any work
+        plan_of(config, method)
+    _goals(config)
+    found: dict[str, list[Cell]] = {method: [] for method in config.methods}
+    for seed in config.seeds:
+        for method in config.methods:
+            found[method].append(cell(config, method, seed))
+    return found
+
+
+def cell(config: StudyConfig, method: str, seed: int) -> Cell:
+    """One cell, read where it is there."""
+    place = config.out / slug(method)
+    record = record_once(place / f"seed-{seed}.json", lambda: _train(config, method, seed, place))
+    try:
+        known = Cell(**record)
+    except TypeError:
+        raise BadFile(f"{place}/seed-{seed}.json is no cell of a study; remove it") from None
+    unlike = [
+        f"{name}: {known.card.get(name)}, here {value}"
+        for name, value in config.card().items()
+        if known.card.get(name) != value
+    ]
+    if unlike:
+        raise BadSetting(
+            f"{place}/seed-{seed}.json was measured otherwise ({'; '.join(unlike)}); give the same "
+            "settings, or another --out"
+        )
+    return known
+
+
+def _train(config: StudyConfig, method: str, seed: int, place: Path) -> dict:
+    plan, own, tasks = plan_of(config, method), config.family, config.tasks
+    goals = goals_of([seed], len(tasks)) if config.protocol == "ptsl" else None
+    out = place / f"seed-{seed}"
+    began = time.monotonic()
+    policy = train_multi_task(plan, own, tasks, (seed,), goals, out)
+    tested = policy.results(0, 1 if goals is not None else config.episodes, TEST_SEED)
+    rows = [line for line in files.load_lines(out / "metrics.jsonl") if line["env_steps"]]
+    k = len(tasks)
+    found = Cell(
+        method,
+        seed,
+        config.card(),
+        methods.count(plan.cfg),
+        [line["env_steps"] // k for line in rows],
+        [line["train_success"][0] for line in rows],
+        [line["success"][0] for line in rows],
+        tested.success.mean(axis=1).tolist(),
+        tested.last_success.mean(axis=1).tolist(),
+        tested.returns.mean(axis=1).tolist(),
+        max(rows[-1]["seconds"], time.monotonic() - began) / 60,
+    )
+    return asdict(found)
+
+
+def policy(config: StudyConfig, method: str, seed: int) -> Generalists:
+    """The policy of a cell. Raises BadFile: it is not there."""
+    place = config.out / slug(method) / f"seed-{seed}" / "generalists.safetensors"
+    return Generalists.load(place)
+
+
+def _goals(config: StudyConfig) -> None:
+    """Write down what each seed's tasks ask for; every method has the same."""
+    if config.protocol != "ptsl":
+        return
+    own, tasks = config.family, config.tasks
+
+    def draw() -> dict:
+        found = {}
+        for seed in config.seeds:
+            starts = goals_of([seed], len(tasks))[0]
+            obs = own.worlds(tasks, starts).reset()
+            named = map(own.task_name, tasks)
+            found[str(seeds.check(seed))] = {
+                name: {"seed": int(start), "goal": np.round(row[-3:], 4).tolist()}
+                for name, start, row in zip(named, starts, obs.astype(float), strict=True)
+            }
+        return found
+
+    path = config.out / f"goals-{'-'.join(map(str, config.seeds))}.json"
+    record_once(path, draw)

@@ -1,0 +1,136 @@
+"""Tables and curves of a study: successes, paired differences over seeds, published curves."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from hyperpolicy.evaluate.plots import figure_at, stroke
+from hyperpolicy.evaluate.tables import interval_text, markdown, number
+from hyperpolicy.recipes.multi_task.methods import UNLIKE
+from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
+
+PUBLISHED = {
+    ("mt10", 200_000): {
+        "MT-SAC": 0.38,
+        "Soft Modularization": 0.28,
+        "CARE": 0.35,
+        "CARE + PTSL": 0.51,
+        "CARE + PTSL, shallow": 0.51,
+    },
+    ("mt10", 1_000_000): {
+        "MT-SAC": 0.72,
+        "Soft Modularization": 0.54,
+        "CARE": 0.63,
+        "CARE + PTSL": 0.745,
+        "PTSL": 0.69,
+    },
+    ("mt50", 200_000): {
+        "MT-SAC": 0.21,
+        "Soft Modularization": 0.15,
+        "CARE": 0.31,
+        "CARE + PTSL": 0.37,
+    },
+    ("mt50", 1_000_000): {
+        "MT-SAC": 0.47,
+        "Soft Modularization": 0.155,
+        "CARE": 0.39,
+        "CARE + PTSL": 0.345,
+        "PTSL": 0.61,
+    },
+}
+"""Ends of the curves of arXiv:2309.08776's figure, ±0.01: (tasks, steps of every task) → successes
+of training episodes at any step, Meta-World v1."""
+
+
+def student(x: Float[np.ndarray, " s"]) -> tuple[float, float]:
+    """The mean of a few seeds, 95 %: m ± t·s/√n; NaN for one."""
+    if len(x) < 2:
+        return np.nan, np.nan
+    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def middle(cells: list[Cell]) -> float:
+    """The interquartile mean of a method's runs: successes of every seed on every task."""
+    runs = np.sort(np.concatenate([cell.any_step for cell in cells]))
+    cut = len(runs) // 4
+    return float(runs[cut : len(runs) - cut].mean())
+
+
+def best(found: dict[str, list[Cell]]) -> str:
+    """The method with the most success in the test."""
+    return max(found, key=lambda name: np.mean([cell.success for cell in found[name]]))
+
+
+def table(found: dict[str, list[Cell]], config: StudyConfig) -> str:
+    """The study's table, as Markdown, below its card."""
+    top = best(found)
+    printed = PUBLISHED.get((config.grid, config.steps), {})
+    header = ["method", "numbers", "seeds", "success", "95 % over seeds", "IQM", "at the last step"]
+    header += ["in training", f"behind {top}", "95 %", "minutes a seed"]
+    header += ["published"] if printed else []
+    rows = []
+    for name in sorted(found, key=lambda name: np.mean([c.success for c in found[name]])):
+        cells = found[name]
+        tested = np.array([cell.success for cell in cells])
+        gap = np.array([b.success for b in found[top]]) - tested
+        row = [
+            name + (" †" if name in UNLIKE else ""),
+            f"{cells[0].numbers:,}",
+            str(len(cells)),
+            number(tested.mean(), 3),
+            interval_text(student(tested), 3),
+            number(middle(cells), 3),
+            number(float(np.mean([cell.last_step for cell in cells])), 3),
+            number(float(np.mean([cell.end for cell in cells])), 3),
+            number(gap.mean(), 3) if name != top else "",
+            interval_text(student(gap), 3) if name != top else "",
+            number(float(np.mean([cell.minutes for cell in cells])), 1),
+        ]
+        rows.append(row + ([number(printed.get(name), 3)] if printed else []))
+    return f"{card(config)}\n\n{markdown(header, rows)}\n\n{NOTE}"
+
+
+NOTE = (
+    "Success: the final policy in the test, at any step, the mean of tasks. In training: episodes "
+    "of the last tenth, with drawn actions, what published curves show. Differences are paired by "
+    "seed. †: larger than the others."
+)
+
+
+def card(config: StudyConfig) -> str:
+    """The protocol, over the table."""
+    return "; ".join(f"{name} {value}" for name, value in config.card().items())
+
+
+def by_task(found: dict[str, list[Cell]], config: StudyConfig) -> str:
+    """Each method's successes task by task, the mean of seeds, as Markdown."""
+    names = [config.family.task_name(task) for task in config.tasks]
+    rows = [
+        [name, *(number(x, 2) for x in np.mean([cell.any_step for cell in cells], axis=0))]
+        for name, cells in found.items()
+    ]
+    return markdown(["method", *names], rows)
+
+
+def page(found: dict[str, list[Cell]], config: StudyConfig) -> str:
+    """Both tables."""
+    title = f"{config.grid.upper()}, {config.preset}, {config.steps:,} steps of every task"
+    return f"## {title}\n\n{table(found, config)}\n\n{by_task(found, config)}\n"
+
+
+def curves(found: dict[str, list[Cell]], config: StudyConfig, path: Path) -> Path:
+    """Successes of training episodes against steps, the mean of seeds, smoothed over three
+    reports."""
+    path.unlink(missing_ok=True)
+    with figure_at(path) as (_, axes):
+        for i, (name, cells) in enumerate(found.items()):
+            shown = np.mean([cell.train for cell in cells], axis=0)
+            smooth = [shown[max(0, t - 2) : t + 1].mean() for t in range(len(shown))]
+            axes.plot(cells[0].steps, smooth, label=name, **stroke(i))
+        axes.set(xlabel="steps of every task", ylabel="successes of training episodes", ylim=(0, 1))
+        axes.set_title(f"{config.grid}, {config.preset}, protocol {config.protocol}")
+        axes.legend(fontsize=7, ncols=2)
+    return path

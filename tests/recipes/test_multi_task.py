@@ -1,0 +1,112 @@
+"""The study of many tasks: sizes, cells that are read again, protocols that are unlike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperpolicy import files
+from hyperpolicy.errors import BadSetting
+from hyperpolicy.recipes.multi_task import methods, study, tables
+from hyperpolicy.recipes.multi_task.methods import METHODS, SMALL, UNLIKE
+from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
+
+TABLE = tuple(map(tuple, np.random.default_rng(0).normal(size=(10, 256)).round(3).tolist()))
+
+
+@pytest.mark.parametrize("name", ["CARE + PTSL", "BRC", "MOORE"])
+def test_methods_are_as_large_as_the_plain_network(name):
+    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE))
+    found = methods.count(methods.learner(name, SMALL, 10, TABLE))
+    assert 0.96 * wanted <= found <= wanted
+
+
+@pytest.mark.slow
+def test_every_method_is_as_large_as_the_plain_network():
+    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE))
+    for name in set(METHODS) - set(UNLIKE):
+        found = methods.count(methods.learner(name, SMALL, 10, TABLE))
+        assert 0.96 * wanted <= found <= wanted, name
+
+
+def test_the_two_protocols():
+    ptsl, other = StudyConfig(), StudyConfig(protocol="mw+")
+    assert (ptsl.family.horizon_steps, ptsl.family.reward_version, ptsl.family.frozen) == (
+        150,
+        "v1",
+        True,
+    )
+    assert (other.family.horizon_steps, other.family.reward_version, other.family.frozen) == (
+        500,
+        "v2",
+        False,
+    )
+    plan = study.plan_of(replace(ptsl, steps=60_000), "MT-SAC")
+    assert plan.schedule.fill_steps == plan.schedule.first_updates == 1_500
+    assert plan.schedule.turns == 60_000 and plan.schedule.batch == 320
+    assert ptsl.card() != other.card()
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    config = StudyConfig(
+        out=tmp_path_factory.mktemp("study"),
+        methods=("MT-SAC", "PTSL"),
+        seeds=(3, 4),
+        steps=160,
+        evaluations=1,
+    )
+    return config, study.run(config)
+
+
+def test_cells_hold_what_was_measured(studied):
+    config, found = studied
+    assert list(found) == ["MT-SAC", "PTSL"] and [c.seed for c in found["PTSL"]] == [3, 4]
+    one = found["PTSL"][0]
+    assert one.steps == [160] and len(one.any_step) == 10 and one.card == config.card()
+    assert 0 <= one.end <= 1 and one.minutes > 0
+    policy = study.policy(config, "PTSL", 3)
+    tested = policy.results(0, 1, study.TEST_SEED)
+    assert np.array_equal(tested.success.mean(axis=1), one.any_step)
+
+
+def test_goals_are_one_table_a_seed(studied):
+    config, _ = studied
+    goals = files.load_json(config.out / "goals-3-4.json")
+    seeds = [[task["seed"] for task in goals[seed].values()] for seed in ("3", "4")]
+    assert next(iter(goals["3"])) == "reach" and not set(seeds[0]) & set(seeds[1])
+    for name in ("MT-SAC", "PTSL"):
+        assert study.policy(config, name, 4).goals.tolist() == [seeds[1]]
+
+
+def test_cells_are_read_again_and_unlike_ones_refused(studied, monkeypatch):
+    config, found = studied
+    monkeypatch.setattr(study, "_train", lambda *args: pytest.fail("work began"))
+    assert study.run(config) == found
+    with pytest.raises(BadSetting, match="steps of every task: 160, here 300"):
+        study.run(replace(config, steps=300))
+    with pytest.raises(BadSetting, match="Did you mean 'CARE'"):
+        study.run(replace(config, methods=("CARR",)))
+
+
+def test_tables_and_curves(studied):
+    config, found = studied
+    text = tables.page(found, config)
+    assert "goals one a task, from the seed" in text and "| PTSL" in text
+    assert tables.curves(found, config, config.out / "curves.png").exists()
+
+
+def test_differences_are_paired_by_seed():
+    def cell(method, seed, success):
+        parts = [success] * 10, [0.0] * 10, [0.0] * 10
+        return Cell(method, seed, {}, 1, [10], [0.0], [0.0], *parts, 1.0)
+
+    found = {
+        "a": [cell("a", s, x) for s, x in enumerate((0.1, 0.5, 0.9))],
+        "b": [cell("b", s, x) for s, x in enumerate((0.0, 0.4, 0.8))],
+    }
+    assert tables.best(found) == "a"
+    low, high = tables.student(np.array([0.1, 0.1, 0.1]))
+    assert low == pytest.approx(0.1) and high == pytest.approx(0.1)
+    assert "[0.100, 0.100]" in tables.table(found, StudyConfig())
+    assert tables.middle(found["a"]) == pytest.approx(0.5, abs=0.1)
