@@ -8,11 +8,12 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.fleet import OffPolicy, Schedule, runner
+from hyperpolicy.fleet import OffPolicy, OnPolicy, RoundSchedule, Schedule, runner
 from hyperpolicy.fleet.generalist import Generalists
 from hyperpolicy.fleet.multi_task import goals_of, of_tasks, train_multi_task
 from hyperpolicy.nets.multi_task import EncoderConfig, PlainConfig
 from hyperpolicy.rl.mtsac import MtSacConfig
+from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns
 
@@ -102,6 +103,18 @@ def test_goals_are_a_seeds_own():
     found = train_multi_task(PLAN, FAMILY, TASKS, (0,), goals[:1])
     a, b = found.results(0, 2).returns.T
     assert np.array_equal(a, b)  # every episode has the one start
+
+
+def test_ppo_trains_one_policy_for_many_tasks():
+    plan = OnPolicy(
+        PpoConfig(hidden=(8, 8), value_hidden=(8,), epochs=1, minibatches=1),
+        RoundSchedule(num_rounds=2, num_envs=4, round_steps=5, num_evaluations=1, episodes=1),
+    )
+    found = train_multi_task(plan, FAMILY, TASKS, (0, 1))
+    wanted = found.results(0, 2, 3).returns
+    np.testing.assert_allclose(returns(found.fold(0), FAMILY, TASKS, 2, 3), wanted, atol=1e-2)
+    with pytest.raises(BadSetting, match="a multiple of 3"):
+        train_multi_task(plan, FAMILY, np.array([[0.5], [1.5], [2.0]]))
 
 
 def test_bad_input_is_refused():

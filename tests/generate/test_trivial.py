@@ -138,3 +138,14 @@ def test_linear_takes_contexts_of_several_numbers(zoo):
     between = (fixed.contexts[:1] + fixed.contexts[1:2]) / 2
     mean = fixed.finals.weights[:2].mean(axis=0)
     np.testing.assert_allclose(lookup.linear(fixed).generate(between).weights[0], mean, atol=1e-5)
+
+
+def test_more_monomials_than_rows_have_the_same_solution():
+    """A squared ridge of the slopes alone, by the normal equations of all monomials."""
+    random = np.random.default_rng(0)
+    encoded, latents = random.normal(size=(6, 3)), random.normal(size=(6, 2))
+    phi = regression.features(encoded, 3)
+    assert phi.shape[1] > len(phi)
+    penalty = 1e-2 * len(phi) * np.diag([0.0] + [1.0] * (phi.shape[1] - 1))
+    wanted = np.linalg.solve(phi.T @ phi + penalty, phi.T @ latents)
+    np.testing.assert_allclose(regression.solve(encoded, latents, 3, 1e-2), wanted, atol=1e-8)

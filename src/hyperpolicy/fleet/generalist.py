@@ -13,9 +13,17 @@ from jaxtyping import Array, Float, Int
 from hyperpolicy import headers
 from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
-from hyperpolicy.errors import BadContext, BadFile, BadShape
+from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape
 from hyperpolicy.headers import GeneralistHeader, Training
-from hyperpolicy.nets.multi_task import MultiTaskSpec
+from hyperpolicy.nets.mlp import Linear, Mlp
+from hyperpolicy.nets.multi_task import (
+    EncoderConfig,
+    MultiTaskNet,
+    MultiTaskSpec,
+    Plain,
+    PlainConfig,
+)
+from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Actor, Policies
 from hyperpolicy.rollout import Results, results
 from hyperpolicy.zoo import Zoo
@@ -27,6 +35,30 @@ def _act(spec: MultiTaskSpec, weights: Float[Array, " p"], obs: Float[Array, "n 
     net = spec.unflatten(weights)
     out = jax.vmap(jax.vmap(net, (0, None)))(obs, tasks)
     return jnp.tanh(out[..., : spec.action])
+
+
+def as_multi_task(
+    spec: PolicySpec, weights: Float[np.ndarray, "n p"], tasks: int
+) -> tuple[MultiTaskSpec, Float[np.ndarray, "n q"]]:
+    """Policies of [observation, one-hot vector of the task] as policies for many tasks that act
+    alike deterministically. Raises BadSetting: other activations than ReLU."""
+    if set(spec.activations) != {"relu"}:
+        raise BadSetting(f"activations {spec.activations}; a policy for many tasks has 'relu'")
+    plain = PlainConfig(spec.hidden)
+    wide = MultiTaskSpec(spec.obs - tasks, spec.action, tasks, EncoderConfig("one-hot"), plain)
+
+    def one(row: Float[Array, " p"]) -> Float[Array, " q"]:
+        net = spec.unflatten(row)
+        log_std = net.mean if net.log_std is None else net.log_std
+        both = (net.mean, log_std)
+        last = Linear(
+            jnp.concatenate([layer.weight for layer in both], axis=1),
+            jnp.concatenate([layer.bias for layer in both]),
+        )
+        encoder = wide.encoder.make(tasks, wide.obs, jax.random.key(0))
+        return wide.flatten(MultiTaskNet(encoder, Plain(Mlp([*net.hidden, last]))))
+
+    return wide, np.asarray(jax.vmap(one)(jnp.asarray(weights)))
 
 
 @dataclass(frozen=True)

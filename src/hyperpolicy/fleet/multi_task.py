@@ -11,11 +11,13 @@ from hyperpolicy import seeds as streams
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape, BadZoo
 from hyperpolicy.fleet import runner
-from hyperpolicy.fleet.generalist import Generalists
+from hyperpolicy.fleet.generalist import Generalists, as_multi_task
 from hyperpolicy.fleet.off_policy import OffPolicy
-from hyperpolicy.fleet.plan import Exam, Tasks, View, Work
+from hyperpolicy.fleet.on_policy import OnPolicy
+from hyperpolicy.fleet.plan import Exam, Plan, Tasks, View, Work
 from hyperpolicy.fleet.start import fresh
 from hyperpolicy.fleet.training import identity_of, record_of, training_of
+from hyperpolicy.nets.multi_task import MultiTaskSpec
 from hyperpolicy.run.directory import alone
 from hyperpolicy.run.job import Job, Output, deferred_interrupt
 
@@ -24,14 +26,15 @@ FILE = "generalists.safetensors"
 
 @alone
 def train_multi_task(
-    plan: OffPolicy,
+    plan: OffPolicy | OnPolicy,
     family: Family,
     contexts: Float[np.ndarray, "k c"],
     seeds: Sequence[int] = (0,),
     goals: Int[np.ndarray, "n k"] | None = None,
     out: str | Path | Output | None = None,
 ) -> Generalists:
-    """One policy for k tasks, the contexts, for each seed. The learner is told a task's number.
+    """One policy for k tasks, the contexts, for each seed. A learner of many tasks is told a task's
+    number, one that learns from rounds (PPO) a one-hot vector.
 
     `plan.schedule.num_envs` is a multiple of k: every task has as many worlds. `goals` are the
     seeds of each task's worlds, where they shall all be the same. With `out`, the run can be
@@ -58,9 +61,10 @@ def train_multi_task(
         alive = np.flatnonzero(trained.died_at < 0)
         if not len(alive):
             raise BadZoo("every seed stopped being finite; lower the rates or give a clip")
+        spec, weights = _read(plan, work, trained.weights[alive])
         found = Generalists(
-            trained.weights[alive],
-            plan.spec(work.spaces),
+            weights,
+            spec,
             family,
             contexts,
             tuple(int(seeds[i]) for i in alive.tolist()),
@@ -76,15 +80,28 @@ def train_multi_task(
     return found
 
 
-def _check(plan: OffPolicy, contexts, seeds, goals) -> None:
+def _read(plan: Plan, work: Work, weights: Float[np.ndarray, "n p"]):
+    """The specification of policies for many tasks, and their weights."""
+    spec = plan.spec(work.spaces)
+    if isinstance(spec, MultiTaskSpec):
+        return spec, weights
+    return as_multi_task(spec, weights, work.tasks.pools.shape[1])
+
+
+def _check(plan: OffPolicy | OnPolicy, contexts, seeds, goals) -> None:
     k, told = len(contexts), getattr(plan.cfg, "tasks", None)
-    if told is None:
+    rounds = plan.learns_from == "rounds"
+    if rounds and plan.schedule.num_envs % k:
+        raise BadSetting(
+            f"num_envs={plan.schedule.num_envs} worlds for {k} tasks; give a multiple of {k}"
+        )
+    if told is None and not rounds:
         raise BadSetting(
             f"{plan.cfg.learner.name} trains an expert a task; give a learner of many tasks "
             "(docs/multi-task.md)"
         )
     e = plan.schedule.num_envs
-    if told != k or e % k or plan.cfg.worlds != e // k:
+    if not rounds and (told != k or e % k or plan.cfg.worlds != e // k):
         raise BadSetting(
             f"a learner of {told} tasks with {plan.cfg.worlds} worlds each and a schedule of {e} "
             f"worlds, for {k} tasks; give tasks={k}, and num_envs as many times {k} as `worlds`"
@@ -110,7 +127,19 @@ def numbered(contexts: Float[np.ndarray, "k c"]) -> View:
     return View(told, lambda pool, made, key: made)
 
 
-def _work(plan: OffPolicy, family: Family, contexts, seeds, goals) -> Work:
+def one_hot(contexts: Float[np.ndarray, "k c"]) -> View:
+    """A policy that is told its task by a one-hot vector."""
+    number = numbered(contexts)
+
+    def told(family, asked, xp=np):
+        place = number.told(family, asked, xp)
+        each = np.arange(len(contexts)).reshape(*(1,) * (asked.ndim - 1), -1)
+        return (place == each).astype(np.float32)
+
+    return View(told, number.label)
+
+
+def _work(plan: OffPolicy | OnPolicy, family: Family, contexts, seeds, goals) -> Work:
     n, k = len(seeds), len(contexts)
     copies = plan.schedule.num_envs // k
     tasks = Tasks(
@@ -120,11 +149,11 @@ def _work(plan: OffPolicy, family: Family, contexts, seeds, goals) -> Work:
         seeds=np.array([streams.small(seed) for seed in seeds]),
         starts=None if goals is None else np.repeat(goals, copies, axis=1),
     )
-    view = numbered(contexts)
-    spaces = view.spaces(family)
-    spec, episodes = plan.spec(spaces), plan.schedule.episodes
+    view = one_hot(contexts) if plan.learns_from == "rounds" else numbered(contexts)
+    spaces, episodes = view.spaces(family), plan.schedule.episodes
 
     def examine(weights: Float[np.ndarray, "n p"]) -> Exam:
+        spec, weights = _read(plan, work, weights)
         own = Generalists(weights, spec, family, contexts, tuple(seeds), goals)
         more = 1 if goals is not None else episodes  # one goal, one deterministic episode
         found = [own.results(i, more, streams.EVALUATION_WHILE_TRAINING) for i in range(n)]
@@ -135,7 +164,8 @@ def _work(plan: OffPolicy, family: Family, contexts, seeds, goals) -> Work:
             also["success_by_task"] = [x.success.mean(axis=1).round(4).tolist() for x in found]
         return Exam(np.array([x.returns.mean() for x in found]), also)
 
-    return Work(family, view, tasks, fresh(plan.cfg, spaces), examine, "generalists")
+    work = Work(family, view, tasks, fresh(plan.cfg, spaces), examine, "generalists")
+    return work
 
 
 def of_tasks(cfg, tasks: int, worlds: int, horizon: int):

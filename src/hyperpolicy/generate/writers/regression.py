@@ -83,8 +83,18 @@ def features(encoded: Float[np.ndarray, "n d"], degree: int) -> Float[np.ndarray
 def solve(
     encoded: Float[np.ndarray, "n d"], latents: Float[np.ndarray, "n z"], degree: int, ridge: float
 ) -> Float[np.ndarray, "m z"]:
-    """C, the ridge solution for one degree."""
+    """C, the ridge solution for one degree.
+
+    Of many coordinates there are more monomials than rows; then the same solution is found among
+    combinations of rows: C₁ = Φᵀ(ΦΦᵀ + n·ridge·I)⁻¹z, both centered.
+    """
     phi = features(encoded, degree)
+    if phi.shape[1] > len(phi):
+        centered = phi[:, 1:] - phi[:, 1:].mean(axis=0)
+        products = centered @ centered.T + ridge * len(phi) * np.eye(len(phi))
+        among = np.linalg.lstsq(products, latents - latents.mean(axis=0), rcond=None)[0]
+        slopes = centered.T @ among
+        return np.vstack([latents.mean(axis=0) - phi[:, 1:].mean(axis=0) @ slopes, slopes])
     penalty = ridge * len(phi) * np.eye(phi.shape[1])
     penalty[0, 0] = 0.0
     return np.linalg.lstsq(phi.T @ phi + penalty, phi.T @ latents, rcond=None)[0]
