@@ -65,8 +65,9 @@ def test_cells_hold_what_was_measured(studied):
     one = found["PTSL"][0]
     assert one.steps == [160] and len(one.any_step) == 10 and one.card == config.card()
     assert 0 <= one.end <= 1 and one.minutes > 0
-    policy = study.policy(config, "PTSL", 3)
-    tested = policy.results(0, 1, study.TEST_SEED)
+    assert one.died_at == -1
+    policies, row = study.policy(config, "PTSL", 3)
+    tested = policies.results(row, 1, study.TEST_SEED)
     assert np.array_equal(tested.success.mean(axis=1), one.any_step)
 
 
@@ -76,7 +77,8 @@ def test_goals_are_one_table_a_seed(studied):
     seeds = [[task["seed"] for task in goals[seed].values()] for seed in ("3", "4")]
     assert next(iter(goals["3"])) == "reach" and not set(seeds[0]) & set(seeds[1])
     for name in ("MT-SAC", "PTSL"):
-        assert study.policy(config, name, 4).goals.tolist() == [seeds[1]]
+        policies, row = study.policy(config, name, 4)
+        assert policies.goals[row].tolist() == seeds[1]
 
 
 def test_cells_are_read_again_and_unlike_ones_refused(studied, monkeypatch):
@@ -99,7 +101,7 @@ def test_tables_and_curves(studied):
 def test_differences_are_paired_by_seed():
     def cell(method, seed, success):
         parts = [success] * 10, [0.0] * 10, [0.0] * 10
-        return Cell(method, seed, {}, 1, [10], [0.0], [0.0], *parts, 1.0)
+        return Cell(method, seed, {}, 1, [10], [0.0], [0.0], *parts, 1.0, -1)
 
     found = {
         "a": [cell("a", s, x) for s, x in enumerate((0.1, 0.5, 0.9))],

@@ -22,7 +22,13 @@ from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import BadFile, BadSetting
 from hyperpolicy.evaluate import protocol
 from hyperpolicy.fleet import OffPolicy, Schedule
-from hyperpolicy.fleet.multi_task import Generalists, goals_of, of_tasks, train_multi_task
+from hyperpolicy.fleet.multi_task import (
+    FILE,
+    Generalists,
+    goals_of,
+    of_tasks,
+    train_multi_task,
+)
 from hyperpolicy.recipes.multi_task import methods
 from hyperpolicy.recipes.multi_task.methods import PAPER, SMALL, STUDY, Scale
 from hyperpolicy.recipes.stage import record_once, slug
@@ -38,8 +44,9 @@ class StudyConfig(Bounded):
     out: Place = Path("runs/mt10")
     methods: Names = STUDY
     """Names of methods; `hyperpolicy recipe mt10-200k --methods "?"` lists them."""
-    seeds: Seeds = (0, 1, 2)
-    """Each gives networks, exploration and goals; all methods have a seed's goals."""
+    seeds: Seeds = (0, 1, 2, 3)
+    """Each gives networks, exploration and goals; all methods have a seed's goals. Seeds of one
+    method train side by side."""
     protocol: Literal["ptsl", "mw+"] = "ptsl"
     """ptsl: 150 steps, one goal a task, reward v1. mw+: 500 steps, goals drawn anew, reward v2."""
     preset: Literal["small", "paper"] = "small"
@@ -104,7 +111,7 @@ def plan_of(config: StudyConfig, method: str) -> OffPolicy:
         first_updates=fill if config.protocol == "ptsl" and often == 1 else 0,
         num_envs=len(tasks),
         batch=config.card()["rows in a batch"],
-        capacity=min(config.steps, 100_000) * len(tasks),
+        capacity=max(1, min(config.steps // 2, 100_000)) * len(tasks),
         average_from=0.95,
         num_checkpoints=1,
         num_evaluations=config.evaluations,
@@ -135,6 +142,9 @@ class Cell:
     last_step: list[float]
     returns: list[float]
     minutes: float
+    """Of the run, shared between its seeds."""
+    died_at: int
+    """Updates after which its numbers were not finite; −1 where they were."""
 
     @property
     def success(self) -> float:
@@ -149,26 +159,32 @@ class Cell:
 
 
 def run(config: StudyConfig) -> dict[str, list[Cell]]:
-    """method → cells, one a seed; seed by seed, so that a stopped study has all methods at the
-    first. Raises BadSetting: no such method, or cells there of another protocol."""
+    """method → cells, one a seed. Raises BadSetting: no such method, or cells there of another
+    protocol."""
     for method in config.methods:  # before any work
         plan_of(config, method)
     _goals(config)
-    found: dict[str, list[Cell]] = {method: [] for method in config.methods}
-    for seed in config.seeds:
-        for method in config.methods:
-            found[method].append(cell(config, method, seed))
-    return found
+    return {method: cells(config, method) for method in config.methods}
 
 
-def cell(config: StudyConfig, method: str, seed: int) -> Cell:
-    """One cell, read where it is there."""
+def cells(config: StudyConfig, method: str) -> list[Cell]:
+    """A method's cells: those that are there are read, the seeds of the others trained at once."""
     place = config.out / slug(method)
-    record = record_once(place / f"seed-{seed}.json", lambda: _train(config, method, seed, place))
+    paths = {seed: place / f"seed-{seed}.json" for seed in config.seeds}
+    found = {seed: _read(config, path) for seed, path in paths.items() if path.exists()}
+    missing = [seed for seed in config.seeds if seed not in found]
+    if missing:
+        for cell in _train(config, method, missing, place / f"run-{'-'.join(map(str, missing))}"):
+            files.save_json(paths[cell.seed], asdict(cell))
+            found[cell.seed] = cell
+    return [found[seed] for seed in config.seeds]
+
+
+def _read(config: StudyConfig, path: Path) -> Cell:
     try:
-        known = Cell(**record)
+        known = Cell(**files.load_json(path))
     except TypeError:
-        raise BadFile(f"{place}/seed-{seed}.json is no cell of a study; remove it") from None
+        raise BadFile(f"{path} is no cell of a study; remove it") from None
     unlike = [
         f"{name}: {known.card.get(name)}, here {value}"
         for name, value in config.card().items()
@@ -176,41 +192,57 @@ def cell(config: StudyConfig, method: str, seed: int) -> Cell:
     ]
     if unlike:
         raise BadSetting(
-            f"{place}/seed-{seed}.json was measured otherwise ({'; '.join(unlike)}); give the same "
-            "settings, or another --out"
+            f"{path} was measured otherwise ({'; '.join(unlike)}); give the same settings, or "
+            "another --config.out"
         )
     return known
 
 
-def _train(config: StudyConfig, method: str, seed: int, place: Path) -> dict:
+def _train(config: StudyConfig, method: str, seeds: list[int], out: Path) -> list[Cell]:
+    """The cells of several seeds, trained side by side. A seed that diverged has no success."""
     plan, own, tasks = plan_of(config, method), config.family, config.tasks
-    goals = goals_of([seed], len(tasks)) if config.protocol == "ptsl" else None
-    out = place / f"seed-{seed}"
+    fixed, k = config.protocol == "ptsl", len(tasks)
+    goals = goals_of(seeds, k) if fixed else None
     began = time.monotonic()
-    policy = train_multi_task(plan, own, tasks, (seed,), goals, out)
-    tested = policy.results(0, 1 if goals is not None else config.episodes, TEST_SEED)
+    policies = train_multi_task(plan, own, tasks, seeds, goals, out)
     rows = [line for line in files.load_lines(out / "metrics.jsonl") if line["env_steps"]]
-    k = len(tasks)
-    found = Cell(
-        method,
-        seed,
-        config.card(),
-        methods.count(plan.cfg),
-        [line["env_steps"] // k for line in rows],
-        [line["train_success"][0] for line in rows],
-        [line["success"][0] for line in rows],
-        tested.success.mean(axis=1).tolist(),
-        tested.last_success.mean(axis=1).tolist(),
-        tested.returns.mean(axis=1).tolist(),
-        max(rows[-1]["seconds"], time.monotonic() - began) / 60,
-    )
-    return asdict(found)
+    minutes = max(rows[-1]["seconds"], time.monotonic() - began) / 60 / len(seeds)
+    found = []
+    for i, seed in enumerate(seeds):
+        reached = np.zeros((3, k))
+        if seed in policies.seeds:
+            row = policies.seeds.index(seed)
+            tested = policies.results(row, 1 if fixed else config.episodes, TEST_SEED)
+            parts = tested.success, tested.last_success, tested.returns
+            reached = np.stack([part.mean(axis=1) for part in parts])
+        found.append(
+            Cell(
+                method,
+                seed,
+                config.card(),
+                methods.count(plan.cfg),
+                [line["env_steps"] // k for line in rows],
+                [line["train_success"][i] for line in rows],
+                [line["success"][i] for line in rows],
+                reached[0].tolist(),
+                reached[1].tolist(),
+                reached[2].tolist(),
+                minutes,
+                rows[-1]["died_at"][i],
+            )
+        )
+    return found
 
 
-def policy(config: StudyConfig, method: str, seed: int) -> Generalists:
-    """The policy of a cell. Raises BadFile: it is not there."""
-    place = config.out / slug(method) / f"seed-{seed}" / "generalists.safetensors"
-    return Generalists.load(place)
+def policy(config: StudyConfig, method: str, seed: int) -> tuple[Generalists, int]:
+    """The policies of the run that made a cell, and the cell's row. Raises BadFile: they are not
+    there, or the seed diverged."""
+    for run in sorted((config.out / slug(method)).glob("run-*")):
+        if str(seed) in run.name.split("-")[1:]:
+            found = Generalists.load(run / FILE)
+            if seed in found.seeds:
+                return found, found.seeds.index(seed)
+    raise BadFile(f"there is no policy of {method!r} and seed {seed} in {config.out}")
 
 
 def _goals(config: StudyConfig) -> None:
