@@ -126,6 +126,22 @@ def plot_surface(
     return Path(path)
 
 
+def plot_each(scores: dict[str, Score], family: Family, path: str | Path, title: str = "") -> Path:
+    """Write the return in every test context, for contexts that differ in many coordinates: points
+    for each score, contexts in the order of the first score's returns. Raises AlreadyExists: `path`
+    exists."""
+    order = np.argsort(next(iter(scores.values())).task_means)
+    with figure_at(path) as (figure, axes):
+        for i, (name, score) in enumerate(scores.items()):
+            axes.plot(score.task_means[order], ls="", ms=6, label=name, **dots(i))
+        axes.set_title(title or f"{family.name}: return by task")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel(f"test contexts, by the return of: {next(iter(scores))}")
+        axes.set_ylabel(f"return over {family.horizon_steps} steps")
+        figure.legend(loc="outside lower center", ncols=2)
+    return Path(path)
+
+
 def plot_velocities(
     trace: Trace,
     family: Family,

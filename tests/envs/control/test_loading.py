@@ -283,6 +283,8 @@ def test_task_kwargs_that_cannot_be(asked, error, words):
 def test_environment_kwargs_that_cannot_be():
     with pytest.raises(BadSetting, match="environment_kwargs called 'control_timestep'"):
         load("cheetah", "run", None, {"control_timestep": 0.1})
+    with pytest.raises(BadSetting, match="leave out visualize_reward"):
+        load("cheetah", "run", visualize_reward=True)
     with pytest.raises(BadSetting, match="flat_observation is 'yes'; give True or False"):
         load("cheetah", "run", None, {"flat_observation": "yes"})
 

@@ -63,6 +63,7 @@ def load(
     task: str,
     task_kwargs: Mapping[str, Any] | None = None,
     environment_kwargs: Mapping[str, Any] | None = None,
+    visualize_reward: bool = False,
 ) -> "dm_env.Environment":
     """One world of a task, as dm_env; `.family` and `.context` say of which family, and where.
 
@@ -77,6 +78,8 @@ def load(
         BadContext: a margin or a body outside the family's bounds, or no such coordinate.
         MissingExtra: dm_control is not installed.
     """
+    if visualize_reward:
+        raise BadSetting("rewards are not shown by colors here; leave out visualize_reward")
     asked = _entries("task_kwargs", task_kwargs, TASK_KWARGS)
     around = _entries("environment_kwargs", environment_kwargs, ENVIRONMENT_KWARGS)
     flat = around.get("flat_observation", False)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from hyperpolicy.envs import family
 from hyperpolicy.evaluate.compare import Comparison
-from hyperpolicy.evaluate.plots import plot_returns, plot_surface
-from hyperpolicy.evaluate.protocol import BY_DIRECTION, CONDITIONED, ORACLE
+from hyperpolicy.evaluate.plots import plot_each, plot_returns, plot_surface
+from hyperpolicy.evaluate.protocol import BY_DIRECTION, CONDITIONED, FLIPPED, ORACLE
 from hyperpolicy.recipes.hyperzero.methods import HYPERZERO, HYPOGEN, IN_HINDSIGHT, RESIDUAL
+from hyperpolicy.recipes.hyperzero.signs import FOUND
 from hyperpolicy.recipes.hyperzero.tables import Cell
 
 SEEN = IN_HINDSIGHT[RESIDUAL]
-SHOWN = (ORACLE, SEEN, HYPERZERO, CONDITIONED, RESIDUAL, HYPOGEN, BY_DIRECTION)
+SHOWN = (ORACLE, SEEN, HYPERZERO, CONDITIONED, RESIDUAL, HYPOGEN, BY_DIRECTION, FLIPPED, FOUND)
 """Rows that a line shows, where the table has them; a surface shows the first four."""
 
 
@@ -21,7 +22,10 @@ def draw(cell: Cell, found: Comparison, path: Path) -> Path:
     rows = {name: found.rows[name] for name in SHOWN if name in found.rows}
     title = f"{cell.family}, {cell.split}"
     contexts = next(iter(rows.values())).contexts
-    if (contexts != contexts[:1]).any(axis=0).sum() > 1:
+    varying = (contexts != contexts[:1]).any(axis=0).sum()
+    if varying > 2:
+        return plot_each(rows, fam, path, title)
+    if varying > 1:
         some = dict(list(rows.items())[:4])
         return plot_surface(some, fam, path, train, title)
     return plot_returns(rows, fam, path, train, title)
