@@ -34,7 +34,7 @@ def train_multi_task(
     out: str | Path | Output | None = None,
 ) -> Generalists:
     """One policy for k tasks, the contexts, for each seed. A learner of many tasks is told a task's
-    number, one that learns from rounds (PPO) a one-hot vector.
+    number, one that learns from rounds a one-hot vector.
 
     `plan.schedule.num_envs` is a multiple of k: every task has as many worlds. `goals` are the
     seeds of each task's worlds, where they shall all be the same. With `out`, the run can be

@@ -367,8 +367,8 @@ class Rows(NamedTuple):
 
     def over(self, function: Callable, *rows: Float[Array, "b ..."]):
         """`function(…, task)` of every row: a task's own weights are fetched once a group."""
-        g = len(self.task)
-        parts = [x.reshape(g, -1, *x.shape[1:]) for x in rows]
+        g, b = len(self.task), len(rows[0])
+        parts = [x.reshape(g, b // g, *x.shape[1:]) for x in rows]
         inner = jax.vmap(function, (*(0 for _ in rows), None))
         found = jax.vmap(inner)(*parts, self.task)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+        return jax.tree.map(lambda x: x.reshape(b, *x.shape[2:]), found)

@@ -232,7 +232,9 @@ class Lesson(NamedTuple):
 
     def mean(self, x: Float[Array, " b"]) -> Scalar:
         """The mean over rows, weighted."""
-        return jnp.mean(x.reshape(len(self.task), -1).mean(axis=1) * self.weight)
+        return jnp.mean(
+            x.reshape(len(self.task), len(x) // len(self.task)).mean(axis=1) * self.weight
+        )
 
 
 def critic_loss(

@@ -193,7 +193,7 @@ def _read(config: StudyConfig, path: Path) -> Cell:
     if unlike:
         raise BadSetting(
             f"{path} was measured otherwise ({'; '.join(unlike)}); give the same settings, or "
-            "another --config.out"
+            "another --out"
         )
     return known
 
