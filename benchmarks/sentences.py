@@ -5,6 +5,7 @@ sentences → [k, l] in place of `encode`.
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpolicy import files
 from hyperpolicy.data.sentences import FILE, SENTENCES
 
 
@@ -33,8 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FILE)
     table = encode(list(SENTENCES.values())).astype(float).round(4)
-    record = dict(zip(SENTENCES, table.tolist(), strict=True))
-    files.save_json(parser.parse_args().out, record, overwrite=True)
+    pairs = zip(SENTENCES, table.tolist(), strict=True)
+    lines = ",\n".join(f" {json.dumps(task)}: {json.dumps(row)}" for task, row in pairs)
+    parser.parse_args().out.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
     print(f"{table.shape}, cosines {cosines.min():.3f} to {cosines.max():.3f}")

@@ -195,6 +195,15 @@ def prediction(returns: Returns, pipelines: Pipelines) -> tuple[float, float]:
     return float(means.mean() - half), float(means.mean() + half)
 
 
+def student(x: Float[np.ndarray, " s"]) -> tuple[float, float]:
+    """The mean of a few numbers, 95 %: m ± t·s/√n; NaN for one."""
+    n = len(x)
+    if n < 2:
+        return UNKNOWN
+    half = stdtrit(n - 1, 0.975) * x.std(ddof=1) / np.sqrt(n)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
 def difference(
     a: Float[np.ndarray, "s d k e"],
     b: Float[np.ndarray, "s2 d2 k e2"],

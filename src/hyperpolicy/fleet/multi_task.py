@@ -18,6 +18,7 @@ from hyperpolicy.fleet.plan import Exam, Plan, Tasks, View, Work
 from hyperpolicy.fleet.start import fresh
 from hyperpolicy.fleet.training import identity_of, record_of, training_of
 from hyperpolicy.nets.multi_task import MultiTaskSpec
+from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.run.directory import alone
 from hyperpolicy.run.job import Job, Output, deferred_interrupt
 
@@ -61,7 +62,7 @@ def train_multi_task(
         alive = np.flatnonzero(trained.died_at < 0)
         if not len(alive):
             raise BadZoo("every seed stopped being finite; lower the rates or give a clip")
-        spec, weights = _read(plan, work, trained.weights[alive])
+        spec, weights = _read(plan, work.spaces, len(contexts), trained.weights[alive])
         found = Generalists(
             weights,
             spec,
@@ -80,12 +81,12 @@ def train_multi_task(
     return found
 
 
-def _read(plan: Plan, work: Work, weights: Float[np.ndarray, "n p"]):
+def _read(plan: Plan, spaces: Spaces, k: int, weights: Float[np.ndarray, "n p"]):
     """The specification of policies for many tasks, and their weights."""
-    spec = plan.spec(work.spaces)
+    spec = plan.spec(spaces)
     if isinstance(spec, MultiTaskSpec):
         return spec, weights
-    return as_multi_task(spec, weights, work.tasks.pools.shape[1])
+    return as_multi_task(spec, weights, k)
 
 
 def _check(plan: OffPolicy | OnPolicy, contexts, seeds, goals) -> None:
@@ -153,7 +154,7 @@ def _work(plan: OffPolicy | OnPolicy, family: Family, contexts, seeds, goals) ->
     spaces, episodes = view.spaces(family), plan.schedule.episodes
 
     def examine(weights: Float[np.ndarray, "n p"]) -> Exam:
-        spec, weights = _read(plan, work, weights)
+        spec, weights = _read(plan, spaces, k, weights)
         own = Generalists(weights, spec, family, contexts, tuple(seeds), goals)
         more = 1 if goals is not None else episodes  # one goal, one deterministic episode
         found = [own.results(i, more, streams.EVALUATION_WHILE_TRAINING) for i in range(n)]
@@ -164,8 +165,7 @@ def _work(plan: OffPolicy | OnPolicy, family: Family, contexts, seeds, goals) ->
             also["success_by_task"] = [x.success.mean(axis=1).round(4).tolist() for x in found]
         return Exam(np.array([x.returns.mean() for x in found]), also)
 
-    work = Work(family, view, tasks, fresh(plan.cfg, spaces), examine, "generalists")
-    return work
+    return Work(family, view, tasks, fresh(plan.cfg, spaces), examine, "generalists")
 
 
 def of_tasks(cfg, tasks: int, worlds: int, horizon: int):

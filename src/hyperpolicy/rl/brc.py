@@ -35,15 +35,13 @@ from hyperpolicy.bounds import (
     Size,
     Weight,
 )
-from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.bronet import BroNetConfig
-from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.multi_task import Encoder, EncoderConfig, MultiTaskNet, MultiTaskSpec, through
 from hyperpolicy.rl import mtsac
-from hyperpolicy.rl.learner import Learner, Metrics, Spaces, WarmStart
+from hyperpolicy.rl.learner import Learner, Metrics, Spaces
 from hyperpolicy.rl.mtsac import Lesson
 from hyperpolicy.rl.reward_scale import VALUE_LIMIT, ByReturns
-from hyperpolicy.types import Batch, Key, Paid, Scalar
+from hyperpolicy.types import Batch, Key, Scalar
 
 LOG_STD_MIN = -10.0
 """What log σ is squashed into, up to 2."""
@@ -120,11 +118,6 @@ def policy_spec(cfg: BrcConfig, i: int, a: int) -> MultiTaskSpec:
     return MultiTaskSpec(i - 1, a, cfg.tasks, cfg.encoder, cfg.actor)
 
 
-def critic_spec(cfg: BrcConfig, i: int, a: int) -> CriticSpec | None:
-    """None: critics of many tasks are no plain ones."""
-    return None
-
-
 def init(cfg: BrcConfig, spaces: Spaces, key: Key) -> BrcState:
     """A learner with fresh networks."""
     key, key_actor, key_critics = jax.random.split(key, 3)
@@ -161,19 +154,7 @@ def _adam(cfg: BrcConfig) -> optax.GradientTransformation:
     return optax.adam(cfg.rate, b1=TEMPERATURE_MOMENTUM)
 
 
-def start_from(cfg: BrcConfig, start: WarmStart, key: Key) -> BrcState:
-    """Raises BadSetting: a policy for many tasks begins with fresh networks."""
-    raise BadSetting("a policy for many tasks begins with fresh networks; give start='own'")
-
-
 # --- Acting -------------------------------------------------------------------------------
-def act(cfg: BrcConfig, state: BrcState, inputs: Float[Array, "e i"]) -> Float[Array, "e a"]:
-    """Deterministic actions tanh(μ)."""
-    rows, obs = mtsac.rows_of(cfg, inputs)
-    out = rows.over(MultiTaskNet(state.encoder, state.actor), obs)
-    return jnp.tanh(jnp.split(out, 2, axis=1)[0])
-
-
 def explore(cfg: BrcConfig, state: BrcState, inputs: Float[Array, "e i"], key: Key):
     """Actions drawn from the policy."""
     rows, obs = mtsac.rows_of(cfg, inputs)
@@ -297,25 +278,20 @@ def update(
     return state, judged | acted
 
 
-def notice(cfg: BrcConfig, state: BrcState, paid: Paid) -> BrcState:
-    """With the rewards of one step of the worlds."""
-    return state._replace(scale=state.scale.after(paid))
-
-
 # --- The learner --------------------------------------------------------------------------
 BRC = Learner(
     name="brc",
     learns_from="replay",
     policy=policy_spec,
-    critic=critic_spec,
+    critic=mtsac.critic_spec,
     init=init,
-    start_from=start_from,
-    act=act,
+    start_from=mtsac.start_from,
+    act=mtsac.act,
     explore=explore,
     update=update,
     improve_critics=improve_critics,
     actor=lambda state: MultiTaskNet(state.encoder, state.actor),
     critics=lambda state: None,
-    notice=notice,
+    notice=mtsac.notice,
     tasks_in_order=lambda cfg: cfg.tasks if cfg.batches == "by-task" else 0,
 )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 from tyro.conf import Suppress
 
 from hyperpolicy import rollout
@@ -24,6 +23,7 @@ from hyperpolicy.evaluate.compare import Comparison
 from hyperpolicy.evaluate.protocol import GIVEN, ORACLE, RANDOM, ZERO, Published, is_trivial
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, score
+from hyperpolicy.evaluate.stats import student
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.writers.hindsight import ENV_STEPS
@@ -152,15 +152,6 @@ class Summary:
     def interval(self) -> tuple[float, float]:
         """Student's, 95 %, over these numbers."""
         return student(self.means)
-
-
-def student(x: Float[np.ndarray, " s"]) -> tuple[float, float]:
-    """The mean of a few pipelines, 95 %: m ± t·s/√n; NaN for one."""
-    n = len(x)
-    if n < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / np.sqrt(n)
-    return float(x.mean() - half), float(x.mean() + half)
 
 
 def summaries(cells: dict[str, Comparison]) -> dict[str, Summary]:

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
-from scipy import stats
 
 from hyperpolicy.evaluate.plots import figure_at, stroke
+from hyperpolicy.evaluate.stats import student
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 from hyperpolicy.recipes.multi_task.methods import UNLIKE
 from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
@@ -42,14 +41,6 @@ PUBLISHED = {
 }
 """Ends of the curves of arXiv:2309.08776's figure, ±0.01: (tasks, steps of every task) → successes
 of training episodes at any step, Meta-World v1."""
-
-
-def student(x: Float[np.ndarray, " s"]) -> tuple[float, float]:
-    """The mean of a few seeds, 95 %: m ± t·s/√n; NaN for one."""
-    if len(x) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return float(x.mean() - half), float(x.mean() + half)
 
 
 def middle(cells: list[Cell]) -> float:
