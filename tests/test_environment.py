@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -144,6 +145,16 @@ def test_small_fits_compute_in_full_precision(monkeypatch):
     assert "HIGHEST" not in precision_of_a_fit(10)
     with jax.default_matmul_precision("tensorfloat32"):
         assert "HIGHEST" not in precision_of_a_fit(3), "what the user asks for wins"
+
+
+def test_the_sums_that_end_a_process_are_left_to_xla(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    devices.prepare()
+    known = version("jaxlib").startswith("0.10.")
+    assert ("xla_cpu_experimental_ynn_fusion_type=" in os.environ["XLA_FLAGS"]) == known
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=X")
+    devices.prepare()
+    assert os.environ["XLA_FLAGS"].count("ynn_fusion") == 1, "what the user asks for wins"
 
 
 # --- Directories --------------------------------------------------------------------------

@@ -272,21 +272,21 @@ class OffPolicyRunner(Runner):
 
     def _learn(self, fleet: Member, ring, pool: Pool, clock: Clock, num: int) -> Member:
         """Every member after the `num` updates of one turn; what they measured is their mean."""
-        shared = self.rings.shared
         wide = max(self.spec.hidden) >= VMAP_BELOW_WIDTH and jax.default_backend() == "cpu"
 
-        def for_each(f, *trees):
-            return jax.lax.map(lambda xs: f(*xs), trees) if wide else jax.vmap(f)(*trees)
-
         def step(i, carry):
-            def one(learner, sums, member, pool, ring):
-                batch = self._batch(member, ring, pool, clock, i)
+            def draw(member, pool, ring):
+                return self._batch(member, ring, pool, clock, i)
+
+            def one(learner, sums, batch):
                 new, found = self.learner.update(self.cfg, learner, batch, clock.updates + i)
                 return new, sums + jnp.stack([found[name] for name in self.names]) / num
 
-            if shared:
-                return for_each(lambda *own: one(*own, ring), *carry, fleet, pool)
-            return for_each(one, *carry, fleet, pool, ring)
+            # Outside of `lax.map`, which would copy every member's ring.
+            batches = jax.vmap(draw, (0, 0, None if self.rings.shared else 0))(fleet, pool, ring)
+            if wide:
+                return jax.lax.map(lambda xs: one(*xs), (*carry, batches))
+            return jax.vmap(one)(*carry, batches)
 
         nothing = jnp.zeros(fleet.metrics.shape)
         learners, sums = jax.lax.fori_loop(0, num, step, (fleet.learner, nothing))

@@ -32,6 +32,11 @@ def experts(e: int, i: int, o: int, key: Key, linear=Linear.xavier) -> Linear:
     return jax.vmap(lambda k: linear(i, o, k))(jax.random.split(key, e))
 
 
+def mixed(weights: Float[Array, "e f"], rows: Float[Array, "f d"]) -> Float[Array, "e d"]:
+    """`weights @ rows`, as a sum: of many such small products XLA makes a slow loop."""
+    return jnp.sum(weights[..., None] * rows[None], axis=1)
+
+
 # --- As mtrl has it -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class SoftModulesOfMtrlConfig(Bounded):
@@ -82,7 +87,8 @@ class SoftModulesOfMtrl(eqx.Module):
         e = len(self.first.bias)
         weights = jax.nn.softmax(logits.reshape(e, e), axis=-1)
         hidden = jax.nn.relu(jax.vmap(lambda expert: expert(x))(self.first))
-        out = jax.vmap(lambda expert, own: expert(own))(self.last, weights @ hidden)
+        each = jax.vmap(lambda expert: hidden @ expert)(self.last.weight)
+        out = jnp.sum(weights[..., None] * each, axis=1) + self.last.bias
         return out.mean(axis=0)
 
 
@@ -142,9 +148,9 @@ class SoftModules(eqx.Module):
         weights = self.routings(self.gate(jax.nn.relu(f * h)))
         outputs = jax.vmap(lambda module: module(jax.nn.relu(f)))(self.modules[0])
         for layer, p in zip(self.modules[1:], weights, strict=False):
-            given = jax.nn.relu(p @ outputs)
+            given = jax.nn.relu(mixed(p, outputs))
             outputs = jax.vmap(lambda module, own: module(own))(layer, given)
-        return self.last(jax.nn.relu(weights[-1] @ outputs))
+        return self.last(jax.nn.relu(mixed(weights[-1][None], outputs)[0]))
 
     def routings(self, c: Float[Array, " g"]) -> list[Float[Array, "..."]]:
         """p̂ of each layer: [e, e], and of the last [e]."""

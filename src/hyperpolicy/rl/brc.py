@@ -186,8 +186,9 @@ def project(
     (Bellemare et al. 2017, arXiv:1707.06887, Algorithm 1)."""
     place = (jnp.clip(values, -VALUE_LIMIT, VALUE_LIMIT) + VALUE_LIMIT) * (cfg.atoms - 1)
     place = place / (2 * VALUE_LIMIT)
-    near = jnp.maximum(1.0 - jnp.abs(place[:, None] - jnp.arange(cfg.atoms)[None]), 0.0)
-    return p @ near
+    low = jnp.clip(jnp.floor(place), 0, cfg.atoms - 2)
+    up, i = place - low, low.astype(jnp.int32)
+    return jnp.zeros(cfg.atoms).at[i].add(p * (1.0 - up)).at[i + 1].add(p * up)
 
 
 # --- Losses -------------------------------------------------------------------------------
