@@ -2,21 +2,25 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import files
-from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo
-from hyperpolicy.fleet import OffPolicy, OnPolicy, RoundSchedule, Schedule
+from hyperpolicy.errors import BadFile, BadSetting, BadShape, BadZoo, OutOfTime
+from hyperpolicy.fleet import OffPolicy, OnPolicy, RoundSchedule, Schedule, multi_task
 from hyperpolicy.fleet.generalist import Generalists
 from hyperpolicy.fleet.multi_task import goals_of, of_tasks, train_multi_task
 from hyperpolicy.fleet.off_policy import OffPolicyRunner
-from hyperpolicy.nets.multi_task import EncoderConfig, PlainConfig
+from hyperpolicy.fleet.start import fresh
+from hyperpolicy.nets.encoders import EncoderConfig
+from hyperpolicy.nets.trunks import PlainConfig
 from hyperpolicy.rl.mtsac import MtSacConfig
 from hyperpolicy.rl.ppo import PpoConfig
 from hyperpolicy.rl.sac import SacConfig
 from hyperpolicy.rollout import returns
+from hyperpolicy.run.job import Output
 
 FAMILY = replace(hp.family("cheetah-vel"), horizon_steps=10)
 TASKS = np.array([[0.5], [1.5]])
@@ -127,6 +131,47 @@ def test_bad_input_is_refused():
         train_multi_task(PLAN, FAMILY, TASKS, (0,), np.zeros((2, 2), int))
     with pytest.raises(BadSetting, match="train_multi_task"):
         hp.fleet.train(PLAN, FAMILY, TASKS)
+
+
+def test_out_of_time_it_goes_on_bit_for_bit(trained, tmp_path):
+    wanted, _ = trained
+    out, calls = tmp_path / "run", 0
+    while True:
+        calls += 1
+        try:
+            found = train_multi_task(PLAN, FAMILY, TASKS, (0, 1), None, Output(out, minutes=1e-9))
+            break
+        except OutOfTime as error:
+            assert "the same call goes on" in str(error)
+    assert calls == SCHEDULE.turns
+    assert np.array_equal(found.weights, wanted.weights)
+
+
+def test_where_one_seed_diverges_the_others_go_on(trained, monkeypatch):
+    wanted, _ = trained
+
+    def poisoned(*args):
+        def start(seeds):
+            state = fresh(*args)(seeds)
+            spoil = lambda leaf: leaf.at[1].set(np.nan)  # noqa: E731
+            return state._replace(actor=jax.tree.map(spoil, state.actor))
+
+        return start
+
+    monkeypatch.setattr(multi_task, "fresh", poisoned)
+    found = train_multi_task(PLAN, FAMILY, TASKS, (0, 1))
+    assert found.seeds == (0,) and found.provenance["died"] == [1]
+    assert np.array_equal(found.weights[0], wanted.weights[0])
+
+
+def test_other_tasks_are_tried_by_who_knows_of_them(trained):
+    told, _ = trained
+    with pytest.raises(BadSetting, match="knows nothing of other tasks"):
+        told.elsewhere(np.array([[2.5]]))
+    blind = replace(CFG, encoder=EncoderConfig())
+    found = train_multi_task(OffPolicy(blind, SCHEDULE), FAMILY, TASKS)
+    wanted = found.results(0, 2, 5).returns[1]
+    assert np.array_equal(found.elsewhere(TASKS[1:]).results(0, 2, 5).returns[0], wanted)
 
 
 def test_where_every_seed_diverges_it_says_so():

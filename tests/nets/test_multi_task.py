@@ -11,19 +11,15 @@ import pytest
 from hyperpolicy.errors import BadFile, BadSetting
 from hyperpolicy.nets.bronet import BroNetConfig
 from hyperpolicy.nets.care import MixtureConfig
+from hyperpolicy.nets.encoders import EncoderConfig, FeedForwardConfig
 from hyperpolicy.nets.modulated import ModulatedConfig
 from hyperpolicy.nets.moore import MooreConfig
 from hyperpolicy.nets.multi_head import MultiHeadConfig
-from hyperpolicy.nets.multi_task import (
-    EncoderConfig,
-    FeedForwardConfig,
-    MultiTaskSpec,
-    PlainConfig,
-    Rows,
-)
+from hyperpolicy.nets.multi_task import MultiTaskSpec, Rows
 from hyperpolicy.nets.paco import PacoConfig
 from hyperpolicy.nets.ptsl import PtslConfig
 from hyperpolicy.nets.soft_modules import SoftModulesConfig, SoftModulesOfMtrlConfig
+from hyperpolicy.nets.trunks import PlainConfig
 
 TABLE = tuple(map(tuple, np.random.default_rng(0).normal(size=(3, 6)).round(3).tolist()))
 CARE = EncoderConfig("language", 5, MixtureConfig(experts=2, width=5), TABLE)

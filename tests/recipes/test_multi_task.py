@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperpolicy import files
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.errors import BadSetting, UnknownTask
 from hyperpolicy.recipes.multi_task import methods, study, tables
 from hyperpolicy.recipes.multi_task.methods import METHODS, SMALL, UNLIKE
 from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
@@ -14,18 +14,18 @@ from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
 TABLE = tuple(map(tuple, np.random.default_rng(0).normal(size=(10, 256)).round(3).tolist()))
 
 
-@pytest.mark.parametrize("name", ["CARE + PTSL", "BRC", "MOORE"])
+@pytest.mark.parametrize("name", ["CARE + PTSL", "BRC", "MOORE", "MT-PPO, told its task"])
 def test_methods_are_as_large_as_the_plain_network(name):
-    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE))
-    found = methods.count(methods.learner(name, SMALL, 10, TABLE))
+    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE), 10)
+    found = methods.count(methods.learner(name, SMALL, 10, TABLE), 10)
     assert 0.96 * wanted <= found <= wanted
 
 
 @pytest.mark.slow
 def test_every_method_is_as_large_as_the_plain_network():
-    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE))
+    wanted = methods.count(methods.learner("MT-SAC, told its task", SMALL, 10, TABLE), 10)
     for name in set(METHODS) - set(UNLIKE):
-        found = methods.count(methods.learner(name, SMALL, 10, TABLE))
+        found = methods.count(methods.learner(name, SMALL, 10, TABLE), 10)
         assert 0.96 * wanted <= found <= wanted, name
 
 
@@ -55,20 +55,47 @@ def studied(tmp_path_factory):
         seeds=(3, 4),
         steps=160,
         evaluations=1,
+        tasks=("reach", "push", "door-open"),
+        leave_out=("push",),
     )
-    return config, study.run(config)
+    return config, study.run(config)[0]
 
 
 def test_cells_hold_what_was_measured(studied):
     config, found = studied
     assert list(found) == ["MT-SAC", "PTSL"] and [c.seed for c in found["PTSL"]] == [3, 4]
     one = found["PTSL"][0]
-    assert one.steps == [160] and len(one.any_step) == 10 and one.card == config.card()
+    assert one.steps == [160] and len(one.any_step) == 2 and one.card == config.card()
+    assert one.card["tasks"] == "reach push door-open without push"
     assert 0 <= one.end <= 1 and one.minutes > 0
     assert one.died_at == -1
     policies, row = study.policy(config, "PTSL", 3)
     tested = policies.results(row, 1, study.TEST_SEED)
     assert np.array_equal(tested.success.mean(axis=1), one.any_step)
+
+
+def test_tasks_left_out_are_tested_by_who_knows_of_them(studied):
+    config, found = studied
+    assert all(len(cell.left_out) == 1 for cells in found.values() for cell in cells)
+    assert "| left-out tasks |" in tables.table(found, config)
+    with pytest.raises(UnknownTask, match="Did you mean 'push'"):
+        _ = replace(config, leave_out=("pusch",)).contexts
+    with pytest.raises(BadSetting, match="leave one to train"):
+        _ = replace(config, leave_out=config.tasks).contexts
+
+
+def test_no_time_is_no_work(studied, tmp_path, monkeypatch):
+    config, found = studied
+    monkeypatch.setattr(study, "_train", lambda *args: pytest.fail("work began"))
+    assert study.run(replace(config, out=tmp_path / "new", minutes=0)) == ({}, ["MT-SAC", "PTSL"])
+    later = study.run(replace(config, seeds=(3, 4, 5), minutes=0))
+    assert later == (found, ["MT-SAC", "PTSL"])
+
+
+def test_ppo_is_planned_with_as_many_steps():
+    config = StudyConfig(steps=60_000)
+    schedule = study.plan_of(config, "MT-PPO, told its task").schedule
+    assert schedule.steps(schedule.turns) == 60_000 * 10
 
 
 def test_goals_are_one_table_a_seed(studied):
@@ -78,15 +105,17 @@ def test_goals_are_one_table_a_seed(studied):
     assert next(iter(goals["3"])) == "reach" and not set(seeds[0]) & set(seeds[1])
     for name in ("MT-SAC", "PTSL"):
         policies, row = study.policy(config, name, 4)
-        assert policies.goals[row].tolist() == seeds[1]
+        assert policies.goals[row].tolist() == [seeds[1][0], seeds[1][2]]
 
 
 def test_cells_are_read_again_and_unlike_ones_refused(studied, monkeypatch):
     config, found = studied
     monkeypatch.setattr(study, "_train", lambda *args: pytest.fail("work began"))
-    assert study.run(config) == found
+    assert study.run(config) == (found, [])
     with pytest.raises(BadSetting, match="steps of every task: 160, here 300"):
         study.run(replace(config, steps=300))
+    with pytest.raises(BadSetting, match="one episode or more"):
+        replace(config, steps=100)
     with pytest.raises(BadSetting, match="Did you mean 'CARE'"):
         study.run(replace(config, methods=("CARR",)))
 

@@ -7,10 +7,11 @@ import pytest
 
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.nets.care import MixtureConfig, trained
-from hyperpolicy.nets.multi_task import EncoderConfig, FeedForwardConfig, PlainConfig
+from hyperpolicy.nets.encoders import EncoderConfig, FeedForwardConfig
 from hyperpolicy.nets.ptsl import PtslConfig
 from hyperpolicy.nets.soft_modules import SoftModulesOfMtrlConfig
-from hyperpolicy.rl import brc, conflicts, mtsac
+from hyperpolicy.nets.trunks import PlainConfig
+from hyperpolicy.rl import brc, conflicts, many_tasks, mtsac
 from hyperpolicy.rl.brc import BrcConfig
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rl.mtsac import MtSacConfig
@@ -153,7 +154,7 @@ def test_pcgrad_is_the_mean_where_gradients_agree():
 
 def test_uniform_batches_take_any_rows():
     cfg = MtSacConfig(tasks=3, encoder=EncoderConfig("one-hot"), batches="uniform")
-    rows, _ = mtsac.rows_of(cfg, batch().obs)
+    rows, _ = many_tasks.rows_of(cfg, batch().obs)
     assert rows.task.tolist() == np.repeat([0, 1, 2], 4).tolist()
     with pytest.raises(BadSetting, match="batches='by-task'"):
         MtSacConfig(batches="uniform", conflicts="pcgrad")

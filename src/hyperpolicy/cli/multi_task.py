@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from hyperpolicy.cli.command import Command
+from hyperpolicy.errors import OutOfTime
 from hyperpolicy.recipes.multi_task import study, tables
 from hyperpolicy.recipes.multi_task.study import StudyConfig
 from hyperpolicy.recipes.stage import write_page
@@ -44,11 +45,15 @@ class Study(Command):
     def run(self, console: Console) -> None:
         config = self.config
         with hold(config.out):
-            found = study.run(config)
+            found, late = study.run(config)
+            if not found:
+                raise OutOfTime("no cell is there yet; the same command goes on with more minutes")
             page = write_page(config.out / self.page, tables.page(found, config))
             picture = tables.curves(found, config, config.out / "curves.png")
         console.print(tables.table(found, config))
         console.print(f"the whole page: {page}, curves: {picture}")
+        if late:
+            console.print(f"not done, the same command goes on: {', '.join(late)}")
 
 
 @dataclass(frozen=True)

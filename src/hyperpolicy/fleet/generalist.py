@@ -15,15 +15,12 @@ from hyperpolicy.envs import Family
 from hyperpolicy.envs import read as read_family
 from hyperpolicy.errors import BadContext, BadFile, BadSetting, BadShape
 from hyperpolicy.headers import GeneralistHeader, Training
+from hyperpolicy.nets import elsewhere
+from hyperpolicy.nets.encoders import EncoderConfig, Table
 from hyperpolicy.nets.mlp import Linear, Mlp
-from hyperpolicy.nets.multi_task import (
-    EncoderConfig,
-    MultiTaskNet,
-    MultiTaskSpec,
-    Plain,
-    PlainConfig,
-)
+from hyperpolicy.nets.multi_task import MultiTaskNet, MultiTaskSpec
 from hyperpolicy.nets.policy import PolicySpec
+from hyperpolicy.nets.trunks import Plain, PlainConfig
 from hyperpolicy.policies import Actor, Policies
 from hyperpolicy.rollout import Results, results
 from hyperpolicy.zoo import Zoo
@@ -141,6 +138,26 @@ class Generalists:
             training=self.training,
             provenance=self.provenance | {"generalist": int(self.seeds[i])},
         )
+
+    def elsewhere(
+        self,
+        contexts: Float[np.ndarray, "m c"],
+        language: Table = None,
+        goals: Int[np.ndarray, "n m"] | None = None,
+    ) -> "Generalists":
+        """The policies at m tasks that they were not trained on, told their sentences `language`
+        where they are told sentences (`nets/elsewhere.py`).
+
+        Raises:
+            BadContext, BadShape: contexts out of bounds, goals of other seeds or tasks.
+            BadSetting: networks that know nothing of other tasks, or sentences are missing.
+        """
+        spec = elsewhere.specification(self.spec, len(contexts), language)
+        nets = (elsewhere.network(spec, self.spec.unflatten(jnp.asarray(w))) for w in self.weights)
+        weights = np.stack([np.asarray(spec.flatten(net)) for net in nets])
+        contexts = self.family.context.check(contexts)
+        rest = self.seeds, goals, self.training, self.provenance
+        return Generalists(weights, spec, self.family, contexts, *rest)
 
     def save(self, path: str | Path) -> Path:
         """Write one file; an existing one is an error."""

@@ -1,15 +1,11 @@
-"""What acts, or judges, for many tasks: an encoder of what is seen and of the task, and a trunk.
+"""A policy for many tasks: an encoder and a trunk, as one network and as a flat vector.
 
-    s, z = encoder(observation, task)        out = trunk([s ; action ; z], task)
-
-A policy's encoder is that of its critics (mtrl: "tied"); trunks are theirs alone. What a trunk is
-told of the task is z, after what is seen: nothing, a one-hot vector, a learned embedding, or one of
-a sentence. The networks with weights of tasks of their own take the task's number besides.
+s, z = encoder(observation, task)        out = trunk([s ; action ; z], task)
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,186 +14,17 @@ import msgspec
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.bounds import Bounded, Number, Size, Sizes
+from hyperpolicy.bounds import Size
 from hyperpolicy.errors import BadFile, BadSetting
-from hyperpolicy.nets.bronet import BroNetConfig
-from hyperpolicy.nets.care import Mixture, MixtureConfig, TaskEncoder
+from hyperpolicy.nets.encoders import BODIES, Encoder, EncoderConfig, Table, Told
 from hyperpolicy.nets.fold import fold_layer
 from hyperpolicy.nets.mlp import Linear, Mlp, unravel
-from hyperpolicy.nets.modulated import Modulated, ModulatedConfig
-from hyperpolicy.nets.moore import MooreConfig
-from hyperpolicy.nets.multi_head import MultiHeadConfig
-from hyperpolicy.nets.paco import PacoConfig
 from hyperpolicy.nets.policy import PolicyNet, PolicySpec
-from hyperpolicy.nets.ptsl import PtslConfig
-from hyperpolicy.nets.soft_modules import SoftModulesConfig, SoftModulesOfMtrlConfig
+from hyperpolicy.nets.trunks import TRUNKS, Trunk, hidden
 from hyperpolicy.types import Key, Task
 
 
-# --- Trunks -------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PlainConfig(Bounded):
-    """A plain network, the same for all tasks."""
-
-    hidden: Sizes = (400, 400, 400)
-    """Units of each hidden layer."""
-
-    def make(self, tasks: int, i: int, o: int, key: Key) -> "Plain":
-        """A fresh network from i to o numbers."""
-        return Plain(Mlp.init([i, *self.hidden, o], key, Linear.xavier))
-
-
-class Plain(eqx.Module):
-    """A network that is not asked for a task."""
-
-    net: Mlp
-
-    def __call__(self, x: Float[Array, " i"], task: Task) -> Float[Array, " o"]:
-        """The output for one input."""
-        return self.net(x)
-
-    def merge(self, task: Task) -> Mlp:
-        """The network itself."""
-        return self.net
-
-
-Trunk = (
-    PlainConfig
-    | MultiHeadConfig
-    | PtslConfig
-    | PacoConfig
-    | MooreConfig
-    | SoftModulesConfig
-    | SoftModulesOfMtrlConfig
-    | BroNetConfig
-)
-"""A configuration whose `make(tasks, i, o, key)` gives a network `net(x [i], task) → [o]`."""
-
-
-# --- Encoders -----------------------------------------------------------------------------
-@dataclass(frozen=True)
-class FeedForwardConfig(Bounded):
-    """An encoder of what is seen, the same for all tasks."""
-
-    layers: Sizes = (50, 50, 50)
-    """Units of each layer; the last gives s."""
-
-    @property
-    def width(self) -> int:
-        """Numbers in s."""
-        return self.layers[-1]
-
-    def make(self, i: int, key: Key) -> Mlp:
-        """A fresh encoder of i numbers."""
-        return Mlp.init([i, *self.layers], key, Linear.xavier)
-
-
-Told = Literal["none", "one-hot", "embedding", "unit-embedding", "language"]
-Table = tuple[tuple[Number, ...], ...] | None
-
-
-@dataclass(frozen=True)
-class EncoderConfig(Bounded):
-    """What is told of the task, and what becomes of what is seen."""
-
-    told: Told = "none"
-    """z: nothing; a one-hot vector; a learned embedding, by a network or (`unit-embedding`) as it
-    is, of length 1; the embedding of a sentence, by a network."""
-    width: Size = 50
-    """Numbers in an embedding."""
-    body: FeedForwardConfig | MixtureConfig | ModulatedConfig | None = None
-    """What makes s of an observation; None: nothing is changed."""
-    language: Table = None
-    """For `language`: a sentence's embedding for each task."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if (self.told == "language") != (self.language is not None):
-            raise BadSetting(
-                f"told={self.told!r} and {'a' if self.language else 'no'} table of sentences: give "
-                "`language` its rows, one a task, and no other way of telling any"
-            )
-        if isinstance(self.body, MixtureConfig | ModulatedConfig) and self.told in (
-            "none",
-            "one-hot",
-        ):
-            kind = type(self.body).__name__
-            raise BadSetting(f"{kind} wants an embedding of the task; told={self.told!r} has none")
-
-    def numbers(self, tasks: int) -> int:
-        """Numbers in z."""
-        return {"none": 0, "one-hot": tasks}.get(self.told, self.width)
-
-    def seen(self, o: int) -> int:
-        """Numbers in s."""
-        return o if self.body is None else self.body.width
-
-    def make(self, tasks: int, o: int, key: Key) -> "Encoder":
-        """A fresh encoder of o numbers. Raises BadSetting: a table of other tasks; as the body."""
-        key_task, key_body = jax.random.split(key)
-        z = self.numbers(tasks)
-        if isinstance(self.body, MixtureConfig | ModulatedConfig):
-            body: Any = self.body.make(tasks, o, z, key_body)
-        else:
-            body = None if self.body is None else self.body.make(o, key_body)
-        return Encoder(self._task(tasks, key_task), body, tasks if self.told == "one-hot" else 0)
-
-    def _task(self, tasks: int, key: Key) -> "TaskEncoder | UnitEmbedding | None":
-        if self.told == "embedding":
-            return TaskEncoder.learned(tasks, self.width, key)
-        if self.told == "unit-embedding":
-            return UnitEmbedding(jax.random.normal(key, (tasks, self.width)))
-        if self.language is None:
-            return None
-        if len(self.language) != tasks:
-            raise BadSetting(f"a table of {len(self.language)} sentences for {tasks} tasks")
-        return TaskEncoder.language(jnp.asarray(self.language), self.width, key)
-
-
-class UnitEmbedding(eqx.Module):
-    """A learned vector for each task, of length 1."""
-
-    rows: Float[Array, "k z"]
-
-    def __call__(self, task: Task) -> Float[Array, " z"]:
-        row = self.rows[task]
-        return row / jnp.linalg.norm(row)
-
-
-class Encoder(eqx.Module):
-    """s and z."""
-
-    task: TaskEncoder | UnitEmbedding | None
-    body: Mlp | Mixture | Modulated | None
-    one_hot: int = eqx.field(static=True)
-    """Tasks of a one-hot vector, 0 for none."""
-
-    def __call__(
-        self, obs: Float[Array, " o"], task: Task
-    ) -> tuple[Float[Array, " s"], Float[Array, " z"]]:
-        """Of one observation of one task."""
-        z = self.told(task)
-        if self.body is None:
-            return obs, z
-        return (self.body(obs) if isinstance(self.body, Mlp) else self.body(obs, z, task)), z
-
-    def told(self, task: Task) -> Float[Array, " z"]:
-        """z."""
-        if self.one_hot:
-            return jax.nn.one_hot(task, self.one_hot)
-        return jnp.zeros(0) if self.task is None else self.task(task)
-
-    def merge(self, task: Task) -> list[Linear]:
-        """The layers, with ReLU between them and none after the last, that give s for one task; []
-        where s is the observation. Raises BadSetting: its mixture changes with what is seen."""
-        if isinstance(self.body, Mixture):
-            return self.body.merge(self.told(task), task)
-        if isinstance(self.body, Modulated):
-            return self.body.merge(self.told(task))
-        return [] if self.body is None else self.body.layers
-
-
-# --- Both ---------------------------------------------------------------------------------
+# --- One network --------------------------------------------------------------------------
 class MultiTaskNet(eqx.Module):
     """An encoder and a trunk."""
 
@@ -316,31 +143,7 @@ class MultiTaskSpec:
         )
 
 
-def hidden(trunk: Trunk) -> tuple[int, ...]:
-    """Units of a trunk's layers, as far as its configuration names them."""
-    if isinstance(trunk, MultiHeadConfig):
-        return (*trunk.body, *trunk.head) or (1,)
-    if isinstance(trunk, SoftModulesConfig | SoftModulesOfMtrlConfig | BroNetConfig):
-        return (trunk.width,)
-    return trunk.hidden
-
-
 # --- As JSON ------------------------------------------------------------------------------
-TRUNKS: dict[str, type] = {
-    "plain": PlainConfig,
-    "multi-head": MultiHeadConfig,
-    "ptsl": PtslConfig,
-    "paco": PacoConfig,
-    "moore": MooreConfig,
-    "soft-modules": SoftModulesConfig,
-    "soft-modules-mtrl": SoftModulesOfMtrlConfig,
-    "bronet": BroNetConfig,
-}
-BODIES: dict[str, type] = {
-    "feed-forward": FeedForwardConfig,
-    "mixture": MixtureConfig,
-    "modulated": ModulatedConfig,
-}
 
 
 def named(config) -> dict | None:

@@ -36,10 +36,11 @@ from hyperpolicy.bounds import (
     Weight,
 )
 from hyperpolicy.nets.bronet import BroNetConfig
-from hyperpolicy.nets.multi_task import Encoder, EncoderConfig, MultiTaskNet, MultiTaskSpec, through
-from hyperpolicy.rl import mtsac
+from hyperpolicy.nets.encoders import Encoder, EncoderConfig
+from hyperpolicy.nets.multi_task import MultiTaskNet, MultiTaskSpec, through
+from hyperpolicy.rl import many_tasks
 from hyperpolicy.rl.learner import Learner, Metrics, Spaces
-from hyperpolicy.rl.mtsac import Lesson
+from hyperpolicy.rl.many_tasks import Lesson
 from hyperpolicy.rl.reward_scale import VALUE_LIMIT, ByReturns
 from hyperpolicy.types import Batch, Key, Scalar
 
@@ -157,9 +158,9 @@ def _adam(cfg: BrcConfig) -> optax.GradientTransformation:
 # --- Acting -------------------------------------------------------------------------------
 def explore(cfg: BrcConfig, state: BrcState, inputs: Float[Array, "e i"], key: Key):
     """Actions drawn from the policy."""
-    rows, obs = mtsac.rows_of(cfg, inputs)
+    rows, obs = many_tasks.rows_of(cfg, inputs)
     s, z = rows.over(state.encoder, obs)
-    return mtsac.draw(rows, state.actor, s, z, key, LOG_STD_MIN)[0], None
+    return many_tasks.draw(rows, state.actor, s, z, key, LOG_STD_MIN)[0], None
 
 
 def distributions(
@@ -197,7 +198,7 @@ def critic_loss(
 ) -> tuple[Scalar, Scalar]:
     """The cross-entropy of both critics with the projected target; and the mean value."""
     s, z = own.rows.over(state.encoder, own.next_obs)
-    action, log_prob = mtsac.draw(own.rows, state.actor, s, z, own.key, LOG_STD_MIN)
+    action, log_prob = many_tasks.draw(own.rows, state.actor, s, z, own.key, LOG_STD_MIN)
     logits = distributions(own, *state.targets, own.next_obs, action)
     p = jax.nn.softmax(logits, axis=-1).mean(axis=1)
     v, alpha = atoms(cfg), jnp.exp(state.log_alpha)
@@ -215,7 +216,7 @@ def actor_loss(
 ) -> tuple[Scalar, Float[Array, " b"]]:
     """α log π − E[v], the mean over rows; and log π."""
     s, z = own.rows.over(state.encoder, own.obs)
-    action, log_prob = mtsac.draw(own.rows, actor, s, z, own.key, LOG_STD_MIN)
+    action, log_prob = many_tasks.draw(own.rows, actor, s, z, own.key, LOG_STD_MIN)
     logits = distributions(own, state.encoder, state.critics, own.obs, action)
     q = jax.nn.softmax(logits, axis=-1).mean(axis=1) @ atoms(cfg)
     return jnp.mean(jnp.exp(state.log_alpha) * log_prob - q), log_prob
@@ -224,7 +225,7 @@ def actor_loss(
 # --- Update -------------------------------------------------------------------------------
 def lesson(cfg: BrcConfig, state: BrcState, batch: Batch, key: Key) -> Lesson:
     """A batch, with rewards divided."""
-    rows, obs = mtsac.rows_of(cfg, batch.obs)
+    rows, obs = many_tasks.rows_of(cfg, batch.obs)
     alpha = jnp.full(cfg.tasks, jnp.exp(state.log_alpha))
     by = state.scale.divisors(alpha, cfg.target_entropy * batch.action.shape[1])[rows.task]
     reward = batch.reward / jnp.repeat(by, len(obs) // len(rows.task))
@@ -284,15 +285,15 @@ BRC = Learner(
     name="brc",
     learns_from="replay",
     policy=policy_spec,
-    critic=mtsac.critic_spec,
+    critic=many_tasks.critic_spec,
     init=init,
-    start_from=mtsac.start_from,
-    act=mtsac.act,
+    start_from=many_tasks.start_from,
+    act=many_tasks.act,
     explore=explore,
     update=update,
     improve_critics=improve_critics,
     actor=lambda state: MultiTaskNet(state.encoder, state.actor),
     critics=lambda state: None,
-    notice=mtsac.notice,
+    notice=many_tasks.notice,
     tasks_in_order=lambda cfg: cfg.tasks if cfg.batches == "by-task" else 0,
 )

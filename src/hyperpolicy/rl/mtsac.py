@@ -41,26 +41,14 @@ from hyperpolicy.bounds import (
     Weight,
 )
 from hyperpolicy.errors import BadSetting
-from hyperpolicy.nets.mlp import CriticSpec
-from hyperpolicy.nets.multi_task import (
-    Encoder,
-    EncoderConfig,
-    MultiTaskNet,
-    MultiTaskSpec,
-    PlainConfig,
-    Rows,
-    Trunk,
-    hidden,
-    through,
-)
-from hyperpolicy.nets.policy import tanh_gaussian
-from hyperpolicy.rl import conflicts
-from hyperpolicy.rl.learner import Learner, Metrics, Spaces, WarmStart
+from hyperpolicy.nets.encoders import Encoder, EncoderConfig
+from hyperpolicy.nets.multi_task import MultiTaskNet, MultiTaskSpec
+from hyperpolicy.nets.trunks import PlainConfig, Trunk, hidden
+from hyperpolicy.rl import conflicts, many_tasks
+from hyperpolicy.rl.learner import Learner, Metrics, Spaces
+from hyperpolicy.rl.many_tasks import Lesson, draw, rows_of, values
 from hyperpolicy.rl.reward_scale import SCALES
-from hyperpolicy.types import Batch, Key, Paid, Scalar
-
-LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-"""What log σ is squashed into."""
+from hyperpolicy.types import Batch, Key, Scalar
 
 
 # --- Config and state ---------------------------------------------------------------------
@@ -136,11 +124,6 @@ def policy_spec(cfg: MtSacConfig, i: int, a: int) -> MultiTaskSpec:
     return MultiTaskSpec(i - 1, a, cfg.tasks, cfg.encoder, cfg.trunk)
 
 
-def critic_spec(cfg: MtSacConfig, i: int, a: int) -> CriticSpec | None:
-    """None: critics of many tasks are no plain ones."""
-    return None
-
-
 def init(cfg: MtSacConfig, spaces: Spaces, key: Key) -> MtSacState:
     """A learner with fresh networks."""
     key, key_actor, key_critics = jax.random.split(key, 3)
@@ -159,84 +142,7 @@ def init(cfg: MtSacConfig, spaces: Spaces, key: Key) -> MtSacState:
     )
 
 
-def start_from(cfg: MtSacConfig, start: WarmStart, key: Key) -> MtSacState:
-    """Raises BadSetting: a policy for many tasks begins with fresh networks."""
-    raise BadSetting("a policy for many tasks begins with fresh networks; give start='own'")
-
-
-# --- Acting -------------------------------------------------------------------------------
-def rows_of(cfg, inputs: Float[Array, "b i"]) -> tuple[Rows, Float[Array, "b o"]]:
-    """How rows are told apart by task, and their observations."""
-    if cfg.batches == "by-task" and len(inputs) % cfg.tasks == 0:
-        return Rows(jnp.arange(cfg.tasks)), inputs[:, :-1]
-    return Rows(inputs[:, -1].astype(jnp.int32)), inputs[:, :-1]
-
-
-def act(cfg: MtSacConfig, state: MtSacState, inputs: Float[Array, "e i"]) -> Float[Array, "e a"]:
-    """Deterministic actions tanh(μ)."""
-    rows, obs = rows_of(cfg, inputs)
-    out = rows.over(MultiTaskNet(state.encoder, state.actor), obs)
-    return jnp.tanh(jnp.split(out, 2, axis=1)[0])
-
-
-def explore(cfg: MtSacConfig, state: MtSacState, inputs: Float[Array, "e i"], key: Key):
-    """Actions drawn from the policy."""
-    rows, obs = rows_of(cfg, inputs)
-    s, z = rows.over(state.encoder, obs)
-    return draw(rows, state.actor, s, z, key)[0], None
-
-
-def draw(
-    rows: Rows,
-    actor,
-    s: Float[Array, "b s"],
-    z: Float[Array, "b z"],
-    key: Key,
-    least: float = LOG_STD_MIN,
-) -> tuple[Float[Array, "b a"], Float[Array, " b"]]:
-    """Actions, and their log-densities; log σ is squashed into [least, 2]."""
-    mean, raw = jnp.split(rows.over(lambda *x: through(actor, *x), s, z), 2, axis=1)
-    log_std = least + 0.5 * (LOG_STD_MAX - least) * (jnp.tanh(raw) + 1.0)
-    noise = jax.random.normal(key, mean.shape)
-    return jax.vmap(tanh_gaussian)(mean, log_std, noise)
-
-
-def values(
-    rows: Rows, critics, s: Float[Array, "b s"], z: Float[Array, "b z"], action
-) -> Float[Array, "b 2"]:
-    """Both critics' estimates of the return."""
-
-    def one(s, z, action, task):
-        return jax.vmap(lambda critic: through(critic, s, z, task, action)[0])(critics)
-
-    return rows.over(one, s, z, action)
-
-
 # --- Losses -------------------------------------------------------------------------------
-class Lesson(NamedTuple):
-    """Rows of a batch, rewards divided, and their keys."""
-
-    task: Int[Array, " g"]
-    obs: Float[Array, "b o"]
-    action: Float[Array, "b a"]
-    reward: Float[Array, " b"]
-    next_obs: Float[Array, "b o"]
-    terminated: Float[Array, " b"]
-    weight: Float[Array, " g"]
-    """Of the groups' losses."""
-    key: Key
-
-    @property
-    def rows(self) -> Rows:
-        return Rows(self.task)
-
-    def mean(self, x: Float[Array, " b"]) -> Scalar:
-        """The mean over rows, weighted."""
-        return jnp.mean(
-            x.reshape(len(self.task), len(x) // len(self.task)).mean(axis=1) * self.weight
-        )
-
-
 def critic_loss(
     params: tuple[Encoder, Any], state: MtSacState, own: Lesson, cfg: MtSacConfig
 ) -> tuple[Scalar, Scalar]:
@@ -393,25 +299,20 @@ def _step(cfg: MtSacConfig, params, grads, state):
     return optax.apply_updates(params, updates), state
 
 
-def notice(cfg: MtSacConfig, state: MtSacState, paid: Paid) -> MtSacState:
-    """With the rewards of one step of the worlds."""
-    return state._replace(scale=state.scale.after(paid))
-
-
 # --- The learner --------------------------------------------------------------------------
 MTSAC = Learner(
     name="mtsac",
     learns_from="replay",
     policy=policy_spec,
-    critic=critic_spec,
+    critic=many_tasks.critic_spec,
     init=init,
-    start_from=start_from,
-    act=act,
-    explore=explore,
+    start_from=many_tasks.start_from,
+    act=many_tasks.act,
+    explore=many_tasks.explore,
     update=update,
     improve_critics=improve_critics,
     actor=lambda state: MultiTaskNet(state.encoder, state.actor),
     critics=lambda state: None,
-    notice=notice,
+    notice=many_tasks.notice,
     tasks_in_order=lambda cfg: cfg.tasks if cfg.batches == "by-task" else 0,
 )

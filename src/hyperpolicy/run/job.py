@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from hyperpolicy import files, headers
-from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting
+from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, OutOfTime
 from hyperpolicy.run import directory
 from hyperpolicy.run.trackers import Tracker
 
@@ -37,6 +37,8 @@ class Output:
     """Names of trackers (`run.trackers`) that get each record of metrics too."""
     provenance: dict = field(default_factory=dict)
     """What files say of the job besides; it is never read back."""
+    minutes: float | None = None
+    """After which the job stops, with a snapshot."""
 
     @classmethod
     def of(cls, out: "str | Path | Output | None") -> "Output | None":
@@ -91,21 +93,30 @@ class Job:
             yield
 
     def advance(self, steps: int, state: Callable[[], object]) -> None:
-        """Say that `steps` more are done. Now and then, and at Ctrl-C, writes a snapshot of
-        `state()`; after the last step the caller saves what came of it.
+        """Say that `steps` more are done. Now and then, at Ctrl-C, and where its minutes are over,
+        writes a snapshot of `state()`; after the last step the caller saves what came of it.
 
         Raises:
             KeyboardInterrupt: after the snapshot, where Ctrl-C asked for it.
+            OutOfTime: after the snapshot, where the minutes are over.
             BadFile, DiskFull: the snapshot cannot be written; the last one is intact.
         """
         self.step += steps
         if self.step >= self.total:
             return
-        stop = self._interrupted.is_set()
-        if self.out is not None and (stop or time.monotonic() - self.saved > SNAPSHOT_S):
+        stop, now = self._interrupted.is_set(), time.monotonic()
+        minutes = None if self.out is None else self.out.minutes
+        over = minutes is not None and now - self.began > 60.0 * minutes
+        if self.out is not None and (stop or over or now - self.saved > SNAPSHOT_S):
             self.save(state())
         if stop:
             raise KeyboardInterrupt
+        if over:
+            assert self.out is not None
+            raise OutOfTime(
+                f"{minutes:.3g} minutes are over after {self.step} of {self.total} steps; the same "
+                f"call goes on from {self.out.path}"
+            )
 
     # --- Snapshots ------------------------------------------------------------------------
     def save(self, tree) -> None:

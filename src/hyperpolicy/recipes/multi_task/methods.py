@@ -11,16 +11,18 @@ import numpy as np
 
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.nets.care import MixtureConfig, trained
+from hyperpolicy.nets.encoders import EncoderConfig, FeedForwardConfig
 from hyperpolicy.nets.modulated import ModulatedConfig
 from hyperpolicy.nets.moore import MooreConfig
 from hyperpolicy.nets.multi_head import MultiHeadConfig
-from hyperpolicy.nets.multi_task import EncoderConfig, FeedForwardConfig, PlainConfig
 from hyperpolicy.nets.paco import PacoConfig
 from hyperpolicy.nets.ptsl import PtslConfig
 from hyperpolicy.nets.soft_modules import SoftModulesConfig, SoftModulesOfMtrlConfig
+from hyperpolicy.nets.trunks import PlainConfig
 from hyperpolicy.rl.brc import BrcConfig
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rl.mtsac import MtSacConfig
+from hyperpolicy.rl.ppo import PpoConfig
 
 OBS, ACTION = 39, 4
 """Numbers of Meta-World's observations and actions."""
@@ -132,6 +134,11 @@ def brc(scale: Scale, width: int, table) -> BrcConfig:
     return BrcConfig(width=max(1, width // 2), critic_width=width)
 
 
+def ppo(scale: Scale, width: int, table) -> PpoConfig:
+    """PPO told a one-hot vector, on policy."""
+    return PpoConfig(hidden=(width,) * 3, value_hidden=(width,) * 3, epochs=10, minibatches=16)
+
+
 METHODS: dict[str, Make] = {
     "MT-SAC": blind,
     "MT-SAC, told its task": one_hot,
@@ -150,6 +157,7 @@ METHODS: dict[str, Make] = {
     "disjoint": disjoint,
     "PaCo": paco,
     "MOORE": moore,
+    "MT-PPO, told its task": ppo,
     "PCGrad": partial(one_hot, conflicts="pcgrad"),
     "GradNorm": partial(one_hot, conflicts="gradnorm"),
     "CARE + PTSL, own projections": partial(ptsl, layers=2, shared=False),
@@ -176,11 +184,13 @@ UNLIKE = ("BRC, wide",)
 """Methods that are larger."""
 
 
-def count(cfg) -> int:
-    """Numbers that are trained: encoder, actor, both critics."""
-    spaces = Spaces(OBS, 1, ACTION)
+def count(cfg, tasks: int) -> int:
+    """Numbers that are trained for so many tasks: encoder, actor, both critics or the value."""
+    told = tasks if cfg.learner.learns_from == "rounds" else 1  # a one-hot vector, or a number
+    spaces = Spaces(OBS, told, ACTION)
     state = jax.eval_shape(lambda: cfg.learner.init(cfg, spaces, jax.random.key(0)))
-    return trained((state.encoder, state.actor, state.critics))
+    parts = ("encoder", "actor", "critics", "value")
+    return trained([getattr(state, name) for name in parts if hasattr(state, name)])
 
 
 @cache
@@ -192,12 +202,13 @@ def learner(name: str, scale: Scale, tasks: int, table: tuple | None):
     make = METHODS[name]
 
     def of(width: int):
-        return replace(make(scale, width, table), tasks=tasks)
+        cfg = make(scale, width, table)
+        return replace(cfg, tasks=tasks) if hasattr(cfg, "tasks") else cfg
 
     if name in UNLIKE:
         return of(scale.critic)
-    wanted = count(replace(one_hot(scale, scale.plain, None), tasks=tasks))
-    return of(widest(lambda width: count(of(width)), wanted, scale.plain))
+    wanted = count(replace(one_hot(scale, scale.plain, None), tasks=tasks), tasks)
+    return of(widest(lambda width: count(of(width), tasks), wanted, scale.plain))
 
 
 def widest(numbers: Callable[[int], int], most: int, near: int) -> int:

@@ -1,27 +1,28 @@
 """A study of many tasks, cell by cell: a method and a seed, trained, and tested at the end.
 
-OUT/<method>/seed-<s>/     the run of a cell, which resumes
-OUT/<method>/seed-<s>.json its card, curve and successes; a cell that has one is read
-OUT/goals.json             what each seed's tasks ask for, where each task asks for one thing
+OUT/<method>/run-<seeds>/  the run of a method's cells, which resumes
+OUT/<method>/seed-<s>.json a cell's card, curve and successes; a cell that has one is read
+OUT/goals-<seeds>.json     what each seed's tasks ask for, where each task asks for one thing
 """
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tyro.conf import Suppress
 
 from hyperpolicy import files, seeds
-from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds, Whole
+from hyperpolicy.bounds import Bounded, Count, Names, Place, Seeds, Weight, Whole
 from hyperpolicy.data import sentences
 from hyperpolicy.envs import Family, family
 from hyperpolicy.envs.metaworld import MetaWorld
-from hyperpolicy.errors import BadFile, BadSetting
+from hyperpolicy.errors import BadFile, BadSetting, OutOfTime, UnknownTask, unknown
 from hyperpolicy.evaluate import protocol
-from hyperpolicy.fleet import OffPolicy, Schedule
+from hyperpolicy.fleet import OffPolicy, OnPolicy, RoundSchedule, Schedule
 from hyperpolicy.fleet.multi_task import (
     FILE,
     Generalists,
@@ -32,6 +33,7 @@ from hyperpolicy.fleet.multi_task import (
 from hyperpolicy.recipes.multi_task import methods
 from hyperpolicy.recipes.multi_task.methods import PAPER, SMALL, STUDY, Scale
 from hyperpolicy.recipes.stage import record_once, slug
+from hyperpolicy.run.job import Output
 
 TEST_SEED = 20
 """Of the episodes a finished policy is tested in, where goals are drawn."""
@@ -55,10 +57,24 @@ class StudyConfig(Bounded):
     """Steps of every task's world."""
     episodes: Count = 10
     """Of the test at the end, where goals are drawn."""
+    tasks: tuple[str, ...] = ()
+    """Names of tasks, instead of the grid's."""
+    leave_out: tuple[str, ...] = ()
+    """Tasks that are not trained; methods that can are tested on them at the end."""
+    minutes: Weight = 10_000.0
+    """After which work stops, to go on in the next call; 0: the page of what there is."""
     grid: Suppress[str] = "mt10"
     evaluations: Suppress[Count] = 20
     batch: Suppress[Whole] = 0
     """Rows in a batch; 0: 32 a task in `small`, 128 in `paper`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.steps < self.family.horizon_steps:
+            raise BadSetting(
+                f"steps={self.steps} (--steps); give one episode or more, "
+                f"{self.family.horizon_steps} steps"
+            )
 
     @property
     def scale(self) -> Scale:
@@ -73,18 +89,45 @@ class StudyConfig(Bounded):
         return MetaWorld(name="metaworld-v1", reward_version="v1", horizon_steps=150, frozen=True)
 
     @property
-    def tasks(self) -> Float[np.ndarray, "k c"]:
+    def all_tasks(self) -> Float[np.ndarray, "m c"]:
+        """The tasks that are trained, and those left out."""
+        own = family("metaworld")
+        if self.tasks:
+            return np.concatenate([own.grid(f"mt1:{name}").contexts for name in self.tasks])
+        return own.grid(self.grid).contexts
+
+    @property
+    def left_out(self) -> Bool[np.ndarray, " m"]:
+        """Which of all tasks are not trained. Raises UnknownTask, BadSetting: a name that is none
+        of them, or nothing is left to train."""
+        names = self.names(self.all_tasks)
+        for name in self.leave_out:
+            if name not in names:
+                raise unknown(UnknownTask, "task of this study called", "Tasks", name, names)
+        found = np.isin(names, self.leave_out)
+        if found.all():
+            raise BadSetting("leave_out names every task; leave one to train")
+        return found
+
+    @property
+    def contexts(self) -> Float[np.ndarray, "k c"]:
         """The tasks that are trained."""
-        return family("metaworld").grid(self.grid).contexts
+        return self.all_tasks[~self.left_out]
+
+    def names(self, contexts: Float[np.ndarray, "m c"]) -> list[str]:
+        """Names of tasks."""
+        return [self.family.task_name(task) for task in contexts]
 
     def card(self) -> dict:
         """How a number was measured: what must be alike where two are compared."""
         own, fixed = self.family, self.protocol == "ptsl"
-        known = protocol.of(own, self.tasks).lines()
-        rows = self.batch or (32 if self.preset == "small" else 128) * len(self.tasks)
+        known = protocol.of(own, self.contexts).lines()
+        rows = self.batch or (32 if self.preset == "small" else 128) * len(self.contexts)
+        named = " ".join(self.tasks) or self.grid
+        without = f" without {' '.join(self.leave_out)}" if self.leave_out else ""
         return {
             **dict(known),
-            "tasks": self.grid,
+            "tasks": named + without,
             "goals": "one a task, from the seed" if fixed else "drawn for each episode",
             "reward in replay": "as paid, divided when drawn",
             "steps of every task": self.steps,
@@ -94,11 +137,12 @@ class StudyConfig(Bounded):
         }
 
 
-def plan_of(config: StudyConfig, method: str) -> OffPolicy:
+def plan_of(config: StudyConfig, method: str) -> OffPolicy | OnPolicy:
     """A method's learner and schedule."""
-    tasks, own = config.tasks, config.family
-    table = sentences.of([own.task_name(task) for task in tasks])
-    learner = methods.learner(method, config.scale, len(tasks), table)
+    tasks, own = config.contexts, config.family
+    learner = methods.learner(method, config.scale, len(tasks), sentences.of(config.names(tasks)))
+    if learner.learner.learns_from == "rounds":
+        return OnPolicy(learner, _rounds(config, len(tasks)))
     learner = of_tasks(learner, len(tasks), 1, own.horizon_steps)
     if config.protocol == "mw+" and hasattr(learner, "reward_scale"):
         learner = replace(learner, reward_scale="none", clip=1.0)
@@ -119,6 +163,21 @@ def plan_of(config: StudyConfig, method: str) -> OffPolicy:
         num_states=1,
     )
     return OffPolicy(learner, schedule)
+
+
+def _rounds(config: StudyConfig, k: int) -> RoundSchedule:
+    """As many steps of every task, in rounds of 100 steps of four worlds."""
+    worlds = min(4, config.steps)
+    steps = min(100, config.steps // worlds)
+    return RoundSchedule(
+        num_rounds=config.steps // (worlds * steps),
+        num_envs=worlds * k,
+        round_steps=steps,
+        num_checkpoints=1,
+        num_evaluations=config.evaluations,
+        episodes=1,
+        num_states=1,
+    )
 
 
 # --- Cells --------------------------------------------------------------------------------
@@ -145,6 +204,9 @@ class Cell:
     """Of the run, shared between its seeds."""
     died_at: int
     """Updates after which its numbers were not finite; −1 where they were."""
+    left_out: list[float] | None = None
+    """Successes at any step on tasks left out of training; None: none, or it knows nothing of
+    them."""
 
     @property
     def success(self) -> float:
@@ -158,26 +220,42 @@ class Cell:
         return float(np.mean(last))
 
 
-def run(config: StudyConfig) -> dict[str, list[Cell]]:
-    """method → cells, one a seed. Raises BadSetting: no such method, or cells there of another
-    protocol."""
+def run(config: StudyConfig) -> tuple[dict[str, list[Cell]], list[str]]:
+    """method → its cells, one a seed; and methods that time did not suffice for, wholly or in part.
+
+    Raises:
+        BadSetting: no such method, or cells there of another protocol.
+        UnknownTask, UnknownGrid: as named.
+    """
     for method in config.methods:  # before any work
         plan_of(config, method)
     _goals(config)
-    return {method: cells(config, method) for method in config.methods}
+    until = time.monotonic() + 60.0 * config.minutes
+    found: dict[str, list[Cell]] = {}
+    late: list[str] = []
+    for method in config.methods:
+        own, whole = cells(config, method, until)
+        late += [] if whole else [method]
+        found |= {method: own} if own else {}
+    return found, late
 
 
-def cells(config: StudyConfig, method: str) -> list[Cell]:
-    """A method's cells: those that are there are read, the seeds of the others trained at once."""
+def cells(config: StudyConfig, method: str, until: float) -> tuple[list[Cell], bool]:
+    """A method's cells, and whether they are all: those that are there are read, the seeds of the
+    others trained side by side, until the monotonic time `until`, in seconds."""
     place = config.out / slug(method)
     paths = {seed: place / f"seed-{seed}.json" for seed in config.seeds}
     found = {seed: _read(config, path) for seed, path in paths.items() if path.exists()}
     missing = [seed for seed in config.seeds if seed not in found]
-    if missing:
-        for cell in _train(config, method, missing, place / f"run-{'-'.join(map(str, missing))}"):
-            files.save_json(paths[cell.seed], asdict(cell))
-            found[cell.seed] = cell
-    return [found[seed] for seed in config.seeds]
+    minutes = (until - time.monotonic()) / 60.0
+    if missing and minutes > 0:
+        out = Output(place / f"run-{'-'.join(map(str, missing))}", minutes=minutes)
+        with suppress(OutOfTime):
+            for cell in _train(config, method, missing, out):
+                files.save_json(paths[cell.seed], asdict(cell))
+                found[cell.seed] = cell
+    own = [found[seed] for seed in config.seeds if seed in found]
+    return own, len(own) == len(config.seeds)
 
 
 def _read(config: StudyConfig, path: Path) -> Cell:
@@ -198,20 +276,26 @@ def _read(config: StudyConfig, path: Path) -> Cell:
     return known
 
 
-def _train(config: StudyConfig, method: str, seeds: list[int], out: Path) -> list[Cell]:
-    """The cells of several seeds, trained side by side. A seed that diverged has no success."""
-    plan, own, tasks = plan_of(config, method), config.family, config.tasks
-    fixed, k = config.protocol == "ptsl", len(tasks)
-    goals = goals_of(seeds, k) if fixed else None
+def _train(config: StudyConfig, method: str, seeds: list[int], out: Output) -> list[Cell]:
+    """The cells of several seeds, trained side by side. A seed that diverged has no success. Raises
+    OutOfTime: its minutes are over."""
+    plan, own, tasks = plan_of(config, method), config.family, config.contexts
+    fixed, k, without = config.protocol == "ptsl", len(tasks), config.left_out
+    goals = goals_of(seeds, len(without))[:, ~without] if fixed else None
     began = time.monotonic()
     policies = train_multi_task(plan, own, tasks, seeds, goals, out)
-    rows = [line for line in files.load_lines(out / "metrics.jsonl") if line["env_steps"]]
+    lines = files.load_lines(out.path / "metrics.jsonl")
+    rows = [line for line in lines if "train_success" in line]  # where an episode has ended
     minutes = max(rows[-1]["seconds"], time.monotonic() - began) / 60 / len(seeds)
+    elsewhere = _elsewhere(config, policies)
     found = []
     for i, seed in enumerate(seeds):
-        reached = np.zeros((3, k))
+        reached, others = np.zeros((3, k)), None
         if seed in policies.seeds:
             row = policies.seeds.index(seed)
+            if elsewhere is not None:
+                tested = elsewhere.results(row, 1 if fixed else config.episodes, TEST_SEED)
+                others = tested.success.mean(axis=1).tolist()
             tested = policies.results(row, 1 if fixed else config.episodes, TEST_SEED)
             parts = tested.success, tested.last_success, tested.returns
             reached = np.stack([part.mean(axis=1) for part in parts])
@@ -220,7 +304,7 @@ def _train(config: StudyConfig, method: str, seeds: list[int], out: Path) -> lis
                 method,
                 seed,
                 config.card(),
-                methods.count(plan.cfg),
+                methods.count(plan.cfg, k),
                 [line["env_steps"] // k for line in rows],
                 [line["train_success"][i] for line in rows],
                 [line["success"][i] for line in rows],
@@ -229,9 +313,24 @@ def _train(config: StudyConfig, method: str, seeds: list[int], out: Path) -> lis
                 reached[2].tolist(),
                 minutes,
                 rows[-1]["died_at"][i],
+                others,
             )
         )
     return found
+
+
+def _elsewhere(config: StudyConfig, policies: Generalists) -> Generalists | None:
+    """The policies at the tasks left out; None: there are none, or nothing is known of them."""
+    without = config.left_out
+    if not without.any():
+        return None
+    contexts, goals = config.all_tasks[without], None
+    if policies.goals is not None:
+        goals = goals_of(policies.seeds, len(without))[:, without]
+    try:
+        return policies.elsewhere(contexts, sentences.of(config.names(contexts)), goals)
+    except BadSetting:
+        return None
 
 
 def policy(config: StudyConfig, method: str, seed: int) -> tuple[Generalists, int]:
@@ -249,14 +348,14 @@ def _goals(config: StudyConfig) -> None:
     """Write down what each seed's tasks ask for; every method has the same."""
     if config.protocol != "ptsl":
         return
-    own, tasks = config.family, config.tasks
+    own, tasks = config.family, config.all_tasks
 
     def draw() -> dict:
         found = {}
         for seed in config.seeds:
             starts = goals_of([seed], len(tasks))[0]
             obs = own.worlds(tasks, starts).reset()
-            named = map(own.task_name, tasks)
+            named = config.names(tasks)
             found[str(seeds.check(seed))] = {
                 name: {"seed": int(start), "goal": np.round(row[-3:], 4).tolist()}
                 for name, start, row in zip(named, starts, obs.astype(float), strict=True)

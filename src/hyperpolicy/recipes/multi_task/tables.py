@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from hyperpolicy.evaluate.plots import figure_at, stroke
 from hyperpolicy.evaluate.stats import student
@@ -55,18 +56,31 @@ def best(found: dict[str, list[Cell]]) -> str:
     return max(found, key=lambda name: np.mean([cell.success for cell in found[name]]))
 
 
+def paired(best: list[Cell], cells: list[Cell]) -> Float[np.ndarray, " s"]:
+    """How far cells are behind the best method's, seed by seed of those that both have."""
+    own = {cell.seed: cell.success for cell in cells}
+    return np.array([cell.success - own[cell.seed] for cell in best if cell.seed in own])
+
+
+def elsewhere(cells: list[Cell]) -> float | None:
+    """Successes on tasks that were not trained; None where nothing is known of them."""
+    known = [np.mean(cell.left_out) for cell in cells if cell.left_out]
+    return float(np.mean(known)) if known else None
+
+
 def table(found: dict[str, list[Cell]], config: StudyConfig) -> str:
     """The study's table, as Markdown, below its card."""
     top = best(found)
     printed = PUBLISHED.get((config.grid, config.steps), {})
     header = ["method", "numbers", "seeds", "success", "95 % over seeds", "IQM", "at the last step"]
     header += ["in training", f"behind {top}", "95 %", "minutes a seed"]
+    header += ["left-out tasks"] if config.leave_out else []
     header += ["published"] if printed else []
     rows = []
     for name in sorted(found, key=lambda name: np.mean([c.success for c in found[name]])):
         cells = found[name]
         tested = np.array([cell.success for cell in cells])
-        gap = np.array([b.success for b in found[top]]) - tested
+        gap = paired(found[top], cells)
         row = [
             name + (" †" if name in UNLIKE else ""),
             f"{cells[0].numbers:,}",
@@ -76,11 +90,13 @@ def table(found: dict[str, list[Cell]], config: StudyConfig) -> str:
             number(middle(cells), 3),
             number(float(np.mean([cell.last_step for cell in cells])), 3),
             number(float(np.mean([cell.end for cell in cells])), 3),
-            number(gap.mean(), 3) if name != top else "",
-            interval_text(student(gap), 3) if name != top else "",
+            number(gap.mean(), 3) if name != top and len(gap) else "",
+            interval_text(student(gap), 3) if name != top and len(gap) else "",
             number(float(np.mean([cell.minutes for cell in cells])), 1),
         ]
-        rows.append(row + ([number(printed.get(name), 3)] if printed else []))
+        row += [number(elsewhere(cells), 3)] if config.leave_out else []
+        row += [number(printed.get(name), 3)] if printed else []
+        rows.append(row)
     return f"{card(config)}\n\n{markdown(header, rows)}\n\n{NOTE}"
 
 
@@ -98,7 +114,7 @@ def card(config: StudyConfig) -> str:
 
 def by_task(found: dict[str, list[Cell]], config: StudyConfig) -> str:
     """Each method's successes task by task, the mean of seeds, as Markdown."""
-    names = [config.family.task_name(task) for task in config.tasks]
+    names = config.names(config.contexts)
     rows = [
         [name, *(number(x, 2) for x in np.mean([cell.any_step for cell in cells], axis=0))]
         for name, cells in found.items()
