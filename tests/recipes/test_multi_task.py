@@ -87,8 +87,8 @@ def test_tasks_left_out_are_tested_by_who_knows_of_them(studied):
 def test_no_time_is_no_work(studied, tmp_path, monkeypatch):
     config, found = studied
     monkeypatch.setattr(study, "_train", lambda *args: pytest.fail("work began"))
-    assert study.run(replace(config, out=tmp_path / "new", minutes=0)) == ({}, ["MT-SAC", "PTSL"])
-    later = study.run(replace(config, seeds=(3, 4, 5), minutes=0))
+    assert study.run(replace(config, out=tmp_path / "new", minutes=0.0)) == ({}, ["MT-SAC", "PTSL"])
+    later = study.run(replace(config, seeds=(3, 4, 5), minutes=0.0))
     assert later == (found, ["MT-SAC", "PTSL"])
 
 

@@ -15,7 +15,7 @@ from hyperpolicy.rl import brc, conflicts, many_tasks, mtsac
 from hyperpolicy.rl.brc import BrcConfig
 from hyperpolicy.rl.learner import Spaces
 from hyperpolicy.rl.mtsac import MtSacConfig
-from hyperpolicy.rl.reward_scale import ByReturns, Exponential
+from hyperpolicy.rl.reward_scale import ByReturns, Exponential, LargestDeviation
 from hyperpolicy.types import Batch, Paid
 
 SPACES = Spaces(5, 1, 2)
@@ -187,6 +187,17 @@ def test_gradnorm_raises_the_weight_of_short_gradients():
 
 
 # --- Rewards ------------------------------------------------------------------------------
+def test_the_largest_deviation_never_shrinks():
+    known = LargestDeviation.of(1, 1, 10, 0.99)
+    found = []
+    for reward in (0.0, 500.0, 0.0, 0.0):
+        paid = Paid(jnp.array([reward]), jnp.zeros(1), jnp.zeros(1))
+        known = known.after(paid)
+        found.append(float(known.divisors(jnp.ones(1), -4.0)[0]))
+    assert found[0] == 1 and found[1] > 15 and found[1] == found[2] == found[3]
+    assert float(known.now.var[0]) < found[1] ** 2  # which the moments did
+
+
 def test_exponential_moments_in_closed_form():
     scale, rewards = Exponential.of(1, 1, 9, 0.99), [3.0, -1.0, 2.0]
     mean, var = 0.0, 1.0

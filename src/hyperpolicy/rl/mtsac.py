@@ -74,7 +74,7 @@ class MtSacConfig(Bounded):
     """Whether each task has a temperature of its own."""
     target_entropy: Number = -1.0
     """Entropy the temperatures aim at, in nats per action."""
-    reward_scale: Literal["none", "exponential", "returns"] = "exponential"
+    reward_scale: Literal["none", "exponential", "deviation", "returns"] = "deviation"
     """What a task's rewards are divided by (`reward_scale.py`)."""
     batches: Literal["by-task", "uniform"] = "by-task"
     """Equally many rows of each task, or any."""

@@ -79,6 +79,30 @@ class Exponential(NamedTuple):
         return jnp.sqrt(self.var) + 1e-8
 
 
+class LargestDeviation(NamedTuple):
+    """The largest exponential standard deviation that a task has had so far.
+
+    The moments forget within a thousand steps what the replay holds for tens of thousands: where a
+    policy forgets a task, its rewards' deviation shrinks, and old rewards, divided by it when they
+    are drawn, become hundreds of times as large as any target (benchmarks/LOG.md). What only grows
+    is safe.
+    """
+
+    now: Exponential
+    largest: Float[Array, " k"]
+
+    @classmethod
+    def of(cls, tasks: int, worlds: int, horizon: int, discount: float) -> "LargestDeviation":
+        return cls(Exponential.of(tasks, worlds, horizon, discount), jnp.ones(tasks))
+
+    def after(self, paid: Paid) -> "LargestDeviation":
+        now = self.now.after(paid)
+        return LargestDeviation(now, jnp.maximum(self.largest, jnp.sqrt(now.var)))
+
+    def divisors(self, alpha, entropy: float):
+        return self.largest
+
+
 class ByReturns(NamedTuple):
     """BRC's: the largest |return to go| that was seen, with the entropy that goes with it, is
     worth VALUE_LIMIT:
@@ -135,4 +159,9 @@ class ByReturns(NamedTuple):
 VALUE_LIMIT = 10.0
 """The largest value that rewards are scaled to."""
 
-SCALES: dict[str, type[Scale]] = {"none": AsPaid, "exponential": Exponential, "returns": ByReturns}
+SCALES: dict[str, type[Scale]] = {
+    "none": AsPaid,
+    "exponential": Exponential,
+    "deviation": LargestDeviation,
+    "returns": ByReturns,
+}

@@ -129,7 +129,7 @@ class StudyConfig(Bounded):
             **dict(known),
             "tasks": named + without,
             "goals": "one a task, from the seed" if fixed else "drawn for each episode",
-            "reward in replay": "as paid, divided when drawn",
+            "reward in replay": "as paid, divided when drawn by what the method divides by",
             "steps of every task": self.steps,
             "rows in a batch": rows,
             "test": "deterministic, "
