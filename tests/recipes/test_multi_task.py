@@ -141,3 +141,12 @@ def test_differences_are_paired_by_seed():
     assert low == pytest.approx(0.1) and high == pytest.approx(0.1)
     assert "[−0.010, 0.277]" in tables.table(found, StudyConfig())
     assert tables.middle(found["a"]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_published_points_are_of_the_same_steps_or_earlier():
+    assert tables.published("mt10", 60_000)[0] == 50_000
+    at, found = tables.published("mt10", 200_000)
+    assert at == 200_000 and found["CARE + PTSL"] == 0.51
+    assert tables.published("mt50", 1_000_000)[1]["PTSL"] == 0.61
+    assert tables.published("mt10", 250_000)[1]["MT-SAC"] == 0.43
+    assert tables.published("mt10", 10_000) == (0, {}) == tables.published("mt25", 200_000)

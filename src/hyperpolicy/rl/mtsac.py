@@ -12,7 +12,7 @@ number.
 
 ρ_t is the task's divisor of rewards (`reward_scale.py`). The encoder learns from the critics' loss
 alone; the actor's is blind to it. Departures from mtrl:
-  D1  rewards are divided when drawn, not when stored;
+  D1  rewards are divided when drawn, not when stored, by a deviation that only grows;
   D2  a transition at a time limit keeps its true last observation (mtrl stores the next episode's
       first one) and bootstraps from it;
   D3  log|det| of tanh is computed without the constant 1e-6;
