@@ -7,11 +7,13 @@ from pathlib import Path
 # Before jax starts, and inherited by the processes that tests start.
 CACHE = Path(__file__).parents[1] / ".cache"
 # Tests compile much and compute little: plain code is there in a fourth of the time.
-# At this level products of XLA's own gave gradients that are not finite on the second device.
+# Products are YNNPACK's here, as jaxlib has it: at this level XLA's own gave gradients that are not
+# finite where each of two devices had one learner.
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0 "
     "--xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+    "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT,"
+    "LIBRARY_FUSION_TYPE_REDUCE"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it

@@ -177,7 +177,7 @@ def test_episodes_in_turn_give_what_worlds_of_their_own_give():
     found = rollout.successes(policies, fam, contexts, starts)
     assert 0 < whole.success[:2].sum() < 8 and not whole.success[2].any()
     for a, b in zip(found, whole, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-5)  # products round by the number of rows
 
 
 def test_an_episode_whose_simulation_broke_is_played_once_more(monkeypatch):
