@@ -31,8 +31,8 @@ def prepare() -> None:
 
 def _has_ynn() -> bool:
     """Whether jaxlib gives sums and products to YNNPACK, as 0.10 does: the sums of a network with
-    routing then end the process with a segmentation fault, and those of layer normalization take
-    twice as long. Other versions end where they are given a flag that they do not know."""
+    routing can then end the process with a segmentation fault, and BRC's step takes 1.6 times as
+    long. Other versions end where they are given a flag that they do not know."""
     try:
         return version("jaxlib").startswith("0.10.")
     except PackageNotFoundError:

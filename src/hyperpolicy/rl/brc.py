@@ -17,7 +17,7 @@ AdamW. Rewards are divided by returns (`reward_scale.py`: `returns`). Departures
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,9 @@ class BrcConfig(Bounded):
     """Worlds of each task."""
     horizon: Count = 500
     """Steps of the longest episode."""
+
+    updates_per_step: ClassVar[int] = 2
+    """As its authors have it, for each step of the worlds."""
 
     @property
     def learner(self) -> Learner:

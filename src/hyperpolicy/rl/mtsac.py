@@ -22,7 +22,7 @@ alone; the actor's is blind to it. Departures from mtrl:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,9 @@ class MtSacConfig(Bounded):
             raise BadSetting(
                 f"conflicts={self.conflicts!r} compares tasks' gradients; give batches='by-task'"
             )
+
+    updates_per_step: ClassVar[int] = 1
+    """As mtrl and Meta-World have it, for each step of the worlds."""
 
     @property
     def learner(self) -> Learner:

@@ -146,16 +146,16 @@ def plan_of(config: StudyConfig, method: str) -> OffPolicy | OnPolicy:
     learner = of_tasks(learner, len(tasks), 1, own.horizon_steps)
     if config.protocol == "mw+" and hasattr(learner, "reward_scale"):
         learner = replace(learner, reward_scale="none", clip=1.0)
-    often = 2 if method.startswith("BRC") else 1  # its authors' updates a step
-    fill = min(1_500, max(1, config.steps // 10))
+    often = learner.updates_per_step
+    fill = min(1_500, config.steps // 10)
     schedule = Schedule(
-        num_updates=often * max(1, config.steps - fill),
+        num_updates=often * (config.steps - fill),
         updates_per_step=often,
         fill_steps=fill,
         first_updates=fill if config.protocol == "ptsl" and often == 1 else 0,
         num_envs=len(tasks),
         batch=config.card()["rows in a batch"],
-        capacity=max(1, min(config.steps // 2, 100_000)) * len(tasks),
+        capacity=min(config.steps // 2, 100_000) * len(tasks),
         average_from=0.95,
         num_checkpoints=1,
         num_evaluations=config.evaluations,
@@ -167,7 +167,7 @@ def plan_of(config: StudyConfig, method: str) -> OffPolicy | OnPolicy:
 
 def _rounds(config: StudyConfig, k: int) -> RoundSchedule:
     """As many steps of every task, in rounds of 100 steps of four worlds."""
-    worlds = min(4, config.steps)
+    worlds = 4
     steps = min(100, config.steps // worlds)
     return RoundSchedule(
         num_rounds=config.steps // (worlds * steps),
