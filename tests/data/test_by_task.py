@@ -51,7 +51,7 @@ def test_trajectories_are_padded(episodes):
 
 def test_rows_know_what_their_episode_still_earned(episodes):
     found = transitions(episodes, CONTEXTS, discount=0.5)
-    np.testing.assert_array_equal(found.count, [4, 9])
+    np.testing.assert_array_equal(found.filled, [4, 9])
     np.testing.assert_array_equal(found.obs[1, :, 0], [100, 101, 102, 103, 104, 105, 200, 201, 202])
     np.testing.assert_array_equal(found.next_obs[1, 5:7, 0], [106, 201])
     np.testing.assert_array_equal(found.terminated[0, :4], [0, 0, 0, 1])
@@ -64,7 +64,7 @@ def test_rows_know_what_their_episode_still_earned(episodes):
 
 def test_every_seventh_row(episodes):
     found = transitions(episodes, CONTEXTS, 0.99, every=7)
-    np.testing.assert_array_equal(found.count, [1, 2])
+    np.testing.assert_array_equal(found.filled, [1, 2])
     np.testing.assert_array_equal(found.obs[1, :, 0], [100, 201])
 
 

@@ -45,7 +45,7 @@ class TaskRows(NamedTuple):
     """γ to the power of the steps until the episode's end; 0 where the task ended there."""
     last_obs: Float[Array | np.ndarray, "k r o"]
     """The observation at the episode's end."""
-    count: Int[Array | np.ndarray, " k"]
+    filled: Int[Array | np.ndarray, " k"]
     """Rows that are filled."""
 
 
@@ -73,14 +73,12 @@ def transitions(
     """The steps of each task, of which every `every`-th is kept. Raises BadSetting: a task without
     episodes, or no rewards."""
     own = grouped(episodes, contexts)
-    parts = [[_rows(one, discount) for one in some] for some in own]
-    joined = [[np.concatenate(x)[::every] for x in zip(*some, strict=True)] for some in parts]
+    rows = [[_rows(one, discount) for one in some] for some in own]
+    joined = [[np.concatenate(x)[::every] for x in zip(*some, strict=True)] for some in rows]
     count = np.array([len(some[2]) for some in joined], np.int32)
-    filled = [
-        np.stack([_padded(some[part], int(count.max())) for some in joined])
-        for part in range(len(joined[0]))
-    ]
-    return TaskRows(*filled, count)
+    most = int(count.max())
+    parts = (np.stack([_padded(x, most) for x in part]) for part in zip(*joined, strict=True))
+    return TaskRows._make([*parts, count])
 
 
 def grouped(episodes: Episodes, contexts: Float[np.ndarray, "k c"]) -> list[list[Episode]]:

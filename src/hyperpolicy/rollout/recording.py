@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hyperpolicy import headers, seeds
 from hyperpolicy.data.episodes import Episode, Episodes
@@ -20,12 +20,13 @@ def record(
     who: Actor | Policies,
     family: Family,
     contexts: Float[np.ndarray, "n c"],
-    episodes: int = 1,
+    episodes: int | Int[np.ndarray, "n e"] = 1,
     seed: int = 0,
     made_by: str | None = None,
 ) -> Episodes:
-    """The paired episodes of policy i in context i, policy by policy; those whose simulation broke
-    are left out. They are `made_by` that name, or by policies that bear their weights' SHA-256.
+    """The paired episodes of policy i in context i, policy by policy, or those that begin in worlds
+    of the given seeds; those whose simulation broke are left out. They are `made_by` that name, or
+    by policies that bear their weights' SHA-256.
 
     Raises:
         BadContext, BadShape, BadSetting: as `returns`.
