@@ -32,6 +32,7 @@ _MEMBERS = {
     "family": "hyperpolicy.envs:family",
     "Contexts": "hyperpolicy.data.given:Contexts",
     "Demonstrations": "hyperpolicy.data.demonstrations:Demonstrations",
+    "Prompts": "hyperpolicy.data.prompts:Prompts",
     "Episodes": "hyperpolicy.data.episodes:Episodes",
     "Worlds": "hyperpolicy.envs:Worlds",
     "Policies": "hyperpolicy.policies:Policies",
@@ -40,7 +41,7 @@ _MEMBERS = {
     "Zoo": "hyperpolicy.zoo:Zoo",
     "load": "hyperpolicy.generate:load",
 }
-_MODULES = "envs nets rl fleet evaluate generate recipes errors zoo data rollout".split()
+_MODULES = "envs nets rl fleet evaluate generate baselines recipes errors zoo data rollout".split()
 
 
 def __getattr__(name: str):

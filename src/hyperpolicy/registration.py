@@ -18,6 +18,7 @@ SHIPPED = {
     "cheetah-vel": 200,
     "ant-dir": 200,
     "ant-dir-radians": 200,
+    "ant-dir-endless": 200,
     "metaworld": 500,
     "metaworld-v1": 500,
     **dict.fromkeys(CONTROL, 1000),

@@ -12,7 +12,7 @@ import hyperpolicy as hp
 from hyperpolicy.envs import FAMILIES
 from hyperpolicy.envs.mujoco import compile_model
 
-MUJOCO = [FAMILIES[name] for name in ("cheetah-vel", "ant-dir", "ant-dir-radians")]
+MUJOCO = [FAMILIES[name] for name in ("cheetah-vel", "ant-dir", "ant-dir-endless")]
 CHEETAH, ANT = (compile_model(hp.family(name).mjcf) for name in ("cheetah-vel", "ant-dir"))
 
 

@@ -9,7 +9,7 @@ from hyperpolicy.envs import FAMILIES, Worlds
 from hyperpolicy.envs.mujoco import compile_model
 from hyperpolicy.errors import BadContext, BadShape
 
-MUJOCO = [FAMILIES[name] for name in ("cheetah-vel", "ant-dir", "ant-dir-radians")]
+MUJOCO = [FAMILIES[name] for name in ("cheetah-vel", "ant-dir", "ant-dir-endless")]
 CHEETAH, ANT = hp.family("cheetah-vel"), hp.family("ant-dir")
 families = pytest.mark.parametrize("family", MUJOCO, ids=lambda f: f.name)
 

@@ -146,6 +146,8 @@ def piece(data: Trajectories, task: Int[Array, ""], num: int, where: Where, key:
     first = jnp.maximum(last - 1, 0)
     if where == "anywhere":
         first = jax.random.randint(key_step, (), 0, last + 1)
+    elif where == "start":
+        first = jnp.zeros_like(last)
     at = first + jnp.arange(num)
     return _cut(data, task, episode, at, at >= 0, True)[0]
 

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperpolicy.data.by_task import grouped, returns_to_go
-from hyperpolicy.data.episodes import Episodes
+from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.given import Given
 from hyperpolicy.envs import Family
 from hyperpolicy.errors import BadSetting, BadShape
 
-Where = Literal["end", "anywhere"]
-"""Where a piece is cut: as the released code does it, or as the paper says."""
+Where = Literal["end", "anywhere", "start"]
+"""Where a piece is cut: as the released code does it, as the paper says, or where an episode
+begins, which is all that whoever has just begun to act has."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +79,40 @@ class Prompts(Given):
         steps: int = 5,
         where: Where = "end",
         seed: int = 0,
+        each: int = 1,
     ) -> "Prompts":
-        """A prompt of each task: `pieces` pieces of `steps` steps of episodes drawn at random, with
-        replacement where there are too few.
+        """`each` prompts of each task, task by task: `pieces` pieces of `steps` steps of episodes
+        drawn at random, with replacement where there are too few.
 
         Raises:
             BadSetting: a task without episodes, a piece longer than its episode, numbers that are
                 none.
         """
-        if pieces < 1 or steps < 1:
-            raise BadSetting(f"pieces={pieces}, steps={steps}; give at least one of each")
-        rng, found = np.random.default_rng([seed, 1]), []
-        for i, some in enumerate(grouped(episodes, contexts)):
-            chosen = rng.choice(len(some), pieces, replace=pieces > len(some))
-            cuts = []
-            for one in (some[j] for j in chosen):
-                t = len(one.reward)
-                if steps > t:
-                    task = episodes.family.task_name(episodes.family.context.check(contexts)[i])
-                    raise BadSetting(
-                        f"a prompt takes pieces of {steps} steps, and an episode of {task} has "
-                        f"{t}; give fewer steps, or longer episodes"
-                    )
-                first = max(0, t - steps - 1) if where == "end" else rng.integers(t - steps + 1)
-                at = first + np.arange(steps)
-                cuts.append(
-                    (one.obs[at], one.action[at], one.reward[at], returns_to_go(one.reward)[at], at)
-                )
-            found.append([np.concatenate(part) for part in zip(*cuts, strict=True)])
+        if pieces < 1 or steps < 1 or each < 1:
+            raise BadSetting(
+                f"pieces={pieces}, steps={steps}, each={each}; give at least one of each"
+            )
+        family, rng, found = episodes.family, np.random.default_rng([seed, 1]), []
+        contexts = family.context.check(contexts)
+        for context, some in zip(contexts, grouped(episodes, contexts), strict=True):
+            for _ in range(each):
+                chosen = rng.choice(len(some), pieces, replace=pieces > len(some))
+                cuts = [_piece(family, context, some[i], steps, where, rng) for i in chosen]
+                found.append([np.concatenate(part) for part in zip(*cuts, strict=True)])
         parts = (np.stack(part) for part in zip(*found, strict=True))
-        return cls(episodes.family, np.asarray(contexts, float), *parts)
+        return cls(family, np.repeat(contexts, each, axis=0), *parts)
+
+
+def _piece(family: Family, context, one: Episode, steps: int, where: Where, rng):
+    """Observations, actions, rewards, returns-to-go and times of a piece of an episode."""
+    t = len(one.reward)
+    if steps > t:
+        raise BadSetting(
+            f"a prompt takes pieces of {steps} steps, and an episode of "
+            f"{family.task_name(context)} has {t}; give fewer steps, or longer episodes"
+        )
+    first = rng.integers(t - steps + 1)
+    if where != "anywhere":
+        first = max(0, t - steps - 1) if where == "end" else 0
+    at = first + np.arange(steps)
+    return one.obs[at], one.action[at], one.reward[at], returns_to_go(one.reward)[at], at

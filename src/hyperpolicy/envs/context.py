@@ -73,6 +73,18 @@ class Coordinate:
         angle = 2 * np.pi * x / self.period
         return [xp.sin(angle), xp.cos(angle)]
 
+    def decode(self, columns: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """The numbers whose `encode` is nearest to these columns, within the bounds."""
+        if self.role == "task":
+            return columns.argmax(axis=1).astype(float)
+        if self.period is None:
+            x = self.low + 0.5 * (columns[:, 0] + 1.0) * (self.high - self.low)
+        else:
+            angle = np.arctan2(columns[:, 0], columns[:, 1])
+            x = np.mod(angle * self.period / (2 * np.pi), self.period)
+        x = np.clip(x, self.low, self.high)
+        return np.where(np.abs(x) < self.least, np.where(x < 0, -self.least, self.least), x)
+
     def distance(self, gap: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
         """Distances from absolute differences: the short way round on a circle, 0 or 1 between
         choices."""
@@ -185,6 +197,14 @@ class ContextSpace:
         for i, x in enumerate(self.coordinates):
             columns += x.encode(contexts[..., i], xp)
         return xp.stack(columns, axis=-1)
+
+    def decode(self, encoded: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """The contexts whose `encode` is nearest to these rows, within the bounds: what a network's
+        guess at an encoded context stands for."""
+        ends = np.cumsum([x.encoded_size for x in self.coordinates])
+        parts = np.split(np.asarray(encoded, float), ends[:-1], axis=1)
+        found = [x.decode(part) for x, part in zip(self.coordinates, parts, strict=True)]
+        return np.stack(found, axis=1)
 
     def distance(
         self, a: Float[np.ndarray, "n c"], b: Float[np.ndarray, "k c"]

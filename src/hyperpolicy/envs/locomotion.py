@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from hyperpolicy import files
 from hyperpolicy.envs.context import ContextSpace, Grid, line
 from hyperpolicy.envs.family import Seconds, Size, Steps
 from hyperpolicy.envs.mujoco import MujocoFamily, Noise, Skip
@@ -161,6 +162,26 @@ class AntDir(MujocoFamily):
         height = view["qpos"][:, 2]
         healthy = (height >= 0.2) & (height <= 1.0) & np.isfinite(view["qpos"]).all(axis=1)
         return ~(healthy & np.isfinite(view["qvel"]).all(axis=1))
+
+
+def _t2da_grid(family: str) -> Grid:
+    """The 50 directions of T2DA (arXiv:2504.15046) as they were released; the last five are its
+    test tasks."""
+    angles = np.array(files.load_json(Path(__file__).with_name("t2da_directions.json")))
+    full = {"full": (list(range(45)), list(range(45, 50)))}
+    return Grid.of(family, "t2da", angles[:, None], full)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntDirEndless(AntDir):
+    """Run in a target direction, and nothing ends the task: an ant on its back is paid on, as in
+    T2DA's environment. 200 steps."""
+
+    name: str = "ant-dir-endless"
+    grids: tuple[Grid, ...] = (_t2da_grid("ant-dir-endless"), *_ant_grids("ant-dir-endless"))
+
+    def terminated(self, view):
+        return None
 
 
 ANT_DIR_RADIANS = AntDir(

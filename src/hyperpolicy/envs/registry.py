@@ -8,7 +8,7 @@ import msgspec
 from hyperpolicy import registration
 from hyperpolicy.envs.control import tasks
 from hyperpolicy.envs.family import Family
-from hyperpolicy.envs.locomotion import ANT_DIR_RADIANS, AntDir, CheetahVel
+from hyperpolicy.envs.locomotion import ANT_DIR_RADIANS, AntDir, AntDirEndless, CheetahVel
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, UnknownFamily, unknown
 
@@ -72,6 +72,7 @@ def _kinds() -> dict[str, type[Family]]:
     return {type(one).__name__: type(one) for one in FAMILIES.values()}
 
 
-for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, MetaWorld(), *tasks.FAMILIES):
+for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, AntDirEndless(), *tasks.FAMILIES):
     register(_one)
+register(MetaWorld())
 register(MetaWorld(name="metaworld-v1", reward_version="v1"))

@@ -27,7 +27,13 @@ NOT_RECORDED = "not recorded"
 SAME_STARTS = "the same for every policy"
 OWN_STARTS = "drawn anew for each policy"
 
-EPISODES = {"ant-dir": 100, "ant-dir-radians": 100, "metaworld": 20, "metaworld-v1": 20}
+EPISODES = {
+    "ant-dir": 100,
+    "ant-dir-radians": 100,
+    "ant-dir-endless": 100,
+    "metaworld": 20,
+    "metaworld-v1": 20,
+}
 """Starts of each policy on each task where a score does not say; 10 in other families. Ant-Dir's
 returns spread by 50 and more from start to start; a start of Meta-World is a configuration."""
 

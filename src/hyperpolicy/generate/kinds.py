@@ -24,6 +24,7 @@ KINDS = {
     "varying-context": Kind(".parts", "VaryingContext"),
     "rewarded-context": Kind(".writers.hindsight", "RewardContext"),
     "demonstration": Kind(".demonstration", "DemonstrationReader"),
+    "prompt": Kind(".prompt", "PromptReader"),
     "symmetric-context": Kind(".symmetric", "SymmetricContext"),
     "identity": Kind(".parts", "Identity"),
     "pca": Kind(".codecs", "Pca"),

@@ -45,8 +45,12 @@ class Embedding(eqx.Module):
     def init(cls, obs: int, action: int, horizon: int, d: int, key: Key) -> "Embedding":
         """As PyTorch starts linear layers and embeddings."""
         keys = jax.random.split(key, 4)
-        layers = (Linear.init(i, d, k) for i, k in zip((1, obs, action), keys[:3], strict=True))
-        return cls(*layers, jax.random.normal(keys[3], (horizon, d)))
+        return cls(
+            Linear.init(1, d, keys[0]),
+            Linear.init(obs, d, keys[1]),
+            Linear.init(action, d, keys[2]),
+            jax.random.normal(keys[3], (horizon, d)),
+        )
 
     def __call__(self, steps: Steps) -> Float[Array, "l3 d"]:
         """Three tokens a step."""
