@@ -101,6 +101,7 @@ LINES = [
             "mt10-residual",
             "mt50-200k",
             "mt50-1m",
+            "meta-rl",
         )
     ),
 ]

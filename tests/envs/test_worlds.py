@@ -14,6 +14,21 @@ CHEETAH, ANT = hp.family("cheetah-vel"), hp.family("ant-dir")
 families = pytest.mark.parametrize("family", MUJOCO, ids=lambda f: f.name)
 
 
+def test_nothing_ends_the_endless_ant():
+    family = hp.family("ant-dir-endless")
+    split = family.grid("t2da").split("full")
+    assert split.test_ids.tolist() == [45, 46, 47, 48, 49] and len(split.train) == 45
+    assert split.train[0, 0] == 1.6366190129287137
+    ends = {}
+    for one in (family, ANT):
+        worlds, rng = one.worlds(split.test), np.random.default_rng(0)
+        worlds.reset()
+        steps = [worlds.step(rng.uniform(-1, 1, (5, 8))) for _ in range(200)]
+        ends[one.name] = sum(int(step.terminated.sum()) for step in steps)
+        assert steps[-1].truncated.all() == (one is family)
+    assert ends["ant-dir-endless"] == 0 and ends["ant-dir"] > 0
+
+
 def tasks_of(family, n: int) -> np.ndarray:
     """n contexts of the family's MACAW test tasks, repeated as needed."""
     test = family.grid("macaw").split("full").test

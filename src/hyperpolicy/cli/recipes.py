@@ -23,6 +23,7 @@ from hyperpolicy.cli.hyperzero import (
     HyperZeroJoint,
     HyperZeroReward,
 )
+from hyperpolicy.cli.meta_rl import MetaRl
 from hyperpolicy.cli.multi_task import (
     Mt10,
     Mt10Long,
@@ -312,6 +313,7 @@ class Recipe(Command):
         | Annotated[Mt10Residual, subcommand("mt10-residual")]
         | Annotated[Mt50, subcommand("mt50-200k")]
         | Annotated[Mt50Long, subcommand("mt50-1m")]
+        | Annotated[MetaRl, subcommand("meta-rl")]
     )
 
     def run(self, console: Console) -> None:

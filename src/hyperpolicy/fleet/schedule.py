@@ -20,6 +20,9 @@ class Kept(Bounded):
     result."""
     num_checkpoints: Count = 10
     """Actors kept along the way, evenly spaced over the averaged part."""
+    checkpoints_from: PartialShare | None = None
+    """Share of the updates after which they are kept, where it is not the averaged part: 0 keeps
+    some of the whole training."""
     num_evaluations: Count = 20
     """Deterministic evaluations of the averaged weights, evenly spaced; the learning curve."""
     episodes: Count = 5
@@ -53,7 +56,9 @@ class Kept(Bounded):
     @property
     def checkpoint_turns(self) -> list[int]:
         """Turns after which an actor is kept."""
-        return self._due(self.num_checkpoints, self.averaged_from)
+        share = self.checkpoints_from
+        first = self.averaged_from if share is None else int(share * self.learning_turns)
+        return self._due(self.num_checkpoints, first)
 
     @property
     def evaluation_turns(self) -> list[int]:

@@ -1,0 +1,34 @@
+"""The command that compares methods that adapt to a task from data with generators."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from hyperpolicy.cli.command import Command
+from hyperpolicy.errors import OutOfTime
+from hyperpolicy.recipes.meta_rl import table
+from hyperpolicy.recipes.meta_rl.presets import MetaRlConfig
+from hyperpolicy.recipes.stage import write_page
+from hyperpolicy.run.directory import hold
+
+
+@dataclass(frozen=True)
+class MetaRl(Command):
+    """Decision Transformers, Prompt-DT, MACAW and PEARL beside generators, on our data."""
+
+    config: MetaRlConfig = field(default_factory=MetaRlConfig)
+
+    def run(self, console: Console) -> None:
+        config = self.config
+        table.check(config)
+        with hold(config.out):
+            done, late = table.run(config)
+            if not done:
+                raise OutOfTime("no row is there yet; the same command goes on with more minutes")
+            page = write_page(config.out / "meta-rl.md", table.page(done, late))
+        for (family, grid, split), rows in table.joined(done).items():
+            title = f"{family}, {grid} grid, split {split}"
+            console.print(table.comparison(family, split, rows).rich(title))
+        console.print(f"the whole page: {page}")
+        if late:
+            console.print(f"not done, the same command goes on: {', '.join(late)}")

@@ -1,0 +1,1 @@
+"""Methods that adapt to a task from data, and generators, on one protocol."""

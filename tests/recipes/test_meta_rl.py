@@ -1,0 +1,138 @@
+"""The comparison of meta-RL methods: cells are made once, resume, and are refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import hyperpolicy as hp
+from hyperpolicy.baselines import history
+from hyperpolicy.errors import BadSetting, BadZoo, UnknownSplit
+from hyperpolicy.evaluate.protocol import ZERO
+from hyperpolicy.recipes.meta_rl import rows as page
+from hyperpolicy.recipes.meta_rl import table
+from hyperpolicy.recipes.meta_rl.lab import Cell, Lab
+from hyperpolicy.recipes.meta_rl.presets import MetaRlConfig
+
+FEW = (ZERO, "MT-BC", "PEARL", "PEARL, told another task")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> MetaRlConfig:
+    return MetaRlConfig(
+        out=tmp_path_factory.mktemp("meta-rl"),
+        families=("cheetah-vel",),
+        splits=("sixteenth",),
+        rows=FEW,
+        preset="smoke",
+        episodes=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(config):
+    return table.run(config)
+
+
+@pytest.fixture(scope="module")
+def lab(config, made) -> Lab:
+    return Lab(config, Cell("cheetah-vel", "macaw", "sixteenth"), float("inf"))
+
+
+# --- Data ---------------------------------------------------------------------------------
+def test_history_goes_from_chance_to_the_final_policy(lab):
+    found = lab.data
+    own = found[found.index.policy == 7]
+    stages = list(dict.fromkeys(own.index.made_by.tolist()))
+    assert stages[0] == history.RANDOM and stages[-1] == "final" and len(stages) == 4
+    np.testing.assert_allclose(
+        own.index.context, lab.experts.contexts[7][None] + 0 * own.index.context
+    )
+    assert len(set(own.index.seed.tolist())) == len(own) == 2 * len(stages)
+    late = history.late(found, 0.25)
+    assert set(late.index.made_by.tolist()) == {"final"} and len(late) == 2 * 40
+    actions = np.concatenate([one.action for one in own[:2]])
+    assert np.abs(actions.mean()) < 0.1 and actions.std() == pytest.approx(3**-0.5, abs=0.05)
+
+
+def test_nothing_of_test_tasks_is_learned_from(lab):
+    train = {tuple(c) for c in lab.split.train.tolist()}
+    seen = {tuple(np.round(c, 9)) for c in lab.train_data.index.context.tolist()}
+    assert seen == {tuple(np.round(c, 9)) for c in train} and len(seen) == 3
+    told = {tuple(np.round(c, 9)) for c in lab.test_data.index.context.tolist()}
+    assert not told & seen and len(told) == 5
+
+
+def test_told_wrongly_each_task_is_told_another(lab):
+    data = lab.test_data
+    wrong = lab.as_if(data)
+    test = lab.split.test
+    for i in range(len(test)):
+        mine = wrong[np.flatnonzero(np.isclose(wrong.index.context[:, 0], test[i, 0]))]
+        true = data[np.flatnonzero(np.isclose(data.index.context[:, 0], test[lab.others[i], 0]))]
+        assert lab.others[i] != i
+        np.testing.assert_array_equal(mine.episode(0).obs, true.episode(0).obs)
+
+
+def test_experts_with_unequal_checkpoints_are_refused(lab):
+    zoo = lab.experts
+    with pytest.raises(BadZoo, match="unequal numbers of checkpoints"):
+        history.stages(zoo.take(np.arange(1, len(zoo))))
+    with pytest.raises(BadSetting, match="one or more of each checkpoint"):
+        history.history(zoo, 0)
+    with pytest.raises(BadSetting, match="more than 0 and at most 1"):
+        history.late(lab.data, 0.0)
+
+
+# --- The table ----------------------------------------------------------------------------
+def test_rows_are_made_once_and_show_what_they_took(config, made):
+    done, late = made
+    assert not late
+    (cell,) = done
+    assert tuple(done[cell]) == FEW
+    again, _ = table.run(config)
+    assert again == done
+    text = table.page(done, ["something"])
+    for name in FEW:
+        assert f"| {name} " in text
+    assert "256 transitions of the test task" in text and "Not done: something" in text
+    pearl = done[cell]["PEARL"]
+    assert pearl["numbers"] > 100 and pearl["minutes"] > 0 and pearl["act_ms"] > 0
+
+
+def test_pipelines_are_joined(config, made):
+    done, _ = made
+    (cell,) = done
+    records = done[cell]["PEARL"]
+    other = {**records, "score": {**records["score"], "pipelines": [1]}}
+    found = table.scores([records, other])
+    assert found.pipelines == (0, 1) and found.num_pipelines == 2
+    assert found.returns.shape[0] == 2
+
+
+def test_time_that_is_over_is_said(config):
+    short = replace(config, rows=("MT-ORL",), minutes=0.0)
+    done, late = table.run(short)
+    assert not done and late == ["cheetah-vel-macaw/sixteenth/0/MT-ORL"]
+
+
+def test_names_that_are_none_are_refused_before_any_work(config, tmp_path):
+    config = replace(config, out=tmp_path / "new")
+    with pytest.raises(BadSetting, match="Did you mean 'MACAW'"):
+        table.run(replace(config, rows=("MACAV",)))
+    with pytest.raises(UnknownSplit):
+        table.run(replace(config, splits=("half-and-half",)))
+    with pytest.raises(BadSetting, match="no experts of 'metaworld' are planned"):
+        replace(config, families=("metaworld",))
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_split_rows_stand_in_full_alone(config):
+    cell = Cell("cheetah-vel", "macaw", "sixteenth")
+    plain = replace(config, rows=None)
+    left = set(page.ROWS) - set(table.names(plain, cell))
+    assert left == set(page.ONE_SPLIT)
+    assert table.names(plain, replace(cell, split="full")) == list(page.ROWS)
+    ant = table.cells(replace(config, families=("ant-dir-endless",), splits=("full",), pipelines=3))
+    assert [(c.grid, c.pipeline) for c in ant] == [("t2da", 0), ("t2da", 1), ("t2da", 2)]
+    assert hp.family("ant-dir-endless").grid("t2da").contexts.shape == (50, 1)
