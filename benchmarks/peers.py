@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".venv-peers"
-PINS = ("stable-baselines3==2.9.*", "sbx-rl==0.28.*", "torch==2.13.0")
+PINS = ("stable-baselines3==2.9.*", "sbx-rl==0.28.*", "torch==2.13.0", "transformers==5.*")
 
 
 def python() -> Path:
