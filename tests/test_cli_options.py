@@ -73,6 +73,7 @@ LINES = [
     "tune g --context 1 --out o",
     "generate g --out o",
     "score cheetah-vel",
+    "export cheetah-vel --out o.onnx",
     "demo",
     *(
         f"recipe {name}"

@@ -19,7 +19,7 @@ FLOORS = [
     {"fleet", "evaluate", "interchange"},
     {"generate"},
     {"baselines"},
-    {"recipes", "doctor"},
+    {"recipes", "doctor", "export"},
     {"cli", "gallery"},
     {"__main__"},
 ]

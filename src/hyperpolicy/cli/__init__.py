@@ -37,6 +37,7 @@ COMMANDS = {
     "fit": ("training:Fit", "fit a generator on a zoo"),
     "tune": ("training:Tune", "let generated policies go on learning in their own tasks"),
     "generate": ("play:Generate", "write policies for contexts nobody trained on"),
+    "export": ("export:Export", "write a policy as an ONNX file, or for NumPy alone"),
     "score": ("score:Score", "score policies beside trivial and published rows"),
     "compare": ("reports:Compare", "set results side by side, unlike protocols apart"),
     "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),

@@ -5,7 +5,7 @@ Tasks are a family and contexts, or stand by name behind the family's: `metaworl
 
 A *source* of policies is `zero`, `random`, `expert` (the zoo's nearest one), `generator` (the one
 shipped for the family), the name of a shipped generator, or a path: a generator's directory, a zoo
-(its nearest expert), or a file of policies, one a context.
+(its nearest expert), a file of policies, one a context, or an ONNX file, one policy for all.
 """
 
 import os
@@ -202,6 +202,10 @@ def maker_of(fam, source: str, zoo: Path | None):
         return lookup.nearest(open_zoo(fam, zoo_path(fam, zoo)))
     if os.path.isfile(Path(source) / "zoo.json"):
         return lookup.nearest(open_zoo(fam, Path(source)))
+    if os.path.isfile(source) and Path(source).suffix == ".onnx":
+        from hyperpolicy.export.onnx_file import OnnxActor
+
+        return OnnxActor(Path(source), fam)
     if os.path.isfile(source):
         return Policies.load(source)
     return _of_family(fam, load(fam.name if source == "generator" else source), source)

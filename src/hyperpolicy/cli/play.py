@@ -73,7 +73,7 @@ class Play(Command):
     """One or more contexts, e.g. target speeds in m/s; they play side by side."""
     policy: str = "generator"
     """zero, random, scripted (on Meta-World), expert (the zoo's nearest), generator (the shipped
-    one), or the path of a generator, a zoo or a file of policies."""
+    one), or the path of a generator, a zoo, a file of policies or an ONNX file."""
     demo: Path | None = None
     """Demonstrations, for a generator that reads them: the first one of each task."""
     video: NewFile | None = None
