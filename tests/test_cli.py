@@ -170,7 +170,7 @@ def published(seed: int) -> Tensors:
     return Tensors(*rows)
 
 
-IMPORT = "zoo import --make-an-agent 0.pt 1.pt --task window-open door-open --out zoo".split()
+IMPORT = "zoo import-make-an-agent 0.pt 1.pt --task window-open door-open --out zoo".split()
 
 
 def test_import_makes_a_zoo_and_its_demonstrations(monkeypatch, tmp_path, capsys):
@@ -473,11 +473,11 @@ def test_score_without_a_zoo_says_what_is_missing(monkeypatch, tmp_path, capsys)
         ("zoo info .", "BadZoo: . is not a zoo"),
         ("zoo verify nowhere", "BadZoo: 1 faults in nowhere"),
         (
-            "zoo import --make-an-agent b --task windw-open --out c",
+            "zoo import-make-an-agent b --task windw-open --out c",
             "UnknownTask: no Meta-World task",
         ),
-        ("zoo import --make-an-agent b --task a c --out d", "BadSetting: 1 files and 2 different"),
-        ("zoo import --make-an-agent b --task a --out a.json", "AlreadyExists: a.json exists"),
+        ("zoo import-make-an-agent b --task a c --out d", "BadSetting: 1 files and 2 different"),
+        ("zoo import-make-an-agent b --task a --out a.json", "AlreadyExists: a.json exists"),
         ("zoo export . --make-an-agent b", "BadZoo: . is not a zoo"),
         ("score cheetah-vel --split sixtenth", "UnknownSplit: no split"),
         ("score cheetah-vel --grid nope", "UnknownGrid: no grid"),

@@ -19,7 +19,7 @@ FLOORS = [
     {"fleet", "evaluate", "interchange"},
     {"generate"},
     {"baselines"},
-    {"recipes", "doctor", "export"},
+    {"recipes", "doctor", "export", "imports"},
     {"cli", "gallery"},
     {"__main__"},
 ]

@@ -43,6 +43,7 @@ class PolicyHeader(Struct, frozen=True, forbid_unknown_fields=True):
     hidden: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=64)]
     activations: tuple[Literal["relu", "elu", "tanh"], ...]
     head: Literal["gaussian", "deterministic"] = "gaussian"
+    output: Literal["tanh", "clip"] = "tanh"
 
     def __post_init__(self):
         if len(self.hidden) != len(self.activations):

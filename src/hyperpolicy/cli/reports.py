@@ -2,7 +2,7 @@
 which copy."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +11,9 @@ from rich.text import Text
 from tyro.conf import Positional, subcommand
 
 from hyperpolicy.bounds import NewPlace
-from hyperpolicy.cli.command import Command, NewFile, refuse, table
-from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.cli.command import Command, refuse, table
+from hyperpolicy.cli.interchange import ZooExport, ZooImport, ZooImportMakeAnAgent
+from hyperpolicy.errors import BadZoo
 
 
 @dataclass(frozen=True)
@@ -230,83 +231,6 @@ class ZooAlign(Command):
 
 
 @dataclass(frozen=True)
-class ZooImport(Command):
-    """Make a zoo and its demonstrations of files in Make-An-Agent's published layout.
-
-    Deterministic actions stay those of the released actor. Sampled ones do not: it clamps log σ,
-    which is squashed here. Returns are not in the files and stay unmeasured.
-    """
-
-    make_an_agent: tuple[Path, ...]
-    """Files (.pt) of the tensors param, traj and task; one a task."""
-    task: tuple[str, ...]
-    """The Meta-World task of each file, such as window-open; the files do not say."""
-    out: NewPlace
-    """The directory to write."""
-    demonstrations: NewFile | None = None
-    """The file of demonstrations to write; OUT.demonstrations.safetensors unless given."""
-
-    def run(self, console: Console) -> None:
-        from hyperpolicy import interchange
-
-        shown_at = self.demonstrations or interchange.beside(self.out)
-        refuse(self.out)
-        refuse(shown_at)
-        if self.out in shown_at.parents:
-            raise BadSetting(
-                f"{shown_at} lies in the zoo, which counts its files; put it elsewhere"
-            )
-        if len(set(self.task)) != len(self.make_an_agent):
-            raise BadSetting(
-                f"{len(self.make_an_agent)} files and {len(set(self.task))} different tasks; name "
-                "the task of each file, in their order"
-            )
-        interchange.FAMILY.contexts(self.task)  # unknown names before gigabytes
-        held = map(interchange.Tensors.load, self.make_an_agent)
-        zoo, shown = interchange.make_zoo(dict(zip(self.task, held, strict=True)))
-        names = {"files": [path.name for path in self.make_an_agent]}
-        shown.save(shown_at)
-        try:
-            replace(zoo, provenance=zoo.provenance | names).save(self.out)
-        except BaseException:
-            shown_at.unlink()  # both or none
-            raise
-        tasks = ", ".join(map(zoo.family.task_name, zoo.contexts))
-        console.print(f"{len(zoo)} policies of {tasks}: {self.out}")
-        console.print(f"their demonstrations: {shown_at}")
-
-
-@dataclass(frozen=True)
-class ZooExport(Command):
-    """Write a zoo and its demonstrations as one file in Make-An-Agent's published layout.
-
-    It takes Meta-World policies of width 128 with ELU and ReLU, and one demonstration a row.
-    """
-
-    path: Positional[Path]
-    """The zoo's directory."""
-    make_an_agent: NewFile
-    """The file (.pt) to write."""
-    demonstrations: Path | None = None
-    """The file of demonstrations, one a row; ZOO.demonstrations.safetensors unless given."""
-
-    def run(self, console: Console) -> None:
-        from hyperpolicy import interchange
-        from hyperpolicy.data.demonstrations import Demonstrations
-        from hyperpolicy.zoo import Zoo
-
-        refuse(self.make_an_agent)
-        zoo = Zoo.load(self.path)
-        shown = Demonstrations.load(self.demonstrations or interchange.beside(self.path))
-        made = interchange.make_tensors(zoo, shown)
-        made.save(self.make_an_agent)
-        tasks = [interchange.FAMILY.task_name(context) for context in zoo.contexts]
-        console.print(f"{len(made)} policies of {', '.join(tasks)}: {self.make_an_agent}")
-        if len(tasks) > 1:
-            console.print("the file does not say which is whose")
-
-
-@dataclass(frozen=True)
 class Zoo(Command):
     """Look into a zoo, check its files, bring its experts' units into one order, or interchange."""
 
@@ -315,6 +239,7 @@ class Zoo(Command):
         | Annotated[ZooVerify, subcommand("verify")]
         | Annotated[ZooAlign, subcommand("align")]
         | Annotated[ZooImport, subcommand("import")]
+        | Annotated[ZooImportMakeAnAgent, subcommand("import-make-an-agent")]
         | Annotated[ZooExport, subcommand("export")]
     )
 

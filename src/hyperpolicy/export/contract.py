@@ -85,7 +85,7 @@ def layers(policy: Policies) -> list[tuple[np.ndarray, np.ndarray, str]]:
     which is the mean's."""
     spec = policy.spec
     found, first = [], 0
-    names = (*spec.activations, "tanh")
+    names = (*spec.activations, spec.output)
     shapes = [*spec.layers[: len(spec.hidden) + 1]]
     numbers = policy.weights[0]
     for (i, o), name in zip(shapes, names, strict=True):

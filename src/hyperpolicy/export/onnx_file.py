@@ -22,7 +22,7 @@ from hyperpolicy.policies import Actor, Policies
 
 OPSET, IR = 17, 8
 """Of 2022: what microcontrollers' compilers and old runtimes read."""
-OPERATORS = {"relu": "Relu", "elu": "Elu", "tanh": "Tanh"}
+OPERATORS = {"relu": "Relu", "elu": "Elu", "tanh": "Tanh", "clip": "Clip"}
 SUFFIX = ".onnx"
 
 
@@ -49,13 +49,16 @@ def _model(policy: Policies, contract: Contract):
     def constant(name: str, value):
         return numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name)
 
-    nodes, held, last = [], [], "observation"
+    nodes, held, last, activation = [], [], "observation", ""
     for n, (weight, bias, activation) in enumerate(layers(policy)):
         held += [constant(f"weight_{n}", weight), constant(f"bias_{n}", bias)]
         names = [last, f"weight_{n}", f"bias_{n}"]
         nodes.append(helper.make_node("Gemm", names, [f"sum_{n}"], f"layer_{n}"))
         last = f"hidden_{n}"
-        nodes.append(helper.make_node(OPERATORS[activation], [f"sum_{n}"], [last]))
+        limits = ["least", "most"] if activation == "clip" else []
+        nodes.append(helper.make_node(OPERATORS[activation], [f"sum_{n}", *limits], [last]))
+    if activation == "clip":
+        held += [constant("least", -1.0), constant("most", 1.0)]
     factor, offset = contract.scale
     held += [constant("factor", factor), constant("offset", offset)]
     nodes.append(helper.make_node("Mul", [last, "factor"], ["scaled"]))

@@ -6,7 +6,7 @@ layers of their own and come last, μ first.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import equinox as eqx
 import jax
@@ -23,6 +23,8 @@ from hyperpolicy.types import Key, Scalar
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu, "tanh": jnp.tanh}
+OUTPUTS = {"tanh": jnp.tanh, "clip": lambda x: jnp.clip(x, -1.0, 1.0)}
+"""What becomes of μ: squashed, as all learners here do, or cut to [−1, 1], as others' do."""
 Activations = Annotated[tuple[Annotated[str, OneOf(ACTIVATIONS)], ...], Meta(min_length=1)]
 """Names of activations, as a configuration has them: one for each hidden layer, or one for all."""
 
@@ -40,7 +42,7 @@ def one_each(activations: tuple[str, ...], hidden: tuple[int, ...]) -> tuple[str
 
 
 class PolicyNet(eqx.Module):
-    """A policy that ends in tanh: hidden layers, then a linear head for μ and, where it is
+    """A policy: hidden layers, then a linear head for μ, which is squashed or cut, and, where it is
     Gaussian, one for log σ."""
 
     hidden: list[Linear]
@@ -48,6 +50,7 @@ class PolicyNet(eqx.Module):
     log_std: Linear | None
     """None for a deterministic policy."""
     activations: tuple[str, ...] = eqx.field(static=True)
+    output: str = eqx.field(static=True, default="tanh")
 
     def features(self, obs: Float[Array, " o"]) -> Float[Array, " h"]:
         """The last hidden layer's output."""
@@ -66,8 +69,8 @@ class PolicyNet(eqx.Module):
 
 
 def act(actor: PolicyNet, obs: Float[Array, " o"]) -> Float[Array, " a"]:
-    """The deterministic action tanh(μ), in [-1, 1]^a."""
-    return jnp.tanh(actor.mean(actor.features(obs)))
+    """The deterministic action tanh(μ), or μ cut, in [-1, 1]^a."""
+    return OUTPUTS[actor.output](actor.mean(actor.features(obs)))
 
 
 act_batch = jax.vmap(act, in_axes=(None, 0))
@@ -77,7 +80,12 @@ act_batch = jax.vmap(act, in_axes=(None, 0))
 def sample(
     actor: PolicyNet, obs: Float[Array, " o"], noise: Float[Array, " a"]
 ) -> tuple[Float[Array, " a"], Scalar]:
-    """A tanh-Gaussian action in [-1, 1]^a, made from standard normal noise, and its log-density."""
+    """A tanh-Gaussian action in [-1, 1]^a, made from standard normal noise, and its log-density;
+    of a policy that cuts, the action cut and the density before that."""
+    if actor.output == "clip":
+        mean, log_std = actor(obs)
+        density = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
+        return jnp.clip(mean + jnp.exp(log_std) * noise, -1.0, 1.0), jnp.sum(density)
     return tanh_gaussian(*actor(obs), noise)
 
 
@@ -93,7 +101,7 @@ def tanh_gaussian(
 
 def as_deterministic(actor: PolicyNet) -> PolicyNet:
     """The policy that always takes `actor`'s deterministic action: its log σ head is dropped."""
-    return PolicyNet(actor.hidden, actor.mean, None, actor.activations)
+    return PolicyNet(actor.hidden, actor.mean, None, actor.activations, actor.output)
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ class PolicySpec:
     hidden: tuple[int, ...] = (64, 64)
     activations: tuple[str, ...] = ("relu", "relu")
     head: Literal["gaussian", "deterministic"] = "gaussian"
+    output: Literal["tanh", "clip"] = "tanh"
+    """What becomes of μ."""
 
     @property
     def layers(self) -> list[tuple[int, int]]:
@@ -131,7 +141,8 @@ class PolicySpec:
         keys = jax.random.split(key, len(self.layers))
         layers = [Linear.init(i, o, k) for (i, o), k in zip(self.layers, keys, strict=True)]
         hidden, (mean, *rest) = layers[: len(self.hidden)], layers[len(self.hidden) :]
-        return PolicyNet(hidden, mean, rest[0] if rest else None, self.activations)
+        log_std = rest[0] if rest else None
+        return PolicyNet(hidden, mean, log_std, self.activations, self.output)
 
     def flatten(self, actor: PolicyNet) -> Float[Array, " p"]:
         """The flat weight vector of a policy."""
@@ -144,9 +155,11 @@ class PolicySpec:
     @property
     def header(self) -> PolicyHeader:
         """As it stands in a file's header."""
-        return PolicyHeader(self.obs, self.action, self.hidden, self.activations, self.head)  # type: ignore[arg-type]
+        names: Any = self.activations
+        return PolicyHeader(self.obs, self.action, self.hidden, names, self.head, self.output)
 
     @classmethod
     def of(cls, header: PolicyHeader) -> "PolicySpec":
         """What a file's header says."""
-        return cls(header.obs, header.action, header.hidden, header.activations, header.head)
+        names = header.activations
+        return cls(header.obs, header.action, header.hidden, names, header.head, header.output)
