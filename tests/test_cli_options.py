@@ -74,7 +74,6 @@ LINES = [
     "generate g --out o",
     "score cheetah-vel",
     "export cheetah-vel --out o.onnx",
-    "zoo import a.npz --family cheetah-vel --context 1 --out o",
     "demo",
     *(
         f"recipe {name}"
