@@ -3,6 +3,7 @@ one's own known. Nothing here imports JAX."""
 
 from hyperpolicy.envs.context import ContextSpace, Coordinate, Grid, Split, line
 from hyperpolicy.envs.family import Advance, Family, Step, Worlds
+from hyperpolicy.envs.gym_family import GymnasiumFamily, from_gymnasium
 from hyperpolicy.envs.mujoco import MujocoFamily, MujocoWorlds
 from hyperpolicy.envs.registry import FAMILIES, family, read, register
 
@@ -13,12 +14,14 @@ __all__ = [
     "Coordinate",
     "Family",
     "Grid",
+    "GymnasiumFamily",
     "MujocoFamily",
     "MujocoWorlds",
     "Split",
     "Step",
     "Worlds",
     "family",
+    "from_gymnasium",
     "line",
     "read",
     "register",

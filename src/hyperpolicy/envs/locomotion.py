@@ -1,12 +1,12 @@
 """Bodies that run, Gymnasium's half-cheetah and ant, on MACAW's tasks as Prompt-DT uses them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
-from hyperpolicy import files
 from hyperpolicy.envs.context import ContextSpace, Grid, line
 from hyperpolicy.envs.family import Seconds, Size, Steps
 from hyperpolicy.envs.mujoco import MujocoFamily, Noise, Skip
@@ -167,7 +167,7 @@ class AntDir(MujocoFamily):
 def _t2da_grid(family: str) -> Grid:
     """The 50 directions of T2DA (arXiv:2504.15046) as they were released; the last five are its
     test tasks."""
-    angles = np.array(files.load_json(Path(__file__).with_name("t2da_directions.json")))
+    angles = np.array(json.loads(Path(__file__).with_name("t2da_directions.json").read_text()))
     full = {"full": (list(range(45)), list(range(45, 50)))}
     return Grid.of(family, "t2da", angles[:, None], full)
 

@@ -8,6 +8,7 @@ import msgspec
 from hyperpolicy import registration
 from hyperpolicy.envs.control import tasks
 from hyperpolicy.envs.family import Family
+from hyperpolicy.envs.gym_family import GymnasiumFamily
 from hyperpolicy.envs.locomotion import ANT_DIR_RADIANS, AntDir, AntDirEndless, CheetahVel
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import AlreadyExists, BadFile, BadSetting, UnknownFamily, unknown
@@ -69,7 +70,8 @@ def read(record: dict, kind: type[Family] | None = None) -> Family:
 
 
 def _kinds() -> dict[str, type[Family]]:
-    return {type(one).__name__: type(one) for one in FAMILIES.values()}
+    known = {type(one).__name__: type(one) for one in FAMILIES.values()}
+    return {GymnasiumFamily.__name__: GymnasiumFamily} | known
 
 
 for _one in (CheetahVel(), AntDir(), ANT_DIR_RADIANS, AntDirEndless(), *tasks.FAMILIES):
