@@ -1,5 +1,7 @@
 """Grids, splits, contexts and rewards, against the published numbers and numbers worked by hand."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -213,3 +215,11 @@ def test_a_reward_of_the_simulator_is_not_relabeled():
     CHEETAH.check_relabels("a base", np.array([[0.5], [2.0]]))
     with pytest.raises(BadSetting, match="a base labels transitions with other contexts"):
         hp.family("metaworld").check_relabels("a base", np.array([[0.0], [3.0]]))
+
+
+def test_the_usual_grid_is_the_first():
+    assert hp.family("cheetah-vel").grid().name == hp.family("ant-dir").grid().name == "macaw"
+    assert hp.family("ant-dir-endless").grid().name == "t2da"
+    assert hp.family("cheetah-run").grid().name == hp.family("cheetah-run").grids[0].name
+    with pytest.raises(UnknownGrid):
+        replace(hp.family("cheetah-vel"), grids=()).grid()

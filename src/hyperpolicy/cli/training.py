@@ -40,8 +40,8 @@ class Train(Command):
     """Task family, e.g. cheetah-vel."""
     out: Place
     """Directory of the run; the zoo will be OUT/zoo. The same command resumes a stopped run."""
-    grid: str = "macaw"
-    """Grid of contexts."""
+    grid: str | None = None
+    """Grid of contexts; the family's first one unless given."""
     split: str = "full"
     """Split of the grid; its training contexts get experts."""
     start: Literal["own", "shared"] = "shared"
@@ -64,7 +64,7 @@ class Train(Command):
 
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
-        origin = {"grid": self.grid, "split": self.split, "test_contexts": split.test.tolist()}
+        origin = {"grid": split.grid, "split": self.split, "test_contexts": split.test.tolist()}
         plan = PLANS[self.cfg.learner.learns_from][0](self.cfg, self.schedule)
         output = Output(self.out, self.track, origin)
         zoo = fleet.train(
@@ -110,8 +110,8 @@ class Fit(Command):
     """Directory of the generator. The same command resumes a stopped fit."""
     config: Settings
     """The kind of generator, and its settings."""
-    grid: str = "macaw"
-    """Grid of contexts."""
+    grid: str | None = None
+    """Grid of contexts; the family's first one unless given."""
     split: str = "full"
     """Split of the grid; only experts at its training contexts are used."""
     seed: Seed = 0

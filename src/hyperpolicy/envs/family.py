@@ -132,9 +132,12 @@ class Family(ABC):
                 "more than their reward, so a transition holds for its own one only"
             )
 
-    def grid(self, name: str) -> Grid:
-        """The grid of contexts called `name`. Raises UnknownGrid: no such grid in this family."""
+    def grid(self, name: str | None = None) -> Grid:
+        """The grid of contexts called `name`, the family's first one unless one is named. Raises
+        UnknownGrid: no such grid in this family, or none at all."""
         found = {grid.name: grid for grid in self.grids}
+        if name is None:
+            name = next(iter(found), "none")
         if name not in found:
             raise unknown(UnknownGrid, f"grid of {self.name} called", "Grids", name, found)
         return found[name]

@@ -205,12 +205,19 @@ def from_gymnasium(
         dt_s=float(getattr(env, "dt", 1.0)),
         env_id=env_id,
         arguments=tuple(sorted(arguments.items())),
-        camera="",
+        camera=_camera(env),
     )
     env.close()
     if check:
         _check_effects(family)
     return family
+
+
+def _camera(env: gymnasium.Env) -> str:
+    """The first camera of its model; empty where there is none."""
+    model: Any = getattr(env.unwrapped, "model", None)
+    known = isinstance(model, mujoco.MjModel) and model.ncam
+    return str(model.camera(0).name) if known else ""
 
 
 def _width(space: Any) -> int:

@@ -117,9 +117,19 @@ def _close_at_exit() -> None:
             pictures.close()
 
 
+def _following(model: mujoco.MjModel) -> mujoco.MjvCamera:
+    """A camera beside the model that follows its first body."""
+    camera = mujoco.MjvCamera()
+    mujoco.mjv_defaultFreeCamera(model, camera)
+    if model.nbody > 1:
+        camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
+    return camera
+
+
 class Pictures:
     """Pictures of worlds, `height` × `width` pixels, from one camera; close it after use, or the
-    program's end does. `turned` is for cameras that hang upside down."""
+    program's end does. Without a camera's name, from one that follows the first body. `turned` is
+    for cameras that hang upside down."""
 
     def __init__(self, height: int, width: int, camera: str, turned: bool = False):
         self.size, self.camera, self.turned = (height, width), camera, turned
@@ -132,7 +142,7 @@ class Pictures:
             _open.add(self)
             _close_at_exit()
         mine = self._renderers[id(model)]
-        mine.update_scene(data, camera=self.camera)
+        mine.update_scene(data, camera=self.camera or _following(model))
         picture = mine.render()
         return picture[::-1, ::-1] if self.turned else picture
 
