@@ -42,7 +42,7 @@ class Score(Command):
     """A Python file with a method of your own (docs/evaluation.md); give it several times for
     several. Without --policy, only these are scored."""
     grid: str | None = None
-    """Grid of contexts; macaw, or the family's first one."""
+    """Grid of contexts; the family's first one unless given."""
     split: str | None = None
     """Split of the grid whose test contexts are scored; full, or the grid's first one."""
     zoo: Path | None = None
