@@ -103,6 +103,7 @@ LINES = [
             "mt50-200k",
             "mt50-1m",
             "meta-rl",
+            "choosing",
         )
     ),
 ]

@@ -1,4 +1,4 @@
-"""The command that compares methods that adapt to a task from data with generators."""
+"""Commands that compare methods that adapt from data with generators, and choose what ships."""
 
 from dataclasses import dataclass, field
 
@@ -9,6 +9,8 @@ from hyperpolicy.errors import OutOfTime
 from hyperpolicy.recipes.meta_rl import table
 from hyperpolicy.recipes.meta_rl.presets import MetaRlConfig
 from hyperpolicy.recipes.stage import write_page
+from hyperpolicy.recipes.zero_shot import choosing
+from hyperpolicy.recipes.zero_shot.choosing import ChoosingConfig
 from hyperpolicy.run.directory import hold
 
 
@@ -32,3 +34,19 @@ class MetaRl(Command):
         console.print(f"the whole page: {page}")
         if late:
             console.print(f"not done, the same command goes on: {', '.join(late)}")
+
+
+@dataclass(frozen=True)
+class Choosing(Command):
+    """Which preset and which kind of generator ship, by training contexts that are held out."""
+
+    config: ChoosingConfig = field(default_factory=ChoosingConfig)
+
+    def run(self, console: Console) -> None:
+        config = self.config
+        with hold(config.out):
+            found, late = choosing.run(config)
+            text = choosing.page(found, late)
+            made = write_page(config.out / "choosing.md", text)
+        console.print(text)
+        console.print(f"the whole page: {made}")

@@ -23,7 +23,7 @@ from hyperpolicy.cli.hyperzero import (
     HyperZeroJoint,
     HyperZeroReward,
 )
-from hyperpolicy.cli.meta_rl import MetaRl
+from hyperpolicy.cli.meta_rl import Choosing, MetaRl
 from hyperpolicy.cli.multi_task import (
     Mt10,
     Mt10Long,
@@ -314,6 +314,7 @@ class Recipe(Command):
         | Annotated[Mt50, subcommand("mt50-200k")]
         | Annotated[Mt50Long, subcommand("mt50-1m")]
         | Annotated[MetaRl, subcommand("meta-rl")]
+        | Annotated[Choosing, subcommand("choosing")]
     )
 
     def run(self, console: Console) -> None:

@@ -58,21 +58,30 @@ def place_of(name: str, env_id: str, env: gymnasium.Env) -> Place:
         return Place("argument", name)
     if isinstance(getattr(plain, name, None), int | float | np.number):
         return Place("attribute", name)
-    found = FIELD.fullmatch(name)
     model = getattr(plain, "model", None)
-    if found and isinstance(model, mujoco.MjModel):
-        field, inside, star = found.groups()
-        array = _array(model, field)
-        if array is not None:
-            return Place(
-                "model", field, _index(model, field, inside, array, bool(star)), bool(star)
-            )
+    if isinstance(model, mujoco.MjModel):
+        place = model_place(model, name)
+        if place is not None:
+            return place
     told = {key for key, one in arguments.items() if _is_number(one.default)}
     known = sorted(told | set(_numbers(plain)))
     raise BadSetting(
         f"{env_id} has no argument, attribute or number of its model called {name!r}; arguments "
         f"and attributes: {', '.join(known)}"
     )
+
+
+def model_place(model: mujoco.MjModel, name: str) -> Place | None:
+    """Where a number of the model called `name` is; None where it has no such field. Raises
+    BadSetting: brackets that choose nothing."""
+    found = FIELD.fullmatch(name)
+    if not found:
+        return None
+    field, inside, star = found.groups()
+    array = _array(model, field)
+    if array is None:
+        return None
+    return Place("model", field, _index(model, field, inside, array, bool(star)), bool(star))
 
 
 def _is_number(value) -> bool:
@@ -327,7 +336,7 @@ class GymnasiumWorlds(Worlds):
             if place.kind == "attribute":
                 setattr(plain, place.field, x)
             elif place.kind == "model":
-                _write(plain.model, place, x)
+                write(plain.model, place, x)
         if any(place.kind == "model" for place, _ in pairs):
             mujoco.mj_setConst(plain.model, plain.data)
         self._held[i] = context
@@ -360,7 +369,8 @@ class GymnasiumWorlds(Worlds):
         return plain.model, plain.data
 
 
-def _write(model: mujoco.MjModel, place: Place, x: float) -> None:
+def write(model: mujoco.MjModel, place: Place, x: float) -> None:
+    """Put a number into a model."""
     holder, _, name = place.field.rpartition(".")
     owner = model.opt if holder else model
     found = getattr(owner, name)
