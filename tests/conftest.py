@@ -31,6 +31,21 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
 
 
+MOST_PAGES = 3 * 2**30 // 4096
+"""Of memory, beyond which a worker of the tests forgets what it compiled; it grows by gigabytes."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_memory():
+    """Whoever tests on a small machine runs out of it otherwise."""
+    yield
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) > MOST_PAGES:
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def any_width(monkeypatch):
     """As where nobody named a width; workers of parallel tests are told 80 columns."""

@@ -74,6 +74,7 @@ LINES = [
     "generate g --out o",
     "score cheetah-vel",
     "export cheetah-vel --out o.onnx",
+    "zoo import a.npz --family cheetah-vel --context 1 --out o",
     "demo",
     *(
         f"recipe {name}"
@@ -154,7 +155,8 @@ def wrong_numbers(kind) -> list[str]:
 @pytest.mark.parametrize("line", LINES)
 def test_every_number_of_every_command_has_bounds(line, place):
     words, count = line.split(), 0
-    chosen = [i for i, word in enumerate(words) if word in SUBCOMMANDS or words[i - 1] == "recipe"]
+    nested = "recipe", "zoo"
+    chosen = [i for i, word in enumerate(words) if word in SUBCOMMANDS or words[i - 1] in nested]
     places = [*chosen, len(words)]
     for config, depth in configs(cli.parse(words)):
         if depth >= len(places):

@@ -45,6 +45,8 @@ class Export(Command):
     """What an output of 1 stands for on the robot."""
     seed: Seed = 0
     """Of the generator's noise."""
+    generator: bool = False
+    """Write the generator itself, contexts → weights, in place of one policy (ONNX alone)."""
 
     def run(self, console: Console) -> None:
         from hyperpolicy.export import numpy_runtime, onnx_file, parity
@@ -52,6 +54,8 @@ class Export(Command):
         from hyperpolicy.policies import Actor, Policies
 
         refuse(self.out)
+        if self.generator:
+            return self._whole(console)
         fam, contexts = tasks_of(self.family, self.context)
         if len(contexts) != 1:
             raise BadContext(
@@ -86,3 +90,21 @@ class Export(Command):
                 f"the exported policy differs from ours by {found.gap:.1e} in an action; it is "
                 "there, do not use it, and tell us"
             )
+
+    def _whole(self, console: Console) -> None:
+        """Write a generator."""
+        from hyperpolicy.bounds import unused
+        from hyperpolicy.envs import family
+        from hyperpolicy.export import generator_file
+        from hyperpolicy.generate.generator import Generator
+
+        which = "with --generator, which writes policies for any context"
+        unused(self, ["context", "runtime", "demo", "zoo", "action_low", "action_high"], which)
+        fam = family(self.family)
+        made = maker_of(fam, self.policy, None)
+        if not isinstance(made, Generator):
+            raise BadSetting(f"--policy {self.policy} is no generator; name one, or its directory")
+        path = generator_file.write(made, self.out)
+        gap = generator_file.gap(made, path, made.trained_contexts)
+        console.print(f"{path}: contexts to {made.spec.size:,} weights")
+        console.print(f"largest difference of a weight at its training contexts: {gap:.1e}")

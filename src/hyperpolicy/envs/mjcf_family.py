@@ -24,7 +24,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from hyperpolicy.envs.context import ContextSpace, Coordinate
+from hyperpolicy.envs.context import ContextSpace, Coordinate, Role
 from hyperpolicy.envs.gym_family import Place, even, model_place, write
 from hyperpolicy.envs.mujoco import MujocoFamily, compile_model
 from hyperpolicy.errors import BadSetting
@@ -73,7 +73,7 @@ def from_mjcf(
         if not isinstance(given, Coordinate):
             if len(given) != 2:
                 raise BadSetting(f"{key}: {given}; give its two bounds, or a Coordinate")
-            role = "reward" if places[key] is None else "dynamics"
+            role: Role = "reward" if places[key] is None else "dynamics"
             given = Coordinate(key, "", float(given[0]), float(given[1]), role)
         coordinates.append(given)
     if not coordinates:

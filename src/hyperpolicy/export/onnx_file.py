@@ -43,7 +43,7 @@ def write(policy: Policies, contract: Contract, path: str | Path) -> Path:
 
 
 def _model(policy: Policies, contract: Contract):
-    onnx = _onnx()
+    onnx = load_onnx()
     from onnx import TensorProto, helper, numpy_helper
 
     def constant(name: str, value):
@@ -79,7 +79,8 @@ def _model(policy: Policies, contract: Contract):
     return made
 
 
-def _onnx():
+def load_onnx():
+    """The package. Raises MissingExtra: it is not installed."""
     try:
         import onnx
     except ImportError:
@@ -88,6 +89,25 @@ def _onnx():
 
 
 # --- Running ------------------------------------------------------------------------------
+def open_session(path: Path) -> Any:
+    """A model in onnxruntime, on one thread. Raises MissingExtra: it is not installed; BadFile: no
+    model that it reads."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra(
+            "onnxruntime is not installed; pip install 'hyperpolicy[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has exceptions of its own, of no common class
+        said = " ".join(str(error).split())[:200]
+        raise BadFile(f"{path} is no ONNX model that onnxruntime reads: {said}") from None
+
+
 @dataclass(frozen=True)
 class OnnxActor(Actor):
     """Acts by an ONNX file in onnxruntime: observations [batch, o] → actions [batch, a], in the
@@ -98,24 +118,8 @@ class OnnxActor(Actor):
 
     @cached_property
     def session(self) -> Any:
-        """Raises MissingExtra: onnxruntime is not installed; BadFile: no model of one input and
-        one output."""
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtra(
-                "onnxruntime is not installed; pip install 'hyperpolicy[export]'"
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            found = onnxruntime.InferenceSession(
-                str(self.path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has exceptions of its own, of no common class
-            said = " ".join(str(error).split())[:200]
-            raise BadFile(f"{self.path} is no ONNX model that onnxruntime reads: {said}") from None
+        """Raises MissingExtra, BadFile: as `open_session`, or not one input and one output."""
+        found = open_session(self.path)
         if (len(found.get_inputs()), len(found.get_outputs())) != (1, 1):
             raise BadFile(f"{self.path} has not one input and one output; give a policy's file")
         return found
