@@ -8,7 +8,7 @@ OUT/<family>-<grid>/pipeline-<p>/experts       the independent experts' run and 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hyperpolicy.data.prompts import Prompts
 from hyperpolicy.envs import Family, Grid, Split, family
 from hyperpolicy.errors import OutOfTime
 from hyperpolicy.fleet import train
+from hyperpolicy.generate import loop
 from hyperpolicy.recipes.meta_rl.presets import TARGETS, MetaRlConfig, Preset
 from hyperpolicy.recipes.stage import make_once, read, timed
 from hyperpolicy.recipes.zero_shot import zoos
@@ -67,6 +68,8 @@ class Lab:
     cell: Cell
     until: float
     """The clock's time (`time.monotonic`) after which nothing new is begun."""
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """What several rows share and no file holds."""
 
     # --- Names ----------------------------------------------------------------------------
     @property
@@ -200,9 +203,18 @@ class Lab:
         path = place / f"{name}.safetensors"
 
         def write() -> None:
-            make(self.output(place / f"{name}-run")).save(path)
+            out = self.output(place / f"{name}-run")
+            make(out).save(path)
+            loop.finish(out.path)
 
         return load(make_once(path, write, timed(self.clock, self.stage(name))))
+
+    def remember(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once in this process."""
+        if name not in self.remembered:
+            with timed(self.clock, self.stage(name)):
+                self.remembered[name] = make()
+        return self.remembered[name]
 
     def stage(self, name: str) -> str:
         """How a fit's minutes are called."""

@@ -244,23 +244,28 @@ def told_prompt(lab: Lab, name: str, wrong: bool = False) -> Made:
 
 def _reader(lab: Lab) -> PromptReader:
     """What guesses contexts from prompts of training tasks' experts."""
-    with timed(lab.clock, lab.stage("prompt-reader")):
-        shown = Prompts.cut(lab.shown, lab.split.train, 1, 5, "anywhere", each=50)
-        ends = Prompts.cut(lab.shown, lab.split.train, 1, 5, "end", each=10)
+    episodes, train = lab.shown, lab.split.train  # made before the clock of this one runs
+
+    def make() -> PromptReader:
+        shown = Prompts.cut(episodes, train, 1, 5, "anywhere", each=50)
+        ends = Prompts.cut(episodes, train, 1, 5, "end", each=10)
         parts = "contexts", "obs", "action", "reward", "to_go", "t"
         both = (np.concatenate([getattr(x, name) for x in (shown, ends)]) for name in parts)
         return prompt.fit(lab.sizes.reader, Prompts(lab.family, *both), seed=lab.cell.pipeline)
 
+    return lab.remember("prompt-reader", make)
+
 
 def from_own_steps(lab: Lab, name: str = CHANGED) -> Made:
     """A generator in front of which an encoder guesses the context from the actor's own steps."""
-    with timed(lab.clock, lab.stage("inferring")):
-        actor, spent = inferring.fit(
-            lab.sizes.reader, GENERATORS[name](lab), lab.split.train, seed=lab.cell.pipeline
-        )
+    made, seed = GENERATORS[name](lab), lab.cell.pipeline
+
+    def make():
+        return inferring.fit(lab.sizes.reader, made, lab.split.train, seed=seed)
+
+    actor, spent = lab.remember("inferring", make)
     numbers = _size(actor.generator) + disk.size(actor.guess)
-    spent += lab.source.env_steps
-    return Made(actor, actor.column, numbers, ("inferring",), spent)
+    return Made(actor, actor.column, numbers, ("inferring",), spent + lab.source.env_steps)
 
 
 def _size(made: Generator) -> int:
