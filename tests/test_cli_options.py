@@ -105,6 +105,7 @@ LINES = [
             "mt50-1m",
             "meta-rl",
             "choosing",
+            "confidence",
         )
     ),
 ]

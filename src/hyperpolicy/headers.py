@@ -111,6 +111,65 @@ class GeneratorHeader(Struct, frozen=True):
     checksums: dict[PlainName, Digest]
 
 
+class SignalRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """A signal of doubt at contexts that were held out."""
+
+    name: Annotated[str, Meta(max_length=60)]
+    correlation: float
+    """Spearman's, with the shortfall."""
+    low: float
+    high: float
+    """Ends of its interval."""
+    values: tuple[float, ...]
+
+
+class RankingRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """What neighbors' critics know of draws for one context; means over contexts that were held
+    out, each with its interval."""
+
+    correlation: float
+    """Of critics' values and returns."""
+    correlation_low: float
+    correlation_high: float
+    gain: float
+    """Return of the draw that the critics prefer minus the mean of all."""
+    gain_low: float
+    gain_high: float
+    best: float
+    """Return of the best draw minus the mean of all."""
+    best_low: float
+    best_high: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether draws are ranked without being asked twice."""
+        return self.correlation >= 0.3 and self.correlation_low > 0
+
+
+class ConfidenceHeader(Struct, frozen=True, forbid_unknown_fields=True):
+    """A generator's confidence.json."""
+
+    format: str
+    generator: Digest
+    """Of the weights it was measured for."""
+    folds: Count
+    episodes: Count
+    contexts: Annotated[tuple[Context, ...], Meta(min_length=1)]
+    """Held out, each once."""
+    shortfall: tuple[float, ...]
+    """Return of the context's own expert minus that of the written policy."""
+    signals: tuple[SignalRecord, ...]
+    chosen: str | None
+    """The signal that is shown; None where none is good enough."""
+    ranking: RankingRecord | None = None
+
+    def __post_init__(self):
+        names = {one.name for one in self.signals}
+        sizes = {len(self.contexts), len(self.shortfall), *(len(x.values) for x in self.signals)}
+        if len(sizes) > 1 or not names >= {self.chosen} - {None}:
+            raise ValueError("its signals do not fit its contexts")
+
+
 class PoliciesHeader(Struct, frozen=True):
     """Of a file of policies."""
 

@@ -1,4 +1,5 @@
-"""Commands that compare methods that adapt from data with generators, and choose what ships."""
+"""Commands that compare methods that adapt from data with generators, choose what ships, and
+measure how sure generators may be."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +10,9 @@ from hyperpolicy.errors import OutOfTime
 from hyperpolicy.recipes.meta_rl import table
 from hyperpolicy.recipes.meta_rl.presets import MetaRlConfig
 from hyperpolicy.recipes.stage import write_page
-from hyperpolicy.recipes.zero_shot import choosing
+from hyperpolicy.recipes.zero_shot import choosing, sureness
 from hyperpolicy.recipes.zero_shot.choosing import ChoosingConfig
+from hyperpolicy.recipes.zero_shot.sureness import SurenessConfig
 from hyperpolicy.run.directory import hold
 
 
@@ -48,5 +50,23 @@ class Choosing(Command):
             found, late = choosing.run(config)
             text = choosing.page(found, late)
             made = write_page(config.out / "choosing.md", text)
+        console.print(text)
+        console.print(f"the whole page: {made}")
+
+
+@dataclass(frozen=True)
+class Sureness(Command):
+    """Whether generators know how good their policies are, on training contexts held out."""
+
+    config: SurenessConfig = field(default_factory=SurenessConfig)
+
+    def run(self, console: Console) -> None:
+        config = self.config
+        with hold(config.out):
+            done, late = sureness.run(config)
+            if not done:
+                raise OutOfTime("nothing is there yet; the same command goes on with more minutes")
+            text = sureness.page(done, late)
+            made = write_page(config.out / "confidence.md", text)
         console.print(text)
         console.print(f"the whole page: {made}")

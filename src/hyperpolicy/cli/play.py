@@ -21,7 +21,7 @@ from hyperpolicy.cli.command import (
     tasks_of,
     zoo_path,
 )
-from hyperpolicy.errors import BadContext
+from hyperpolicy.errors import BadContext, BadSetting
 from hyperpolicy.run.progress import Announced
 
 
@@ -40,12 +40,20 @@ class Generate(Command):
     """Demonstrations, for a generator that reads them: one policy for each."""
     seed: Seed = 0
     """Of the generator's noise."""
+    draws: Count = 1
+    """Policies drawn for each context, of which the neighboring experts' critics choose one; needs
+    --zoo, and a generator that was fitted with --folds and whose critics proved themselves."""
+    zoo: Path | None = None
+    """The zoo the generator was fitted on, for --draws."""
+    anyhow: bool = False
+    """Let critics choose even where nothing says that they can, and show every signal of doubt."""
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.generate import load
+        from hyperpolicy.generate import confidence, load
 
         refuse(self.out)
         generator = load(self.generator)
+        known = confidence.load(self.generator, generator)
         fam = generator.family
         if reads_demonstrations(generator):
             if self.context:
@@ -57,10 +65,57 @@ class Generate(Command):
         else:
             given = given_to(generator, contexts_of(fam, self.context), self.demo)
             names = ", ".join(fam.task_name(context) for context in given)
-        policies = generator.generate(given, seed=self.seed)
+        policies = self._write(generator, given, known)
         policies.save(self.out)
         sizes = f"{len(policies)} × {policies.spec.size:,} numbers"
         console.print(f"{self.out}: {sizes}, {fam.name} at {names}")
+        if known is not None:
+            self._doubt(console, known, generator, given)
+
+    def _write(self, generator, given, known):
+        """The policies; of several draws the one that critics prefer."""
+        from hyperpolicy.generate import confidence
+        from hyperpolicy.zoo import Zoo
+
+        if self.draws == 1:
+            unused(self, ["zoo"], "without --draws")
+            return generator.generate(given, seed=self.seed)
+        if self.zoo is None or reads_demonstrations(generator):
+            raise BadSetting(
+                f"--draws {self.draws} needs --zoo and a generator that reads contexts"
+            )
+        ranking = known and known.header.ranking
+        if not self.anyhow and not (ranking and ranking.trusted):
+            found = (
+                "was not measured (fit --folds)" if not ranking else f"{ranking.correlation:.2f}"
+            )
+            raise BadSetting(
+                f"the rank correlation of critics' values and returns {found}; from 0.3 on critics "
+                "choose among draws. --anyhow lets them"
+            )
+        return confidence.preferred(generator, Zoo.load(self.zoo), given, self.draws, self.seed)
+
+    def _doubt(self, console: Console, known, generator, given) -> None:
+        """Print how sure each policy is."""
+        if known.header.chosen is None and not self.anyhow:
+            console.print(
+                "how sure: unknown, no signal of doubt proved itself (docs/confidence.md)"
+            )
+            return
+        names = [one.name for one in known.header.signals] if self.anyhow else [None]
+        for name in names:
+            try:
+                found = known.of(generator, given, self.seed, name)
+            except BadSetting as error:
+                console.print(str(error))
+                continue
+            rows = [
+                (generator.family.task_name(c), *map("{:.2f}".format, one))
+                for c, *one in zip(given, *found, strict=True)
+            ]
+            what = name or known.header.chosen
+            header = ["task", what, "less than its own expert, expected", "nine of ten below"]
+            console.print(table(header, rows))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from hyperpolicy.cli.hyperzero import (
     HyperZeroJoint,
     HyperZeroReward,
 )
-from hyperpolicy.cli.meta_rl import Choosing, MetaRl
+from hyperpolicy.cli.meta_rl import Choosing, MetaRl, Sureness
 from hyperpolicy.cli.multi_task import (
     Mt10,
     Mt10Long,
@@ -315,6 +315,7 @@ class Recipe(Command):
         | Annotated[Mt50Long, subcommand("mt50-1m")]
         | Annotated[MetaRl, subcommand("meta-rl")]
         | Annotated[Choosing, subcommand("choosing")]
+        | Annotated[Sureness, subcommand("confidence")]
     )
 
     def run(self, console: Console) -> None:

@@ -12,12 +12,12 @@ from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
 from hyperpolicy import files, fleet, rl
-from hyperpolicy.bounds import OneOf, Place, Seed, unused
+from hyperpolicy.bounds import OneOf, Place, Seed, Whole, unused
 from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo, NoRendering
 from hyperpolicy.fleet import PLANS
-from hyperpolicy.generate import kinds, load
+from hyperpolicy.generate import confidence, kinds, load
 from hyperpolicy.generate.fitting import FitConfig, fit
 from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
 from hyperpolicy.rl import LEARNERS
@@ -116,6 +116,9 @@ class Fit(Command):
     """Split of the grid; only experts at its training contexts are used."""
     seed: Seed = 0
     """Of the fit; regression and residual draw nothing."""
+    folds: Whole = 0
+    """Folds of the training contexts on which it is measured how sure the generator may be; 0: not
+    measured. Each fold is a few fits more."""
     track: Trackers = ()
     """Trackers that get the metrics too; each needs the extra of its name."""
 
@@ -127,12 +130,19 @@ class Fit(Command):
         grid = zoo.family.grid(self.grid)
         self._refuse_leak(zoo, grid)
         zoo = zoo.only(grid.split(self.split).train)
-        refuse(self.out / "config.json")
         config = self.config.beside(self.zoo)
-        generator = fit(config, zoo, self.seed, Output(self.out, self.track))
-        console.print(
-            f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
-        )
+        if not self.folds or (self.out / confidence.HEADER).exists():
+            refuse(self.out / "config.json")
+        confidence.check_folds(self.folds, zoo)
+        if not (self.out / "config.json").exists():
+            generator = fit(config, zoo, self.seed, Output(self.out, self.track))
+            console.print(
+                f"{self.out}: {generator.kind}, {len(zoo)} rows of {len(zoo.contexts)} experts"
+            )
+        if self.folds:
+            found = confidence.calibrate(config, zoo, self.out, self.folds, seed=self.seed)
+            console.print(table(["signal of doubt", "rank correlation", ""], _signals(found)))
+            console.print(_said(found))
 
     def _refuse_leak(self, zoo, grid) -> None:
         """Raise BadZoo where experts learned from contexts that the split does not train on."""
@@ -146,6 +156,34 @@ class Fit(Command):
             f"in common, that are not all for training in split {self.split!r}; give "
             f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
         )
+
+
+def _signals(found: confidence.Confidence) -> list[tuple[str, str, str]]:
+    """A row a signal, and one of critics that rank draws."""
+    known = found.header
+    rows = [
+        (
+            one.name,
+            f"{one.correlation:.2f} [{one.low:.2f}, {one.high:.2f}]",
+            "is shown with policies" if one.name == known.chosen else "",
+        )
+        for one in known.signals
+    ]
+    if (ranks := known.ranking) is not None:
+        gain = f"{ranks.gain:.1f} [{ranks.gain_low:.1f}, {ranks.gain_high:.1f}]"
+        rho = f"{ranks.correlation:.2f}"
+        rho += f" [{ranks.correlation_low:.2f}, {ranks.correlation_high:.2f}]"
+        rows.append(("critics, among draws", rho, f"the draw they prefer returns {gain} more"))
+    return rows
+
+
+def _said(found: confidence.Confidence) -> str:
+    """What follows from it."""
+    n, mean = len(found.header.contexts), np.mean(found.header.shortfall)
+    text = f"on {n} contexts held out, policies return {mean:.1f} less than the contexts' experts"
+    if found.header.chosen is None:
+        text += f"; no signal reaches {confidence.LEAST}, so none is shown with policies"
+    return text
 
 
 @dataclass(frozen=True)

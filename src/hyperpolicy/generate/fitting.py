@@ -72,6 +72,11 @@ class FitConfig(Bounded, ABC):
         """The settings with what they leave to the directory of the zoo that is fitted."""
         return self
 
+    def on_part_of(self, zoo: Zoo) -> "FitConfig":
+        """The settings for a fit on some of this zoo's experts; they may use what its base, which
+        its experts have in common, knows of the others."""
+        return self
+
     @abstractmethod
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         """The generators, saved in their places; a seed that died is left out."""

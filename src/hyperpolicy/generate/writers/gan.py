@@ -121,6 +121,8 @@ class GanWriter(RowWriter):
     net: SkipMlp
     running: list[Moments]
     noise: int = eqx.field(static=True)
+    judge: Discriminator | None = None
+    """The discriminator, where the fit kept it."""
 
     def __call__(self, condition: Float[Array, " d"], key: Key) -> Float[Array, " z"]:
         return self.at(jax.random.normal(key, (self.noise,)), condition)
@@ -130,13 +132,19 @@ class GanWriter(RowWriter):
         return skip_mlp.evaluate(self.net, self.running, jnp.concatenate([noise, condition]))
 
     def settings(self) -> dict:
-        return {"noise": self.noise, "hidden": [block.scale.shape[0] for block in self.net.down]}
+        own = {"noise": self.noise, "hidden": [block.scale.shape[0] for block in self.net.down]}
+        if self.judge is not None:
+            own["judge"] = [layer.bias.shape[0] for layer in self.judge.trunk]
+        return own
 
     @classmethod
     def blank(cls, settings: dict, frame: Frame):
         noise, hidden = settings["noise"], tuple(settings["hidden"])
         net = SkipMlp.init(noise + frame.condition, hidden, frame.latent, jax.random.key(0))
-        return cls(net, skip_mlp.first_moments(net), noise)
+        judge, z, d = None, frame.latent, frame.condition
+        if "judge" in settings:
+            judge = Discriminator.init(z, tuple(settings["judge"]), d, jax.random.key(0))
+        return cls(net, skip_mlp.first_moments(net), noise, judge)
 
 
 def make_networks(cfg: GanConfig, z: int, d: int, key: Key) -> Networks:

@@ -43,6 +43,8 @@ from hyperpolicy.types import Key, Scalar
 class HypLatentConfig(GanConfig):
     encoder: CodecConfig = field(default_factory=PcaConfig)
     """What a latent is."""
+    keep_discriminator: bool = False
+    """Keep F, whose disbelief is a signal of how sure a policy is (`generate/confidence.py`)."""
     name: ClassVar[str] = "hyplatent"
 
     def train(self, run: loop.FitJob, data: Pairs, spec: PolicySpec, codecs) -> Written:
@@ -193,6 +195,11 @@ def train(
 
     fits = loop.learn(run, partial(init, config, z, d), step, (codecs, latents), data)
     return {
-        n: (HypLatent(nets.generator, nets.running, config.noise), codec)
+        n: (HypLatent(nets.generator, nets.running, config.noise, kept(config, nets)), codec)
         for n, (nets, codec) in fits.living((fits.state.nets, codecs)).items()
     }
+
+
+def kept(config: HypLatentConfig, nets: Networks) -> Discriminator | None:
+    """F, where it is kept."""
+    return nets.discriminator if config.keep_discriminator else None

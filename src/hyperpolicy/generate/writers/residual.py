@@ -9,13 +9,14 @@ interpolation of the experts' weights, because folding is linear in the encoded 
 the base goes on and carries the last expert's change along.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, cast
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
+from tyro.conf import Suppress
 
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Base
@@ -26,6 +27,7 @@ from hyperpolicy.generate.parts import Frame, Model
 from hyperpolicy.generate.writers import lookup
 from hyperpolicy.generate.writers.conditioned import Conditioned, from_base
 from hyperpolicy.generate.writers.lookup import Interpolated
+from hyperpolicy.headers import Context
 from hyperpolicy.zoo import Zoo
 
 
@@ -33,17 +35,22 @@ from hyperpolicy.zoo import Zoo
 class ResidualConfig(FitConfig):
     base: Path | None = None
     """The base the zoo's experts started from; ZOO/base.safetensors by default."""
+    shared: Suppress[tuple[Context, ...]] = ()
+    """Contexts beside the zoo's that its base was trained on."""
     name: ClassVar[str] = "residual"
     draws: ClassVar[bool] = False
 
     def beside(self, zoo: Path) -> "ResidualConfig":
-        return ResidualConfig(self.base or zoo / "base.safetensors")
+        return replace(self, base=self.base or zoo / "base.safetensors")
+
+    def on_part_of(self, zoo: Zoo) -> "ResidualConfig":
+        return replace(self, shared=tuple(map(tuple, zoo.contexts.tolist())))
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         if self.base is None:
             raise BadSetting("base=None; give the file of the base that the experts started from")
         base = from_base(Base.load(self.base))
-        made = [around(base, lesson.zoo) for _ in places.seeds]
+        made = [around(base, lesson.zoo, self.shared) for _ in places.seeds]
         for generator, place in zip(made, places.each, strict=True):
             save(generator, place)
         return made
@@ -68,8 +75,9 @@ class Residual(eqx.Module):
         return cls(Conditioned.blank(settings, encoded), Interpolated.blank(settings, frame))
 
 
-def around(base: Generator, zoo: Zoo) -> Generator:
-    """The generator of `zoo`'s experts, which were fine-tuned from `base`.
+def around(base: Generator, zoo: Zoo, shared: tuple[Context, ...] = ()) -> Generator:
+    """The generator of `zoo`'s experts, which were fine-tuned from `base`; `shared` are contexts
+    that the base may know beside the zoo's.
 
     Raises:
         BadZoo: the base is of another family or architecture.
@@ -79,7 +87,8 @@ def around(base: Generator, zoo: Zoo) -> Generator:
             f"the base is a {base.kind} of {base.family.name} for {base.spec}; the zoo holds "
             f"{zoo.family.name} policies of {zoo.spec}: give the base these experts started from"
         )
-    gaps = np.abs(base.trained_contexts[:, None] - zoo.contexts[None]).max(axis=-1).min(axis=1)
+    known = np.concatenate([zoo.contexts, *([shared] if shared else [])])
+    gaps = np.abs(base.trained_contexts[:, None] - known[None]).max(axis=-1).min(axis=1)
     seen = base.trained_contexts[gaps > 1e-6]
     if len(seen):
         raise BadZoo(
