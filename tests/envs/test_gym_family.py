@@ -37,7 +37,7 @@ def test_numbers_go_where_their_names_say(hopper):
     worlds = hopper.worlds(context)
     worlds.reset()
     plain = gymnasium.make("Hopper-v5").unwrapped
-    for env, (weight, mass, friction, gravity) in zip(worlds._envs, context, strict=True):
+    for env, (weight, mass, friction, gravity) in zip(worlds._crews[0].envs, context, strict=True):
         own = env.unwrapped
         assert own._forward_reward_weight == weight
         assert own.model.body("torso").mass[0] == mass
@@ -46,7 +46,7 @@ def test_numbers_go_where_their_names_say(hopper):
         assert own.model.body_subtreemass[0] != plain.model.body_subtreemass[0]  # known to MuJoCo
     worlds.recast(np.array([0]), context[1:], np.array([7]))
     np.testing.assert_allclose(
-        worlds._envs[0].unwrapped.model.geom_friction, 1.5 * plain.model.geom_friction
+        worlds._crews[0].envs[0].unwrapped.model.geom_friction, 1.5 * plain.model.geom_friction
     )
 
 
@@ -80,7 +80,7 @@ def test_actions_are_scaled_to_the_environments_range():
     worlds = family.worlds(np.array([[10.0]]))
     worlds.reset()
     worlds.step(np.array([[1.0]], np.float32))
-    assert worlds._envs[0].unwrapped.last_u == 2.0
+    assert worlds._crews[0].envs[0].unwrapped.last_u == 2.0
 
 
 def test_worlds_do_not_mix_and_repeat_themselves(hopper):
@@ -185,3 +185,85 @@ def test_a_coordinate_may_have_a_unit_and_a_usual_value():
     g = Coordinate("g", "m/s²", 5.0, 15.0, "dynamics", default=9.81)
     family = from_gymnasium("Pendulum-v1", {"g": g})
     assert family.context.units == ("m/s²",) and family.context.usual[0] == 9.81
+
+
+# --- In other processes -------------------------------------------------------------------
+def courses(family, contexts, num_threads, steps=12, before=lambda t, worlds: None):
+    """Steps of worlds under random actions, with what was seen first."""
+    worlds = family.worlds(contexts, seed=3, num_threads=num_threads)
+    found = [worlds.reset()]
+    rng = np.random.default_rng(0)
+    for t in range(steps):
+        before(t, worlds)
+        action = rng.uniform(-1, 1, (len(contexts), family.action_size)).astype(np.float32)
+        found.append(worlds.step(action))
+    return worlds, found
+
+
+def test_processes_step_as_one_does(hopper):
+    contexts = np.repeat(hopper.grid("even").contexts[:3], 3, axis=0)
+    short = replace(hopper, horizon_steps=5)  # episodes end, so that processes reset some
+    alone, one = courses(short, contexts, num_threads=1)
+    several, two = courses(short, contexts, num_threads=2)
+    assert (len(alone._crews), len(several._crews)) == (1, 2)
+    np.testing.assert_array_equal(one[0], two[0])
+    for a, b in zip(one[1:], two[1:], strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+    kept = several.snapshot()
+    np.testing.assert_array_equal(kept["state"], alone.snapshot()["state"])
+    again = short.worlds(contexts, seed=3, num_threads=2)
+    again.restore(kept)
+    action = np.full((9, 3), 0.3, np.float32)
+    np.testing.assert_allclose(again.step(action).next_obs, alone.step(action).next_obs, atol=1e-6)
+    with pytest.raises(BadSetting, match="num_threads=1"):
+        several.scene(0)
+
+
+def test_a_process_that_dies_breaks_its_episodes_and_no_others(hopper):
+    contexts = np.repeat(hopper.grid("even").contexts[:2], 4, axis=0)
+
+    def kill(t, worlds):
+        if t == 4 and len(worlds._crews) > 1:
+            worlds._crews[1]._process.kill()
+            worlds._crews[1]._process.wait()
+
+    _, one = courses(hopper, contexts, 1, steps=8)
+    worlds, two = courses(hopper, contexts, 2, steps=8, before=kill)
+    assert two[5].broken.tolist() == [False, True] * 4
+    assert (two[5].truncated & ~two[5].terminated).tolist() == [False, True] * 4
+    for a, b in zip(one[1:], two[1:], strict=True):
+        np.testing.assert_array_equal(a.next_obs[::2], b.next_obs[::2])
+    assert worlds.episode.tolist() == [0, 1] * 4 and not two[6].broken.any()
+
+
+class Known(gymnasium.Env):
+    """One number that goes where the action says."""
+
+    observation_space = gymnasium.spaces.Box(-10.0, 10.0, (1,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = gain
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = np.zeros(1, np.float32)
+        return self.x, {}
+
+    def step(self, action):
+        self.x = self.x + np.float32(self.gain) * action
+        return self.x, -abs(float(self.x[0])), False, False, {}
+
+
+def test_an_environment_that_only_this_process_knows_is_stepped_here():
+    gymnasium.register("KnownHere-v0", Known, max_episode_steps=10)
+    family = from_gymnasium("KnownHere-v0", {"gain": (0.5, 2.0)}, train=6, test=2, check=False)
+    contexts = family.grid("even").contexts
+    with pytest.warns(UserWarning, match="one after the other.*my_module:MyEnv-v0"):
+        worlds = family.worlds(contexts, num_threads=2)
+    worlds.reset()
+    step = worlds.step(np.full((8, 1), 0.5, np.float32))
+    np.testing.assert_allclose(step.next_obs[:, 0], 0.5 * contexts[:, 0], rtol=1e-6)
+    assert len(worlds._crews) == 1
+    family.worlds(contexts, num_threads=2)  # nobody is asked, or told, twice

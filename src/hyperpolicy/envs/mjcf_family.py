@@ -10,7 +10,7 @@
     )
     hp.envs.register(cart)
 
-Coordinates that name a number of the model (`gym_family.py` has the rules) change the body; the
+Coordinates that name a number of the model (`places.py` has the rules) change the body; the
 others are the reward's, in the order in which they are named, and transitions can be labeled with
 others of them. Worlds run on MuJoCo's native threads.
 """
@@ -25,8 +25,9 @@ import mujoco
 import numpy as np
 
 from hyperpolicy.envs.context import ContextSpace, Coordinate, Role
-from hyperpolicy.envs.gym_family import Place, even, model_place, write
+from hyperpolicy.envs.gym_family import even
 from hyperpolicy.envs.mujoco import MujocoFamily, compile_model
+from hyperpolicy.envs.places import Place, model_place, write
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.registration import PLAIN
 
