@@ -14,7 +14,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".venv-peers"
-PINS = ("stable-baselines3==2.9.*", "sbx-rl==0.28.*", "torch==2.13.0", "transformers==5.*")
+PINS = (
+    "stable-baselines3==2.9.*",
+    "sbx-rl==0.28.*",
+    "torch==2.13.0",
+    "transformers==5.*",
+    "rsl-rl-lib==5.5.*",
+    "brax==0.14.*",
+)
 
 
 def python() -> Path:

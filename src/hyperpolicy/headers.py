@@ -41,7 +41,7 @@ class PolicyHeader(Struct, frozen=True, forbid_unknown_fields=True):
     obs: Size
     action: Size
     hidden: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=64)]
-    activations: tuple[Literal["relu", "elu", "tanh"], ...]
+    activations: tuple[Literal["relu", "elu", "tanh", "swish"], ...]
     head: Literal["gaussian", "deterministic"] = "gaussian"
     output: Literal["tanh", "clip"] = "tanh"
 

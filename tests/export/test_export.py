@@ -23,6 +23,7 @@ FAMILY = replace(hp.family("cheetah-vel"), horizon_steps=20)
 CONTEXT = np.array([1.7])
 SPECS = {
     "relu": hp.PolicySpec(20, 6, (9, 7)),
+    "swish": hp.PolicySpec(20, 6, (6, 5), ("swish", "relu")),
     "elu, tanh": hp.PolicySpec(20, 6, (5, 4, 3), ("elu", "tanh", "relu"), head="deterministic"),
 }
 

@@ -1,17 +1,21 @@
 """Generators as ONNX files: the same weights for any context."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import cli
+from hyperpolicy.data.given import Contexts
 from hyperpolicy.errors import AlreadyExists, BadSetting
 from hyperpolicy.export import generator_file
 from hyperpolicy.generate import fit
+from hyperpolicy.generate.codecs import AutoencoderConfig
 from hyperpolicy.generate.writers import lookup, residual
 from hyperpolicy.generate.writers.conditioned import from_weights
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 
@@ -36,6 +40,14 @@ def zoo(name: str, contexts) -> hp.Zoo:
     )
 
 
+DEMONSTRATIONS = Path(__file__).parents[2] / "zoos/metaworld/amt-hyp/demonstrations.safetensors"
+AUTOENCODED = HypLatentConfig(
+    encoder=AutoencoderConfig(steps=2, dim=3),
+    generator_hidden=(6,),
+    discriminator_hidden=(6,),
+    batch=4,
+    steps=2,
+)
 SPEEDS = zoo("cheetah-vel", [[0.4], [2.5], [1.1], [1.7]])
 DIRECTIONS = zoo("ant-dir", [[0.4], [5.9], [2.1], [3.7]])
 
@@ -64,8 +76,8 @@ def test_weights_are_the_same_inside_and_outside_the_trained_range(one, name, tm
     path = generator_file.write(made, tmp_path / "generator.onnx")
     low, high = one.family.context.low[0], one.family.context.high[0]
     contexts = np.linspace(low, high * 0.9999, 41)[:, None]
-    assert generator_file.gap(made, path, contexts) < 2e-5
-    assert generator_file.gap(made, path, one.contexts) < 2e-5
+    assert generator_file.gap(made, path, Contexts(made.family, contexts)) < 2e-5
+    assert generator_file.gap(made, path, Contexts(made.family, one.contexts)) < 2e-5
 
 
 def test_it_says_what_its_weights_are(tmp_path):
@@ -85,14 +97,31 @@ def test_the_nearest_in_several_coordinates(tmp_path):
     path = generator_file.write(made, tmp_path / "g.onnx")
     rng = np.random.default_rng(0)
     asked = np.stack([rng.uniform(1, 9, 30), rng.uniform(0.3, 0.7, 30)], axis=1)
-    assert generator_file.gap(made, path, one.family.context.check(asked)) < 1e-6
+    assert (
+        generator_file.gap(made, path, Contexts(one.family, one.family.context.check(asked))) < 1e-6
+    )
     with pytest.raises(BadSetting, match="interpolation in several coordinates is not exported"):
         generator_file.write(lookup.linear(one), tmp_path / "other.onnx")
 
 
+def test_one_that_draws_noise_and_reads_demonstrations(tmp_path, capsys):
+    """Demonstrations and noise are two inputs."""
+    pytest.importorskip("metaworld")
+    made, shown = hp.load("metaworld"), DEMONSTRATIONS
+    out = tmp_path / "g.onnx"
+    words = ["export", "metaworld", "--generator", "--demo", str(shown), "--out", str(out)]
+    assert cli.main(words) == 0
+    assert "demonstrations to" in capsys.readouterr().out
+    given = hp.Demonstrations.load(shown)
+    assert generator_file.gap(made, out, given[np.arange(3)], seed=5) < 1e-5
+    assert generator_file.gap(made, out, given) < 1e-5
+    ports = {x.name: x.type.tensor_type.shape.dim[1].dim_value for x in onnx.load(out).graph.input}
+    assert ports == {"demonstration": given.rows.shape[1], "noise": 128}
+
+
 def test_generators_with_other_parts_are_refused(tmp_path):
-    made = hp.load("metaworld")
-    with pytest.raises(BadSetting, match="this generator reads demonstrations; only those"):
+    made = fit(AUTOENCODED, SPEEDS)
+    with pytest.raises(BadSetting, match="generators with a autoencoder are not exported whole"):
         generator_file.write(made, tmp_path / "g.onnx")
 
 

@@ -13,6 +13,7 @@ from hyperpolicy.cli.command import (
     NewFile,
     given_to,
     maker_of,
+    reads_demonstrations,
     refuse,
     table,
     tasks_of,
@@ -99,12 +100,15 @@ class Export(Command):
         from hyperpolicy.generate.generator import Generator
 
         which = "with --generator, which writes policies for any context"
-        unused(self, ["context", "runtime", "demo", "zoo", "action_low", "action_high"], which)
+        unused(self, ["context", "runtime", "zoo", "action_low", "action_high"], which)
         fam = family(self.family)
         made = maker_of(fam, self.policy, None)
         if not isinstance(made, Generator):
             raise BadSetting(f"--policy {self.policy} is no generator; name one, or its directory")
         path = generator_file.write(made, self.out)
-        gap = generator_file.gap(made, path, made.trained_contexts)
-        console.print(f"{path}: contexts to {made.spec.size:,} weights")
-        console.print(f"largest difference of a weight at its training contexts: {gap:.1e}")
+        console.print(f"{path}: {made.takes.name} to {made.spec.size:,} weights")
+        if self.demo is not None or not reads_demonstrations(made):
+            given = made.accept(given_to(made, made.trained_contexts, self.demo))
+            gap = generator_file.gap(made, path, given)
+            what = "at its training contexts" if self.demo is None else f"for {self.demo}"
+            console.print(f"largest difference of a weight {what}: {gap:.1e}")

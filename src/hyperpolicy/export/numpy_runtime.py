@@ -38,6 +38,7 @@ ACTIVATIONS = {{
     "relu": lambda x: np.maximum(x, 0),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "tanh": np.tanh,
+    "swish": lambda x: x / (1 + np.exp(-x)),
     "clip": lambda x: np.clip(x, -1, 1),
 }}
 

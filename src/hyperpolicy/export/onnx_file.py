@@ -56,6 +56,10 @@ def _model(policy: Policies, contract: Contract):
         nodes.append(helper.make_node("Gemm", names, [f"sum_{n}"], f"layer_{n}"))
         last = f"hidden_{n}"
         limits = ["least", "most"] if activation == "clip" else []
+        if activation == "swish":
+            nodes.append(helper.make_node("Sigmoid", [f"sum_{n}"], [f"gate_{n}"]))
+            nodes.append(helper.make_node("Mul", [f"sum_{n}", f"gate_{n}"], [last]))
+            continue
         nodes.append(helper.make_node(OPERATORS[activation], [f"sum_{n}", *limits], [last]))
     if activation == "clip":
         held += [constant("least", -1.0), constant("most", 1.0)]

@@ -25,6 +25,7 @@ READERS = {
     ".zip": ("sb3", "a Stable-Baselines3 model"),
     ".pt": ("torch_state", "a PyTorch state dict"),
     ".pth": ("torch_state", "a PyTorch state dict"),
+    ".cleanrl_model": ("torch_state", "a PyTorch state dict of CleanRL's"),
     ".safetensors": ("named", "named arrays"),
     ".npz": ("named", "named arrays"),
     ".onnx": ("onnx_chain", "an ONNX file of an MLP"),
@@ -96,6 +97,7 @@ class Layers:
             "relu": lambda x: np.maximum(x, 0),
             "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
             "tanh": np.tanh,
+            "swish": lambda x: x / (1.0 + np.exp(-x)),
         }
         *hidden, last = zip(self.weights, self.biases, strict=True)
         for (w, b), name in zip(hidden, self.activations, strict=True):

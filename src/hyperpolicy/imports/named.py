@@ -7,8 +7,9 @@ Names tell what is a layer of the policy. Known are
     actor.mu.0.weight …                                             … TD3 and DDPG
     actor_mean.0.weight …                                           CleanRL's PPO
     fc1.weight, fc2.weight, fc_mean.weight or fc_mu.weight          CleanRL's SAC, TD3 and DDPG
-    actor.0.weight …                                                rsl_rl
-    …Dense_0.kernel …                                               flax: SBX, Brax
+    actor.0.weight …, actor.mlp.0.weight …                          rsl_rl
+    …hidden_0.kernel …                                              Brax
+    …Dense_0.kernel …                                               flax: SBX
 
 and any others whose names begin with a prefix that is given, in the order of their numbers.
 """
@@ -34,7 +35,11 @@ class Pattern(NamedTuple):
     """None: the last of `hidden`."""
     activation: str | None
     output: Output | None
+    spread: bool = False
+    """Whether the last layer gives how far to explore too, behind the mean."""
 
+
+RSL_RL = r"(?:(?:model|actor)_state_dict\.)?"
 
 PATTERNS = (
     Pattern(
@@ -54,9 +59,20 @@ PATTERNS = (
         "relu",
         "tanh",
     ),
-    Pattern("rsl_rl", r"(?:model_state_dict\.)?actor\.(\d+)", None, "elu", "clip"),
+    Pattern("rsl_rl", RSL_RL + r"(?:actor\.|mlp\.)+(\d+)", None, "elu", "clip"),
+    Pattern("Brax", r"(?:.*\.)?hidden_(\d+)", None, "swish", "tanh", spread=True),
     Pattern("flax", r".*?Dense_(\d+)", None, None, None),
 )
+NORMALIZERS = (
+    (
+        RSL_RL + r"(?:actor_)?obs_normalizer\._mean",
+        RSL_RL + r"(?:actor_)?obs_normalizer\._std",
+        0.01,
+    ),
+    (r"obs_norm_state_dict\._mean", r"obs_norm_state_dict\._std", 0.01),
+    (r"normalizer\.mean", r"normalizer\.std", 0.0),
+)
+"""Names of mean and standard deviation, and what is added to the latter."""
 WEIGHTS, BIAS = r"\.(?:weight|kernel)", "bias"
 
 
@@ -80,6 +96,9 @@ def of_arrays(
     pattern = _pattern(arrays, where, hints)
     names = _ordered(arrays, pattern)
     layers = [_layer(arrays, name, where) for name in names]
+    if pattern.spread:
+        weight, bias = layers[-1]
+        layers[-1] = weight[:, : len(bias) // 2], bias[: len(bias) // 2]
     activation = hints.activation or activation or pattern.activation
     output = hints.output or pattern.output
     if activation is None or output is None:
@@ -92,7 +111,22 @@ def of_arrays(
             f"{where} looks like {pattern.who} and does not say all; give {' and '.join(missing)}"
         )
     weights, biases = zip(*layers, strict=True)
-    return Layers(tuple(weights), tuple(biases), (activation,) * (len(names) - 1), output)
+    hidden = (activation,) * (len(names) - 1)
+    mean, scale = _normalizer(arrays)
+    return Layers(tuple(weights), tuple(biases), hidden, output, mean=mean, scale=scale)
+
+
+def _normalizer(arrays: Mapping[str, Any]):
+    """Mean and scale of observations under names that are known; None where there are none.
+
+    rsl_rl divides by σ + 0.01; Brax keeps mean and std beside the policy.
+    """
+    for mean, std, least in NORMALIZERS:
+        found = [[x for name, x in arrays.items() if re.fullmatch(p, name)] for p in (mean, std)]
+        if [len(one) for one in found] == [1, 1]:
+            mu, sigma = (np.asarray(one[0], float).ravel() for one in found)
+            return mu, 1.0 / (sigma + least)
+    return None, None
 
 
 def _pattern(arrays: Mapping[str, Any], where: str, hints: Hints) -> Pattern:

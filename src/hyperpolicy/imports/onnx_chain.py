@@ -2,6 +2,8 @@
 and a scale behind (extra `[export]`).
 
     [Sub, Div, Mul] → Gemm, or MatMul and Add → Relu, Elu, Tanh → … → [Tanh, Clip] → [Mul] → [Add]
+
+Swish is the one place where two ways join: x · Sigmoid(x).
 """
 
 from pathlib import Path
@@ -12,8 +14,8 @@ import numpy as np
 from hyperpolicy.errors import BadFile, MissingExtra
 from hyperpolicy.imports.layers import Hints, Layers, Output
 
-ACTIVATIONS = {"Relu": "relu", "Elu": "elu", "Tanh": "tanh"}
-SUPPORTED = "Gemm, MatMul, Add, Sub, Mul, Div, Relu, Elu, Tanh, Clip, Identity, Cast"
+ACTIVATIONS = {"Relu": "relu", "Elu": "elu", "Tanh": "tanh", "Swish": "swish"}
+SUPPORTED = "Gemm, MatMul, Add, Sub, Mul, Div, Relu, Elu, Tanh, Swish, Clip, Identity, Cast"
 
 
 def read(path: Path, hints: Hints) -> Layers:
@@ -40,9 +42,14 @@ def _chain(graph, held: dict[str, Any], path: Path) -> list[tuple[str, list[Any]
     inputs = [port.name for port in graph.input if port.name not in held]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise BadFile(f"{path} has not one input and one output; give a policy's file")
-    now, found = inputs[0], []
+    now = inputs[0]
+    found: list[tuple[str, list[Any], dict]] = []
     while now != graph.output[0].name:
         users = [node for node in graph.node if now in node.input]
+        if (joined := _swish(users, now)) is not None:
+            found.append(("Swish", [], {}))
+            now = joined
+            continue
         if len(users) != 1:
             raise BadFile(f"{path}: {now} goes {len(users)} ways; only a chain of layers is taken")
         node = users[0]
@@ -56,6 +63,15 @@ def _chain(graph, held: dict[str, Any], path: Path) -> list[tuple[str, list[Any]
         found.append((node.op_type, constants, about | {"first": first}))
         now = node.output[0]
     return found
+
+
+def _swish(users, now: str) -> str | None:
+    """The name of x · Sigmoid(x), where that is what becomes of x."""
+    kinds = {node.op_type: node for node in users}
+    if set(kinds) != {"Sigmoid", "Mul"} or len(users) != 2:
+        return None
+    gate, product = kinds["Sigmoid"], kinds["Mul"]
+    return product.output[0] if set(product.input) == {now, gate.output[0]} else None
 
 
 def _layers(chain: list[tuple[str, list[Any], dict]], path: Path) -> Layers:

@@ -16,7 +16,7 @@ from hyperpolicy.imports import named
 from hyperpolicy.imports.layers import Hints, Layers
 from hyperpolicy.imports.torch_state import tensors
 
-CLASSES = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu"}
+CLASSES = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "SiLU": "swish"}
 
 
 def read(path: Path, hints: Hints) -> Layers:

@@ -20,7 +20,8 @@ def read(path: Path, hints: Hints) -> Layers:
 
 
 def tensors(data: bytes, where: str) -> dict[str, Any]:
-    """All tensors in nested dictionaries, as arrays by their dotted names."""
+    """All tensors in nested dictionaries, as arrays by their dotted names; of several networks in a
+    row the first, the actor, has no number before its names."""
     try:
         import torch
     except ImportError:
@@ -47,5 +48,8 @@ def _collect(part: Any, name: str, found: dict[str, Any]) -> None:
     if isinstance(part, dict):
         for key, value in part.items():
             _collect(value, f"{name}.{key}" if name else str(key), found)
+    elif isinstance(part, tuple | list):
+        for i, value in enumerate(part):
+            _collect(value, f"{name}.{i}" if name else (str(i) if i else ""), found)
     elif hasattr(part, "detach"):
         found[name] = part.detach().cpu().numpy()

@@ -22,7 +22,12 @@ from hyperpolicy.nets.mlp import Linear, unravel
 from hyperpolicy.types import Key, Scalar
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
-ACTIVATIONS = {"relu": jax.nn.relu, "elu": jax.nn.elu, "tanh": jnp.tanh}
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "tanh": jnp.tanh,
+    "swish": jax.nn.swish,
+}
 OUTPUTS = {"tanh": jnp.tanh, "clip": lambda x: jnp.clip(x, -1.0, 1.0)}
 """What becomes of μ: squashed, as all learners here do, or cut to [−1, 1], as others' do."""
 Activations = Annotated[tuple[Annotated[str, OneOf(ACTIVATIONS)], ...], Meta(min_length=1)]
