@@ -1,8 +1,10 @@
 """The built wheel installs beside nothing else of ours, imports, and brings its data along."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 LOOK = """
 import sys
+import tomllib
 from pathlib import Path
 import hyperpolicy
 assert Path(hyperpolicy.__file__).is_relative_to(sys.argv[1]), hyperpolicy.__file__
@@ -51,3 +54,27 @@ def test_wheel_installs_and_imports(wheel, tmp_path):
     shipped = ROOT / "src/hyperpolicy/generate/shipped"
     assert {"cheetah-vel", "ant-dir"} <= set(done.stdout.split())
     assert set(done.stdout.split()) == {path.parent.name for path in shipped.glob("*/config.json")}
+
+
+def extras() -> dict[str, list[str]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def test_extras_that_tests_use_are_resolved_together():
+    """They stand in `dev` with the same range, which the lock file resolves at once."""
+    known, locked = extras(), (ROOT / "requirements.lock").read_text()
+    apart = {"gpu", "torch", "trackio", "wandb", "tensorboard", "dev"}  # large, or accounts
+    for extra in known.keys() - apart:
+        for one in known[extra]:
+            assert one in known["dev"], f"{one} of [{extra}] is not in [dev]"
+            name = re.match(r"[A-Za-z0-9_-]+", one)[0].lower()
+            assert re.search(rf"^{name}(\[.*\])?==", locked, re.M), f"{name} is not locked"
+
+
+@pytest.mark.slow
+def test_all_extras_resolve_together():
+    """By pip, without installing anything; asks the package index."""
+    names = ",".join(sorted(extras().keys() - {"gpu"}))
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", f"{ROOT}[{names}]"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert not done.returncode, done.stderr[-2000:]
