@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test slow lint type bench
+.PHONY: demo test slow lint type bench page
 demo: $(INSTALLED)
 	$(BIN)/hyperpolicy demo
 
@@ -12,6 +12,9 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m slow
+
+page: $(INSTALLED)
+	$(BIN)/hyperpolicy page --out site
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks

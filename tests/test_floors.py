@@ -20,7 +20,8 @@ FLOORS = [
     {"generate"},
     {"baselines"},
     {"recipes", "doctor", "export", "imports"},
-    {"cli", "gallery"},
+    {"page"},
+    {"cli"},
     {"__main__"},
 ]
 FLOOR = {part: i for i, floor in enumerate(FLOORS) for part in floor}

@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": ("reports:Compare", "set results side by side, unlike protocols apart"),
     "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "new": ("new:New", "write a file to start from: a family with a test, a method"),
+    "page": ("page:Page", "write a page in which generators write policies and robots move"),
     "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }
 """Where each command lives and what it does. Its module is imported when it is called, so that

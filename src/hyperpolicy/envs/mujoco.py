@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import mujoco
 import numpy as np
@@ -26,6 +26,9 @@ from hyperpolicy.errors import BadFile, BadSetting
 
 Noise = Annotated[float, Meta(ge=0, le=1e6)]
 Skip = Annotated[int, Meta(ge=1, le=10_000)]
+View = dict[str, Any]
+"""MuJoCo's fields by name, arrays [n, …], or what stands for them as functions are written down for
+a page."""
 
 
 class Beginning(NamedTuple):
@@ -84,14 +87,14 @@ class MujocoFamily(Family):
         return Beginning(model.qpos0 + self.qpos_noise * uniform, self.qvel_noise * normal)
 
     @abstractmethod
-    def observe(self, view: dict[str, np.ndarray]) -> Float[np.ndarray, "n o"]:
+    def observe(self, view: View) -> Float[np.ndarray, "n o"]:
         """Observations from MuJoCo's fields, each [n, …]."""
 
     @abstractmethod
-    def outcome(self, before, after: dict[str, np.ndarray]) -> Float[np.ndarray, "n m"]:
+    def outcome(self, before: View, after: View) -> Float[np.ndarray, "n m"]:
         """What `reward` needs of a step, from the fields before (qpos alone) and after it."""
 
-    def terminated(self, view: dict[str, np.ndarray]) -> Bool[np.ndarray, " n"] | None:
+    def terminated(self, view: View) -> Bool[np.ndarray, " n"] | None:
         """Where the task has ended for good; None where it never does."""
         return None
 

@@ -39,6 +39,29 @@ def write(generator: Generator, path: str | Path) -> Path:
     onnx = load_onnx()
     from onnx import TensorProto, helper
 
+    graph, last = graph_of(generator)
+    nodes, held = graph.onnx(last, "weights")
+
+    def port(name: str, size: int):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+
+    ends = [port(*one) for one in graph.ports.items()], [port("weights", generator.spec.size)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "generator", *ends, held),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="hyperpolicy",
+    )
+    made.ir_version = IR
+    helper.set_model_props(made, _about(generator))
+    onnx.checker.check_model(made, full_check=True)
+    if os.path.lexists(path):
+        raise AlreadyExists(f"{path} exists; choose another name or remove it first")
+    return files.write(path, lambda p: p.write_bytes(made.SerializeToString()))
+
+
+def graph_of(generator: Generator) -> tuple[Graph, str]:
+    """A generator's operators, and the name of the weights. Raises BadSetting: a part that is not
+    written here."""
     model, family = generator.model, generator.family
     for part in (model.reader, model.writer, model.codec):
         if part.kind not in PARTS:
@@ -50,23 +73,7 @@ def write(generator: Generator, path: str | Path) -> Path:
     last = graph.port(*_given(generator))
     for part in (model.reader, model.writer, model.codec):
         last = PARTS[part.kind](graph, last, part)
-    graph.nodes.append(helper.make_node("Identity", [last], ["weights"]))
-
-    def port(name: str, size: int):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
-
-    ends = [port(*one) for one in graph.ports.items()], [port("weights", generator.spec.size)]
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "generator", *ends, graph.held),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="hyperpolicy",
-    )
-    made.ir_version = IR
-    helper.set_model_props(made, _about(generator))
-    onnx.checker.check_model(made, full_check=True)
-    if os.path.lexists(path):
-        raise AlreadyExists(f"{path} exists; choose another name or remove it first")
-    return files.write(path, lambda p: p.write_bytes(made.SerializeToString()))
+    return graph, last
 
 
 def _given(generator: Generator) -> tuple[str, int]:

@@ -1,9 +1,18 @@
-"""An ONNX graph that is put together operator by operator (extra `[export]`)."""
+"""A graph of ONNX's operators, put together one by one, and written as ONNX (extra `[export]`)."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Node(NamedTuple):
+    """An operator of ONNX, with the names of its inputs and of its output."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, Any]
 
 
 class Graph:
@@ -11,8 +20,8 @@ class Graph:
 
     def __init__(self, encoded: int) -> None:
         """`encoded` numbers are in an encoded context."""
-        self.nodes: list[Any] = []
-        self.held: list[Any] = []
+        self.nodes: list[Node] = []
+        self.held: dict[str, np.ndarray] = {}
         self.encoded = encoded
         self.ports: dict[str, int] = {}
         """Inputs of the graph, and how many numbers each has."""
@@ -24,20 +33,15 @@ class Graph:
 
     def constant(self, value, kind=np.float32) -> str:
         """The name of a constant."""
-        from onnx import numpy_helper
-
         name = f"c{len(self.held)}"
-        array = np.ascontiguousarray(np.asarray(value, kind))
-        self.held.append(numpy_helper.from_array(array, name))
+        self.held[name] = np.ascontiguousarray(np.asarray(value, kind))
         return name
 
     def put(self, operator: str, *inputs: Any, **attributes: Any) -> str:
         """The name of an operator's output; inputs that are no names become constants."""
-        from onnx import helper
-
-        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
+        names = tuple(x if isinstance(x, str) else self.constant(x) for x in inputs)
         out = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, names, [out], **attributes))
+        self.nodes.append(Node(operator, names, out, attributes))
         return out
 
     def linear(self, x: str, layer: Any) -> str:
@@ -60,3 +64,13 @@ class Graph:
     def column(self, x: str, i: int) -> str:
         """Column i of a matrix, [batch, 1]."""
         return self.put("Gather", x, self.constant([i], np.int64), axis=1)
+
+    def onnx(self, last: str, output: str) -> tuple[list[Any], list[Any]]:
+        """Nodes and constants as ONNX has them; `last` comes out, under the name `output`."""
+        from onnx import helper, numpy_helper
+
+        nodes = [
+            helper.make_node(n.operator, n.inputs, [n.output], **n.attributes) for n in self.nodes
+        ]
+        nodes.append(helper.make_node("Identity", [last], [output]))
+        return nodes, [numpy_helper.from_array(x, name) for name, x in self.held.items()]
