@@ -75,6 +75,7 @@ LINES = [
     "score cheetah-vel",
     "export cheetah-vel --out o.onnx",
     "zoo import a.npz --family cheetah-vel --context 1 --out o",
+    "page --out o",
     "demo",
     *(
         f"recipe {name}"

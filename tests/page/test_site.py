@@ -86,9 +86,7 @@ def test_weights_and_actions_are_pythons(page, tmp_path):
     found = node(OPEN + WRITE, page, tmp_path / "asked.json")
     for one, (weights, actions), row in zip(found, wanted, asked, strict=True):
         used = len(one["weights"])
-        np.testing.assert_allclose(
-            one["weights"], weights[:used], atol=1e-5, err_msg=str(row["name"])
-        )
+        np.testing.assert_allclose(one["weights"], weights[:used], 1e-5, 1e-5, str(row["name"]))
         np.testing.assert_allclose(one["actions"], actions, atol=1e-5)
 
 
