@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from tyro.conf import Suppress
 
+from hyperpolicy.bounds import Number
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import Base
 from hyperpolicy.generate.fitting import FitConfig, Places, Trainer, save
@@ -35,7 +36,7 @@ from hyperpolicy.zoo import Zoo
 class ResidualConfig(FitConfig):
     base: Path | None = None
     """The base the zoo's experts started from; ZOO/base.safetensors by default."""
-    shared: Suppress[tuple[Context, ...]] = ()
+    shared: Suppress[tuple[tuple[Number, ...], ...]] = ()
     """Contexts beside the zoo's that its base was trained on."""
     name: ClassVar[str] = "residual"
     draws: ClassVar[bool] = False
