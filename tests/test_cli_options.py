@@ -76,6 +76,7 @@ LINES = [
     "export cheetah-vel --out o.onnx",
     "zoo import a.npz --family cheetah-vel --context 1 --out o",
     "page --out o",
+    "report o",
     "demo",
     *(
         f"recipe {name}"
@@ -195,7 +196,14 @@ def options(command: type) -> set[type]:
     return found
 
 
-WITHOUT_NUMBERS = ("demo", "recipe zoos", "recipe amthyp-tokens", "recipe amthyp-pca")
+WITHOUT_NUMBERS = (
+    "demo",
+    "report o",
+    "page --out o",
+    "recipe zoos",
+    "recipe amthyp-tokens",
+    "recipe amthyp-pca",
+)
 
 
 FAULTS = [

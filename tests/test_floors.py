@@ -20,7 +20,7 @@ FLOORS = [
     {"generate"},
     {"baselines"},
     {"recipes", "doctor", "export", "imports"},
-    {"page"},
+    {"page", "report"},
     {"cli"},
     {"__main__"},
 ]

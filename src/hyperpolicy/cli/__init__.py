@@ -28,10 +28,10 @@ from hyperpolicy.terminal import OutputLost, Terminal, complain
 COMMANDS = {
     "demo": ("recipes:Demo", "fit a generator, let it write policies for unseen speeds, and look"),
     "doctor": (
-        "reports:Doctor",
+        "look:Doctor",
         "versions, devices, rendering, disk; what is wrong and what to do",
     ),
-    "families": ("reports:Families", "the task families: contexts, grids and splits"),
+    "families": ("look:Families", "the task families: contexts, grids and splits"),
     "play": ("play:Play", "run policies for one episode; record a video"),
     "train": ("training:Train", "train one expert for each training context of a split"),
     "fit": ("training:Fit", "fit a generator on a zoo"),
@@ -39,9 +39,10 @@ COMMANDS = {
     "generate": ("play:Generate", "write policies for contexts nobody trained on"),
     "export": ("export:Export", "write a policy as an ONNX file, or for NumPy alone"),
     "score": ("score:Score", "score policies beside trivial and published rows"),
-    "compare": ("reports:Compare", "set results side by side, unlike protocols apart"),
-    "zoo": ("reports:Zoo", "look into a zoo, check its files, align its experts, import, export"),
+    "compare": ("look:Compare", "set results side by side, unlike protocols apart"),
+    "zoo": ("look:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "new": ("new:New", "write a file to start from: a family with a test, a method"),
+    "report": ("report:Report", "write what a run, a zoo, a generator or results hold as one page"),
     "page": ("page:Page", "write a page in which generators write policies and robots move"),
     "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }

@@ -6,7 +6,7 @@ A command holds its recipe's settings: what they are is written there.
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from rich.console import Console
 from tyro.conf import subcommand
@@ -33,6 +33,7 @@ from hyperpolicy.cli.multi_task import (
     Mt50,
     Mt50Long,
 )
+from hyperpolicy.cli.report import leave
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.recipes import demo
@@ -320,6 +321,8 @@ class Recipe(Command):
 
     def run(self, console: Console) -> None:
         self.recipe.run(console)
+        config: Any = getattr(self.recipe, "config", self.recipe)
+        leave(console, getattr(config, "home", config.out))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tyro.conf import Positional, Suppress, subcommand
 from hyperpolicy import files, fleet, rl
 from hyperpolicy.bounds import OneOf, Place, Seed, Whole, unused
 from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
+from hyperpolicy.cli.report import leave
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo, NoRendering
 from hyperpolicy.fleet import PLANS
@@ -80,6 +81,7 @@ class Train(Command):
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )
         console.print(f"all numbers: {self.out / METRICS}")
+        leave(console, self.out)
 
 
 @cache
@@ -141,8 +143,10 @@ class Fit(Command):
             )
         if self.folds:
             found = confidence.calibrate(config, zoo, self.out, self.folds, seed=self.seed)
-            console.print(table(["signal of doubt", "rank correlation", ""], _signals(found)))
-            console.print(_said(found))
+            rows = confidence.rows(found.header)
+            console.print(table(["signal of doubt", "rank correlation", ""], rows))
+            console.print(confidence.said(found.header))
+        leave(console, self.out, zoo)
 
     def _refuse_leak(self, zoo, grid) -> None:
         """Raise BadZoo where experts learned from contexts that the split does not train on."""
@@ -156,34 +160,6 @@ class Fit(Command):
             f"in common, that are not all for training in split {self.split!r}; give "
             f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
         )
-
-
-def _signals(found: confidence.Confidence) -> list[tuple[str, str, str]]:
-    """A row a signal, and one of critics that rank draws."""
-    known = found.header
-    rows = [
-        (
-            one.name,
-            f"{one.correlation:.2f} [{one.low:.2f}, {one.high:.2f}]",
-            "is shown with policies" if one.name == known.chosen else "",
-        )
-        for one in known.signals
-    ]
-    if (ranks := known.ranking) is not None:
-        gain = f"{ranks.gain:.1f} [{ranks.gain_low:.1f}, {ranks.gain_high:.1f}]"
-        rho = f"{ranks.correlation:.2f}"
-        rho += f" [{ranks.correlation_low:.2f}, {ranks.correlation_high:.2f}]"
-        rows.append(("critics, among draws", rho, f"the draw they prefer returns {gain} more"))
-    return rows
-
-
-def _said(found: confidence.Confidence) -> str:
-    """What follows from it."""
-    n, mean = len(found.header.contexts), np.mean(found.header.shortfall)
-    text = f"on {n} contexts held out, policies return {mean:.1f} less than the contexts' experts"
-    if found.header.chosen is None:
-        text += f"; no signal reaches {confidence.LEAST}, so none is shown with policies"
-    return text
 
 
 @dataclass(frozen=True)
@@ -238,6 +214,7 @@ class Tune(Command):
             f"{self.out}: tuned policies in zoo/, each context's better one in better.safetensors, "
             "what the generator wrote in start.safetensors, the curve in curve.png"
         )
+        leave(console, self.out)
 
     def _check(self) -> None:
         """Refuse what would have no effect, and critics whose zoo is missing."""

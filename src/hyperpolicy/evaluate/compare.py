@@ -73,7 +73,7 @@ class Comparison:
         """Header and rows of the table as text; what is not `full` fits a terminal."""
         rows = [self._cells(name, full) for name in self.rows]
         header = list(rows[0])
-        rows += [self._published_cells(row) for row in self._here()]
+        rows += [self._published_cells(row) for row in self.here()]
         return header, [[row.get(column, NONE) for column in header] for row in rows]
 
     @property
@@ -106,7 +106,7 @@ class Comparison:
         cells["given at test time"] = row.given
         return cells | ({} if row.seeds is None else {"over": f"{row.seeds} seeds, as printed"})
 
-    def _here(self, here: bool = True) -> tuple[Published, ...]:
+    def here(self, here: bool = True) -> tuple[Published, ...]:
         """The published rows of this grid, or those of other grids."""
         grid = next(iter(self.rows.values())).card.grid
         return tuple(p for p in self.published if (grid in (None, p.grid)) == here)
@@ -119,7 +119,7 @@ class Comparison:
             if row[0] in ahead:
                 row[:2] = (f"**{cell}**" for cell in row[:2])
         parts = [tables.markdown(header, rows), *self.notes()]
-        if others := self._here(False):
+        if others := self.here(False):
             header = ["published, of another grid", self._what, "given at test time"]
             found = [self._published_cells(p) for p in others]
             lines = [[c["method"], c[self._what], c["given at test time"]] for c in found]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.errors import BadFile
-from hyperpolicy.evaluate.plots import INK, figure_at, stroke
+from hyperpolicy.evaluate.plots import INK, across, figure_at, legend, stroke
 
 SHARED = 3.0
 """Curves share a panel where the longest is at most so many times as long as the shortest."""
@@ -27,7 +27,7 @@ class Curves(NamedTuple):
 def read(path: str | Path, rows=slice(None), along: str = "env_steps") -> Curves:
     """The curves of a fleet's `metrics.jsonl`, `along` environment steps or "updates"; `rows` picks
     learners. A last half line is dropped. Raises BadFile: no such file, or no evaluations in it."""
-    found = [(r[along], r["return"]) for r in _records(path) if along in r and "return" in r]
+    found = [(r[along], r["return"]) for r in records(path) if along in r and "return" in r]
     if not found:
         raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
     steps, returns = zip(*found, strict=True)
@@ -80,7 +80,7 @@ def plot_tasks(
             figure.suptitle(title)
         drawn = [h for axes in all_axes for h in axes.get_legend_handles_labels()[0]]
         handles = {line.get_label(): line for line in drawn}
-        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
+        legend(figure, 3, handles=list(handles.values()))
     return Path(path)
 
 
@@ -110,30 +110,36 @@ def plot_learning(
         every[0].set_ylabel("deterministic return")
         figure.suptitle(title or "Learning curves", x=0.01, ha="left", weight="bold")
         handles = [h for axes in every for h in axes.get_legend_handles_labels()[0]]
-        columns = 1 if len(handles) < 4 else 2
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        legend(figure, 1 if len(handles) < 4 else 2, handles=handles)
     return Path(path)
 
 
 def plot_measured(metrics: str | Path, path: str | Path, overwrite: bool = False) -> Path:
-    """Write what a run's updates measured, losses first: a panel a name against the updates, the
-    median over experts, and a band from the lowest to the highest. Raises BadFile: the file is
-    missing, or holds no such records; AlreadyExists: `path` exists and `overwrite` is false."""
-    first, *rest = _records(metrics) or [{}]
-    names = {key for record in rest for key in record} - set(first)
+    """Write what a run's updates measured, losses first: a panel a name against the updates (the
+    steps of a fit), the median over experts (seeds), and a band from the lowest to the highest.
+    Raises BadFile: the file is missing, or holds no such records; AlreadyExists: `path` exists and
+    `overwrite` is false."""
+    lines = records(metrics) or [{}]
+    along = next(iter(lines[0]), "updates")
+    known = {along, "seconds", "env_steps"}
+    if along == "updates":  # the first line is an evaluation before any
+        known |= set(lines.pop(0))
+    names = {name for line in lines for name in line} - known
     if not names:
         raise BadFile(f"{metrics} holds nothing that updates measured")
     ordered = sorted(names, key=lambda name: (not name.startswith("loss/"), name))
-    x = np.array([record["updates"] for record in rest], float)
-    with figure_at(path, overwrite, 3, rows=-(-len(ordered) // 3)) as (figure, found):
+    x = np.array([line[along] for line in lines], float)
+    columns = across()
+    with figure_at(path, overwrite, columns, rows=-(-len(ordered) // columns)) as (figure, found):
         for axes in found[len(ordered) :]:
             axes.set_visible(False)
         for axes, name in zip(found, ordered, strict=False):
-            values = np.array([record.get(name, np.nan) for record in rest], float)
-            _draw(axes, 0, name, Curves(x, values.T))
+            values = np.atleast_2d(np.array([line.get(name, np.nan) for line in lines]).T)
+            _draw(axes, 0, name, Curves(x, values.astype(float)))
             axes.set_title(name, fontsize=10)
         figure.supxlabel("gradient updates [thousands]", fontsize=10)
-        label = f"What updates measured: median of {values.shape[1]} experts, range"
+        n, what = len(values), "experts" if along == "updates" else "seeds"
+        label = f"Median of {n} {what}, range" if n > 1 else "What updates measured"
         figure.suptitle(label, x=0.01, ha="left", weight="bold")
     return Path(path)
 
@@ -161,7 +167,7 @@ def _draw(axes, i: int, name: str, curves: Curves) -> None:
         axes.fill_between(x, low, high, color=look["color"], alpha=0.16, lw=0)
 
 
-def _records(path: str | Path) -> list[dict]:
+def records(path: str | Path) -> list[dict]:
     """The records of a metrics.jsonl; a last half line is dropped."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()

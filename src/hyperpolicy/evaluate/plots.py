@@ -9,6 +9,7 @@ test simulates three kinds of color blindness and measures every pair.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,9 @@ STYLE: dict = {
 }
 
 
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
 def plot_returns(
     scores: dict[str, Score],
     family: Family,
@@ -90,7 +94,7 @@ def plot_returns(
         target = "target " if told.role == "reward" else ""
         axes.set_xlabel(f"{target}{told.name} [{told.unit}]")
         axes.set_ylabel(f"return over {family.horizon_steps} steps")
-        figure.legend(loc="outside lower center", ncols=2)
+        legend(figure, 2)
     return Path(path)
 
 
@@ -138,7 +142,7 @@ def plot_each(scores: dict[str, Score], family: Family, path: str | Path, title:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(f"test contexts, by the return of: {next(iter(scores))}")
         axes.set_ylabel(f"return over {family.horizon_steps} steps")
-        figure.legend(loc="outside lower center", ncols=2)
+        legend(figure, 2)
     return Path(path)
 
 
@@ -194,7 +198,7 @@ def plot_memorization(audit: Audit, path: str | Path) -> Path:
         axes.set_title("Distance to the nearest training row")
         axes.set_xlabel("in weights [distances between two training experts]")
         axes.set_ylabel("in actions [same unit]")
-        figure.legend(loc="outside lower center", ncols=2)
+        legend(figure, 2)
     return Path(path)
 
 
@@ -231,14 +235,44 @@ def figure_at(
     kind = Path(path).suffix[1:]
     if kind not in ("png", "svg", "pdf"):
         raise BadFile(f"cannot draw into {path}; give a name that ends in .png, .svg or .pdf")
+    panels = columns * rows
     with matplotlib.rc_context(STYLE):
         size = (7.6 if columns == 1 else 4.4 * columns, 4.6)
         if rows > 1:
             size = 3.2 * columns, 2.2 * rows + 0.6
+        if _narrow.get() and rows > 1:
+            size = 4.6, 1.8 * rows + 0.6
+        elif _narrow.get():
+            columns, rows = 1, panels
+            size = 4.6, 3.8 * rows
         figure = Figure(figsize=size)
         found = figure.subplots(rows, columns)
-        yield figure, found if columns == 1 else list(np.ravel(found))
+        yield figure, found if panels == 1 else list(np.ravel(found))
         files.write(path, lambda p: figure.savefig(p, format=kind), overwrite)
+
+
+def across() -> int:
+    """How many small panels stand side by side."""
+    return 2 if _narrow.get() else 3
+
+
+def legend(figure, columns: int, **more) -> None:
+    """The legend below all panels; in one column where the figure is narrow."""
+    columns = 1 if _narrow.get() else columns
+    figure.legend(loc="outside lower center", ncols=columns, **more)
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """A block whose figures are as wide as a phone, panels below each other, as SVG with text."""
+    import matplotlib
+
+    token = _narrow.set(True)
+    try:
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hyperpolicy"}):
+            yield
+    finally:
+        _narrow.reset(token)
 
 
 def _varying(family: Family, contexts: Float[np.ndarray, "k c"]) -> int:

@@ -47,7 +47,7 @@ def amount(count: int | None) -> str:
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that its source reads well; numbers are aligned to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    right = [_numeric([row[i] for row in rows]) for i in range(len(header))]
+    right = [numeric([row[i] for row in rows]) for i in range(len(header))]
 
     def line(cells):
         sides = zip(cells, widths, right, strict=True)
@@ -71,12 +71,12 @@ def rich_table(
         pad_edge=False,
     )
     for i, name in enumerate(header):
-        right = _numeric([row[i] for row in rows])
+        right = numeric([row[i] for row in rows])
         table.add_column(name, justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
 
 
-def _numeric(cells: Sequence[str]) -> bool:
+def numeric(cells: Sequence[str]) -> bool:
     return all(NUMERIC.fullmatch(cell.strip("*")) for cell in cells)

@@ -368,6 +368,34 @@ def preferred(
     return Policies(np.array(chosen), generator.spec)
 
 
+# --- Out ----------------------------------------------------------------------------------
+def rows(header: ConfidenceHeader) -> list[tuple[str, str, str]]:
+    """A row a signal for a table, and one of critics that rank draws."""
+    found = [
+        (
+            one.name,
+            f"{one.correlation:.2f} [{one.low:.2f}, {one.high:.2f}]",
+            "is shown with policies" if one.name == header.chosen else "",
+        )
+        for one in header.signals
+    ]
+    if (ranks := header.ranking) is not None:
+        gain = f"{ranks.gain:.1f} [{ranks.gain_low:.1f}, {ranks.gain_high:.1f}]"
+        rho = f"{ranks.correlation:.2f}"
+        rho += f" [{ranks.correlation_low:.2f}, {ranks.correlation_high:.2f}]"
+        found.append(("critics, among draws", rho, f"the draw they prefer returns {gain} more"))
+    return found
+
+
+def said(header: ConfidenceHeader) -> str:
+    """What follows from it."""
+    n, mean = len(header.contexts), np.mean(header.shortfall)
+    text = f"on {n} contexts held out, policies return {mean:.1f} less than the contexts' experts"
+    if header.chosen is None:
+        text += f"; no signal reaches {LEAST}, so none is shown with policies"
+    return text
+
+
 def _sum_of(path: Path) -> str:
     """The checksum of a generator's weights."""
     return files.checksum(path / generators.WEIGHTS)

@@ -1,0 +1,1 @@
+"""Reports: one HTML file that says what a run or a table holds."""
