@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test slow lint type bench page
+.PHONY: demo test slow lint type bench page docs
 demo: $(INSTALLED)
 	$(BIN)/hyperpolicy demo
 
@@ -15,6 +15,10 @@ slow: $(INSTALLED)
 
 page: $(INSTALLED)
 	$(BIN)/hyperpolicy page --out site
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks

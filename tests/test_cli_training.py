@@ -63,6 +63,7 @@ def test_trained_zoo_is_whole(trained):
     assert zoo.provenance["split"] == "sixteenth"
     assert not (trained / SNAPSHOT).exists()
     assert (trained / "curve.png").read_bytes()[1:4] == b"PNG"
+    assert "3 experts of cheetah-vel" in (trained / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

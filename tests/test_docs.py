@@ -12,13 +12,15 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from hyperpolicy import cli
+from hyperpolicy.errors import HyperpolicyError
+from hyperpolicy.evaluate import foreign  # noqa: F401, it has an error of its own
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -113,7 +115,7 @@ def test_python_defines_every_name_it_uses(page):
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 bound |= {(a.asname or a.name).partition(".")[0] for a in node.names}
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
                 bound.add(node.name)
         known |= bound
         missing = {n.id for n in used} - known
@@ -157,6 +159,63 @@ def test_commands_parse(page, capsys):
 def test_make_targets_exist(page):
     targets = re.findall(r"^\w+(?=:)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^    make (\w+)", page.read_text(), re.MULTILINE)) <= set(targets)
+
+
+# --- The site -----------------------------------------------------------------------------
+def conf():
+    spec = spec_from_file_location("conf", ROOT / "docs" / "conf.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_docstrings_become_what_sphinx_reads():
+    lines = [
+        "A sum, `x` * y_ of |n|, with the equation",
+        "",
+        "    y = a * b",
+        "",
+        "and more.",
+        "",
+        "Raises:",
+        "    BadShape: axes that do not",
+        "        fit.",
+        "    BadFile, DiskFull: it cannot be written.",
+    ]
+    conf().plain(None, "function", "f", None, None, lines)
+    assert "\n".join(line for line in lines if line) == (
+        "A sum, ``x`` \\* y\\_ of \\|n\\|, with the equation\n.. code-block:: text\n"
+        "       y = a * b\nand more.\n**Raises**\n* ``BadShape``: axes that do not\n  fit.\n"
+        "* ``BadFile, DiskFull``: it cannot be written."
+    )
+
+
+def test_every_page_is_in_the_contents():
+    index = (ROOT / "docs" / "index.md").read_text().splitlines()
+    pages = {page.stem for page in ROOT.glob("docs/*.md")} - {"index"}
+    assert sorted(pages - set(index)) == []
+
+
+def test_every_error_has_a_line():
+    text = (ROOT / "docs" / "errors.md").read_text()
+    found = {c for c in all_errors(HyperpolicyError) if c.__module__.startswith("hyperpolicy")}
+    assert [c.__name__ for c in found if f"`{c.__name__}`" not in text] == []
+
+
+def all_errors(kind: type) -> list[type]:
+    below = kind.__subclasses__()
+    return below + [c for one in below for c in all_errors(one)]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run(
+        [*command, ROOT / "docs", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "def generate" not in (api := (tmp_path / "api/generate.html").read_text())
+    assert "Generator.generate" in api and "msgspec.Meta" not in api
 
 
 CELL = re.compile(r"(\*\*)?([−\d.]+)(?:\*\*)?(?: \[([−\d.]+), ([−\d.]+)\])?")
