@@ -200,7 +200,6 @@ WITHOUT_NUMBERS = (
     "demo",
     "report o",
     "page --out o",
-    "recipe zoos",
     "recipe amthyp-tokens",
     "recipe amthyp-pca",
 )

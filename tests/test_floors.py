@@ -20,7 +20,7 @@ FLOORS = [
     {"generate"},
     {"baselines"},
     {"recipes", "doctor", "export", "imports"},
-    {"page", "report"},
+    {"page", "report", "cluster"},
     {"cli"},
     {"__main__"},
 ]

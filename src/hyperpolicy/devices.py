@@ -93,7 +93,10 @@ def _platforms() -> str:
 
 
 def num_cores() -> int:
-    """Cores this process may use."""
+    """Cores this process may use: HYPERPOLICY_CORES, or all that the system gives it."""
+    asked = os.environ.get("HYPERPOLICY_CORES", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -80,6 +80,10 @@ class WorkerDied(HyperpolicyError):
     """A process that steps worlds died more than once."""
 
 
+class NoCluster(HyperpolicyError):
+    """There is no Ray cluster, or no Slurm, where one was asked for."""
+
+
 class OutOfTime(HyperpolicyError):
     """The minutes that a job was given are over; it goes on where it is called again."""
 

@@ -20,7 +20,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 import hyperpolicy
 from hyperpolicy import devices, interrupts, terminal
-from hyperpolicy.cli.command import Command, table
+from hyperpolicy.cli.command import Command, note_asked, table
 from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory, unknown
 from hyperpolicy.run.progress import Announced
 from hyperpolicy.terminal import OutputLost, Terminal, complain
@@ -102,6 +102,7 @@ def _answer(arguments: Sequence[str]) -> int:
     for path in files:
         run_file(path)
     command = parse(rest)
+    note_asked(arguments)
     with Announced(f"{rest[0]}: preparing") if command.resumes else nullcontext():
         return command.run(Terminal()) or 0
 

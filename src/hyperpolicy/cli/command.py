@@ -11,6 +11,7 @@ shipped for the family), the name of a shipped generator, or a path: a generator
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -23,6 +24,18 @@ from tyro.constructors import PrimitiveConstructorSpec
 from hyperpolicy.bounds import WRITABLE, Bounded, Rule
 from hyperpolicy.errors import AlreadyExists, BadContext, BadFile, BadZoo
 from hyperpolicy.terminal import Sheet
+
+_asked: ContextVar[tuple[str, ...]] = ContextVar("asked", default=())
+
+
+def asked() -> tuple[str, ...]:
+    """The arguments of the command that runs."""
+    return _asked.get()
+
+
+def note_asked(arguments: Sequence[str]) -> None:
+    """Keep the arguments of the command that will run."""
+    _asked.set(tuple(arguments))
 
 
 class Command(Bounded, ABC):

@@ -1,5 +1,5 @@
-"""Commands that only look: doctor, families, zoo info, zoo verify; and zoo align, import, export,
-which copy."""
+"""Commands that only look: doctor, families, zoo info, zoo verify; and zoo align, join, import,
+export, which copy."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -231,13 +231,33 @@ class ZooAlign(Command):
 
 
 @dataclass(frozen=True)
+class ZooJoin(Command):
+    """Join zoos that were trained in parts, such as the shards of `train --shard`."""
+
+    parts: Positional[tuple[Path, ...]]
+    """The zoos, or directories of runs that hold one, in their order."""
+    out: NewPlace
+    """The zoo to write."""
+
+    def run(self, console: Console) -> None:
+        from hyperpolicy.zoo import Zoo, join
+
+        refuse(self.out)
+        inside = [path / "zoo" if (path / "zoo").is_dir() else path for path in self.parts]
+        zoo = join([Zoo.load(path) for path in inside])
+        zoo.save(self.out)
+        console.print(f"{self.out}: {len(zoo)} rows of {len(zoo.contexts)} experts")
+
+
+@dataclass(frozen=True)
 class Zoo(Command):
-    """Look into a zoo, check its files, bring its experts' units into one order, or interchange."""
+    """Look into a zoo, check its files, align its experts, join it with others, or interchange."""
 
     action: (
         Annotated[ZooInfo, subcommand("info")]
         | Annotated[ZooVerify, subcommand("verify")]
         | Annotated[ZooAlign, subcommand("align")]
+        | Annotated[ZooJoin, subcommand("join")]
         | Annotated[ZooImport, subcommand("import")]
         | Annotated[ZooImportMakeAnAgent, subcommand("import-make-an-agent")]
         | Annotated[ZooExport, subcommand("export")]

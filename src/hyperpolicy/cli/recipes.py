@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from rich.console import Console
-from tyro.conf import subcommand
+from tyro.conf import Suppress, subcommand
 
 from hyperpolicy import files
 from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
+from hyperpolicy.cli.elsewhere import Elsewhere
 from hyperpolicy.cli.hyperzero import (
     ActuatorMorph,
     ActuatorSigns,
@@ -36,6 +37,7 @@ from hyperpolicy.cli.multi_task import (
 from hyperpolicy.cli.report import leave
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo
+from hyperpolicy.fleet.shards import gather
 from hyperpolicy.recipes import demo
 from hyperpolicy.recipes.amt_hyp import figures, tables
 from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, bench, ship, ship_generator
@@ -76,27 +78,76 @@ class Zoos(Command):
     ship: Place | None = None
     """Also write compact slices below this directory; existing ones are left alone."""
 
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    part: Suppress[str] = ""
+    """A part of the work, as this command asks for it on a cluster: base:SPLIT:SEED,
+    experts:SPLIT:SEED:i:k or independent:i:k."""
+
     def run(self, console: Console) -> None:
-        fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
-        grid = fam.grid(self.grid)
+        self.elsewhere.check()
+        alone = presets.preset_of(presets.WITHOUT_BASE, self.family)
+        grid = family(self.family).grid(self.grid)
         self._check(grid, alone)
         out = self.out / zoos.place(grid)
+        if self.part:
+            self._part(out, grid, alone, *self.part.split(":"))
+            return
         with hold(out):
             self._build(console, out, grid, alone)
 
     def _build(self, console: Console, out: Path, grid, alone) -> None:
         for kind in ("splits", "replicas", *alone) if self.kind == "all" else (self.kind,):
-            if kind in ("independent", "shared-replay"):
+            if self.elsewhere.on != "here":
+                self._gather(kind, out, grid)
+            elif kind in ("independent", "shared-replay"):
                 zoos.independent(out / kind, grid, alone[kind])
             else:
-                several = {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}
-                zoos.specialized(out / "specialized", grid, several.get(kind, zoos.FULL))
+                zoos.specialized(out / "specialized", grid, _pipelines(kind))
             console.print(f"{kind}: done")
         for path in zoos.draw_curves(out, out, zoos.place(grid)):
             console.print(f"learning curves: {path}")
         if self.ship is not None:
             for path in zoos.ship(out, self.ship / zoos.place(grid)):
                 console.print(f"new slice: {path}")
+
+    # --- On a cluster -------------------------------------------------------------------------
+    def _gather(self, kind: str, out: Path, grid) -> None:
+        """Zoos out of shards: bases first, then experts."""
+        if kind == "shared-replay":
+            raise BadSetting("experts that share their replay cannot be trained in shards")
+        places, bases = {kind: out / kind}, list[str]()
+        if kind != "independent":
+            names = {f"{p.split}:{p.seed}": p for p in _pipelines(kind)}
+            places = {f"experts:{key}": p.path(out / "specialized") for key, p in names.items()}
+            bases = [f"base:{key}" for key in names]
+        left = {key: at for key, at in places.items() if not (at / "zoo").exists()}
+        shards = {key: self._shards(grid, key) for key in left}
+        if left:
+            with self.elsewhere.parts(out) as run:
+                run([(part.replace(":", " "), ("--part", part)) for part in bases])
+                parts = [f"{key}:{i}:{n}" for key, n in shards.items() for i in range(n)]
+                run([(part.replace(":", " "), ("--part", part)) for part in parts])
+        for key, place in left.items():
+            gather(place, shards[key])
+
+    def _shards(self, grid, key: str) -> int:
+        """Of the experts of a part: one an expert at most."""
+        split = key.split(":")[1] if ":" in key else "full"
+        contexts = grid.contexts if split == "full" else grid.split(split).train
+        return min(self.elsewhere.shards, len(contexts))
+
+    def _part(self, out: Path, grid, alone, what: str, *which: str) -> None:
+        """One part of the work."""
+        if what == "independent":
+            zoos.independent(out / what, grid, alone[what], zoos.Shard(*map(int, which)))
+            return
+        pipeline = zoos.Pipeline(which[0], int(which[1]))
+        preset = presets.preset_of(presets.PRESETS, self.family)
+        if what == "base":
+            zoos.bases(out / "specialized", grid, (pipeline,), preset)
+        else:
+            shard = zoos.Shard(*map(int, which[2:]))
+            zoos.specialized(out / "specialized", grid, (pipeline,), preset, shard)
 
     def _check(self, grid, alone) -> None:
         """Refuse a kind that the family or the grid does not have."""
@@ -107,6 +158,10 @@ class Zoos(Command):
             )
         for pipeline in zoos.ALL_SPLITS if self.kind in ("splits", "all") else zoos.FULL:
             grid.split(pipeline.split)
+
+
+def _pipelines(kind: str) -> tuple[zoos.Pipeline, ...]:
+    return {"splits": zoos.ALL_SPLITS, "replicas": zoos.REPLICAS}.get(kind, zoos.FULL)
 
 
 @dataclass(frozen=True)

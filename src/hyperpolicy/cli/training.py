@@ -12,12 +12,14 @@ from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
 from hyperpolicy import files, fleet, rl
-from hyperpolicy.bounds import OneOf, Place, Seed, Whole, unused
+from hyperpolicy.bounds import Count, OneOf, Place, Seed, Whole, unused
 from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
+from hyperpolicy.cli.elsewhere import Elsewhere
 from hyperpolicy.cli.report import leave
 from hyperpolicy.envs import family
 from hyperpolicy.errors import BadSetting, BadZoo, NoRendering
 from hyperpolicy.fleet import PLANS
+from hyperpolicy.fleet.shards import WHOLE, Shard, all_of, gather
 from hyperpolicy.generate import confidence, kinds, load
 from hyperpolicy.generate.fitting import FitConfig, fit
 from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
@@ -51,8 +53,11 @@ class Train(Command):
     """Of networks, exploration and worlds."""
     track: Trackers = ()
     """Trackers that get the metrics too; each needs the extra of its name."""
+    shard: tuple[Whole, Count] = (0, 1)
+    """Train part i of k of the experts alone, in OUT/shard-i-of-k; `zoo join` joins parts."""
     learner: Learner = "sac"
     """The learner; its settings are options too."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     cfg: Suppress[Any] = None
     schedule: Suppress[Any] = None
 
@@ -61,27 +66,50 @@ class Train(Command):
         return _train_by(option(options, "learner", cls.learner))
 
     def run(self, console: Console) -> None:
-        from hyperpolicy.evaluate import learning
-
+        self.elsewhere.check()
         fam = family(self.family)
         split = fam.grid(self.grid).split(self.split)
+        if self.elsewhere.on == "here":
+            shard = Shard(*self.shard)
+            out = self.out if shard == WHOLE else shard.place(self.out)
+            zoo = self._train(fam, split, out, shard)
+        else:
+            out, zoo = self.out, self._gather(split)
+        self._show(console, fam, zoo, out)
+
+    def _train(self, fam, split, out: Path, shard: Shard) -> Zoo:
         origin = {"grid": split.grid, "split": self.split, "test_contexts": split.test.tolist()}
         plan = PLANS[self.cfg.learner.learns_from][0](self.cfg, self.schedule)
-        output = Output(self.out, self.track, origin)
-        zoo = fleet.train(
-            plan.holding_out(split.test), fam, split.train, self.start, self.seed, output
-        )
-        curves = learning.read(self.out / METRICS)
+        output = Output(out, self.track, origin)
+        plan = plan.holding_out(split.test)
+        return fleet.train(plan, fam, split.train, self.start, self.seed, output, shard)
+
+    def _gather(self, split) -> Zoo:
+        """The zoo out of shards that are trained elsewhere."""
+        if self.shard != (0, 1):
+            raise BadSetting(f"--on {self.elsewhere.on} makes shards itself; leave --shard out")
+        some = all_of(min(self.elsewhere.shards, len(split.train)))
+        with hold(self.out):
+            if not (self.out / "zoo").exists():
+                with self.elsewhere.parts(self.out) as run:
+                    parts = [(f"shard {s.number}", ("--shard", *map(str, s))) for s in some]
+                    run(parts)
+            return gather(self.out, len(some))
+
+    def _show(self, console: Console, fam, zoo: Zoo, out: Path) -> None:
+        from hyperpolicy.evaluate import learning
+
+        curves = learning.read(out / METRICS)
         panels = {f"{fam.name}: training": {f"{len(zoo.contexts)} experts": curves}}
-        curve = learning.plot_tasks(panels, self.out / "curve.png", overwrite=True)
-        console.print(f"{self.out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
+        curve = learning.plot_tasks(panels, out / "curve.png", overwrite=True)
+        console.print(f"{out / 'zoo'}: {len(zoo)} rows of {len(zoo.contexts)} experts")
         console.print(f"mean return of the experts: {zoo.returns[zoo.final_rows].mean():.1f}")
-        losses = learning.plot_measured(self.out / METRICS, self.out / "losses.png", overwrite=True)
+        losses = learning.plot_measured(out / METRICS, out / "losses.png", overwrite=True)
         console.print(
             f"their learning curve: {curve}; losses and what else updates measure: {losses}"
         )
-        console.print(f"all numbers: {self.out / METRICS}")
-        leave(console, self.out)
+        console.print(f"all numbers: {out / METRICS}")
+        leave(console, out)
 
 
 @cache

@@ -90,10 +90,13 @@ def fresh(cfg: Config, spaces: Spaces, shared: int | None = None) -> Begin:
     return jax.jit(jax.vmap(one))
 
 
-def given(cfg: Config, family: Family, contexts, start: Start, seed: int) -> Begin:
-    """Given actors, with given critics or fresh ones. A learner that normalizes what it sees
-    watches the actors for an episode."""
-    learner, spec, n = cfg.learner, start.policies.spec, len(start.policies)
+def given(
+    cfg: Config, family: Family, contexts, start: Start, seed: int, of: range | None = None
+) -> Begin:
+    """Given actors, with given critics or fresh ones; of a shard those in the rows `of`. A learner
+    that normalizes what it sees watches all actors for an episode."""
+    learner, spec = cfg.learner, start.policies.spec
+    mine = np.arange(len(start.policies)) if of is None else np.array(of)
     critic = learner.critic(cfg, spec.obs, spec.action)
 
     def one(own, weights, critics, obs):
@@ -103,7 +106,7 @@ def given(cfg: Config, family: Family, contexts, start: Start, seed: int) -> Beg
         return learner.start_from(cfg, warm, learner_key(own))
 
     def begin(owns):
-        rows = np.minimum(np.arange(len(owns)), n - 1)  # padded experts repeat the last
+        rows = mine[np.minimum(np.arange(len(owns)), len(mine) - 1)]  # padded ones repeat the last
         critics = None
         if critic is not None and start.critics is not None:
             twins = jax.vmap(critic.unflatten)(jnp.asarray(start.critics[rows]))

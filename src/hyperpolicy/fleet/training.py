@@ -22,6 +22,7 @@ from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import judging, runner
 from hyperpolicy.fleet.plan import OWN_TASK, Exam, Plan, Tasks, Work, of_pools
 from hyperpolicy.fleet.runner import Trained
+from hyperpolicy.fleet.shards import WHOLE, Shard
 from hyperpolicy.fleet.start import Base, Start, fold_policy, fresh, given
 from hyperpolicy.policies import Policies
 from hyperpolicy.provenance import library_versions
@@ -39,20 +40,24 @@ def train(
     start: Literal["own", "shared"] | Start | Policies = "own",
     seed: int = 0,
     out: str | Path | Output | None = None,
+    shard: Shard = WHOLE,
 ) -> Zoo:
     """A zoo with one expert for each context, trained by `plan`: an `OffPolicy` or an `OnPolicy`.
 
     With `out`, the run can be stopped and called again with the same arguments; the finished zoo
-    lies in `out/zoo`. Where the learner has no critics of actions and the plan names a judge,
-    critics are fitted for each expert at the end, from the start's if it has some.
+    lies in `out/zoo`. A `shard` of the fleet trains its part of the experts under the numbers that
+    they have in the whole; `shards.gather` joins the parts. Where the learner has no critics of
+    actions and the plan names a judge, critics are fitted for each expert at the end, from the
+    start's if it has some.
 
     Raises:
         BadContext: contexts out of bounds or of the wrong shape.
         BadShape: prior transitions that do not fit.
         BadZoo: `start` does not fit the learner, or every expert stopped being finite.
-        BadSetting: a seed that is none; critics that leave out another usual reward than the
-            learner; a shared replay where the family's reward does not hold for other contexts,
-            or where test contexts are trained or not known; `out` holds another run.
+        BadSetting: a seed that is none; a shard that there is not; critics that leave out another
+            usual reward than the learner; a shared replay in shards, or where the family's reward
+            does not hold for other contexts, or where test contexts are trained or not known;
+            `out` holds another run.
         AlreadyExists, Busy: `out` holds other files, or another process works there.
         MissingExtra: a tracker that is not installed.
     """
@@ -60,14 +65,17 @@ def train(
     start = Start(start) if isinstance(start, Policies) else start
     plan.check(family, contexts)
     out = Output.of(out)
-    work = _experts(plan, family, contexts, start, seed)
+    rows = shard.rows(len(contexts))
+    if shard != WHOLE and plan.schedule.replay == "shared":
+        raise BadSetting("experts that share their replay cannot be trained in shards")
+    work = _experts(plan, family, contexts, start, seed, rows)
     job = Job(identity_of(plan, work), plan.schedule.turns, out)
     if out is not None and (out.path / "zoo").exists():
         return Zoo.load(out.path / "zoo")
     with deferred_interrupt():  # what was trained is saved
         trained, spent = runner.run(plan, work, job), work.spent
         if trained.critics is None and plan.critic is not None:
-            trained = _judged(plan, work, trained, start, seed)
+            trained = _judged(plan, work, trained, start, seed, rows)
             spent += judging.EPISODES * family.horizon_steps
         training = training_of(plan, spent, _seen(plan, contexts, start))
         record = record_of(plan, "train") | {
@@ -129,11 +137,13 @@ def train_bases(
 
 
 # --- What is to be done -------------------------------------------------------------------
-def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
-    """Each learner at its own context."""
-    n, own = len(contexts), streams.learners(seed, len(contexts))
+def _experts(plan: Plan, family: Family, every, start, seed: int, rows: range) -> Work:
+    """Each learner at its own context: those in `rows` of `every` context."""
+    numbers = streams.learners(seed, len(every))
+    contexts, own = every[rows.start : rows.stop], numbers[rows.start : rows.stop]
     worlds = np.repeat(contexts[:, None], plan.schedule.num_envs, axis=1)
-    tasks = Tasks(worlds, contexts[:, None], np.ones(n, np.int32), own, plan.prior)
+    prior = None if plan.prior is None else plan.prior[rows.start : rows.stop]
+    tasks = Tasks(worlds, contexts[:, None], np.ones(len(own), np.int32), own, prior)
     spaces = OWN_TASK.spaces(family)
     spec = plan.spec(spaces)
     score = partial(evaluate, family, spec, contexts, plan.schedule.episodes)
@@ -143,9 +153,9 @@ def _experts(plan: Plan, family: Family, contexts, start, seed: int) -> Work:
     if start == "shared":
         begin = fresh(plan.cfg, spaces, streams.small(seed))
         return work._replace(start=begin, begins="shared")
-    start = start.check(plan.critic, spec, n)
+    start = start.check(plan.critic, spec, len(every))
     return work._replace(
-        start=given(plan.cfg, family, contexts, start, int(own[0])),
+        start=given(plan.cfg, family, every, start, int(numbers[0]), rows),
         begins=start.text,
         spent=family.horizon_steps if plan.cfg.learner.normalizes else 0,
     )
@@ -232,10 +242,14 @@ def evaluate_bases(family, spec, pools, episodes: int, weights) -> Float[np.ndar
     )
 
 
-def _judged(plan: Plan, work: Work, trained: Trained, start, seed: int) -> Trained:
+def _judged(plan: Plan, work: Work, trained: Trained, start, seed: int, rows: range) -> Trained:
     """The experts with critics that are fitted now, from the start's if it has some."""
     policies = Policies(trained.weights, plan.spec(work.spaces))
-    begin = Start(policies) if isinstance(start, str) else start._replace(policies=policies)
+    begin = Start(policies)
+    if not isinstance(start, str):
+        mine = slice(rows.start, rows.stop)
+        own = (None if x is None else x[mine] for x in (start.critics, start.log_alpha))
+        begin = start._replace(policies=policies, critics=next(own), log_alpha=next(own))
     contexts = work.tasks.pools[:, 0]
     found = judging.judge_experts(plan.critic, work.family, contexts, begin, seed)
     return trained._replace(critics=found.critics, log_alpha=found.log_alpha)

@@ -16,6 +16,7 @@ import numpy as np
 from hyperpolicy.envs import Grid, Split, family
 from hyperpolicy.evaluate import learning
 from hyperpolicy.fleet import Base, fold, train, train_bases
+from hyperpolicy.fleet.shards import WHOLE, Shard
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.zero_shot.presets import (
     PRESETS,
@@ -78,8 +79,10 @@ def specialized(
     grid: Grid,
     pipelines: tuple[Pipeline, ...] = FULL,
     preset: SpecializedPreset | None = None,
+    shard: Shard = WHOLE,
 ) -> dict[Pipeline, Zoo]:
-    """A zoo of fine-tuned experts for each pipeline, in `out/seed-<seed>/<split>/zoo`.
+    """A zoo of fine-tuned experts for each pipeline, in `out/seed-<seed>/<split>/zoo`; or a shard
+    of each, below.
 
     `full` also holds the test contexts' experts, for oracle rows only. The family's preset by
     default; UnknownFamily where it has none.
@@ -91,8 +94,9 @@ def specialized(
         contexts = grid.contexts if pipeline.split == "full" else split.train
         plan = preset.expert.holding_out(split.test)  # refused where the replay is shared with them
         origin = _origin(split) | {"base": base.provenance}
-        output = Output(pipeline.path(out), provenance=origin)
-        zoos[pipeline] = train(plan, fam, contexts, fold(base, contexts), pipeline.seed, output)
+        start = fold(base, contexts)
+        output = Output(_of(shard, pipeline.path(out)), provenance=origin)
+        zoos[pipeline] = train(plan, fam, contexts, start, pipeline.seed, output, shard)
     return zoos
 
 
@@ -113,9 +117,14 @@ def provide(
     ship(runs, out / "zoos" / place(grid))
 
 
-def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
+def _of(shard: Shard, out: Path) -> Path:
+    return out if shard == WHOLE else shard.place(out)
+
+
+def independent(out: Path, grid: Grid, preset: IndependentPreset, shard: Shard = WHOLE) -> Zoo:
     """Experts from one shared initialization, in `out/zoo`: one for each context of the grid or of
-    the preset's splits; one for each training context where they share their replay."""
+    the preset's splits; one for each training context where they share their replay; or a shard of
+    them, below."""
     splits = [grid.split(name) for name in preset.splits or ("full",)]
     trained = np.concatenate([split.train_ids for split in splits])
     tested = np.concatenate([split.test_ids for split in splits])
@@ -126,8 +135,8 @@ def independent(out: Path, grid: Grid, preset: IndependentPreset) -> Zoo:
         contexts = grid.contexts[np.union1d(trained, tested)]
     origin = _origin(splits[0] if shares else grid.split("full"))
     plan = preset.expert.holding_out(grid.contexts[np.unique(tested)])
-    output = Output(out, provenance=origin)
-    return train(plan, family(grid.family), contexts, "shared", out=output)
+    output = Output(_of(shard, out), provenance=origin)
+    return train(plan, family(grid.family), contexts, "shared", out=output, shard=shard)
 
 
 def draw_curves(runs: Path, into: Path, title: str) -> list[Path]:
