@@ -21,7 +21,7 @@ def main(quick: bool = False, repeats: int = 3) -> None:
         quick: one short repeat, to see that all works; nothing is written.
         repeats: runs of every case, interleaved.
     """
-    updates = 2_400 if quick else 24_000
+    updates = 2_400 if quick else 8_000
     cases = {
         name: Case("cluster.py", {"updates": updates, "options": options})
         for name, options in WAYS.items()

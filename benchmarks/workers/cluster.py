@@ -15,7 +15,7 @@ def main(updates: int, options: list[str], seed: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "hyperpolicy", "train", "cheetah-vel", "--out", str(out)]
-        command += ["--split", "eighth", "--seed", str(seed), "--num-updates", str(updates)]
+        command += ["--split", "quarter", "--seed", str(seed), "--num-updates", str(updates)]
         began = time.monotonic()
         subprocess.run([*command, *options], check=True, capture_output=True)
         seconds = time.monotonic() - began
