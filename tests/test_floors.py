@@ -17,6 +17,7 @@ FLOORS = [
     {"policies", "data"},
     {"zoo", "rollout", "rl"},
     {"fleet", "evaluate", "interchange"},
+    {"hub"},
     {"generate"},
     {"baselines"},
     {"recipes", "doctor", "export", "imports"},

@@ -84,6 +84,10 @@ class NoCluster(HyperpolicyError):
     """There is no Ray cluster, or no Slurm, where one was asked for."""
 
 
+class NoHub(HyperpolicyError):
+    """No hub has what was asked for, takes what was sent, or answers."""
+
+
 class OutOfTime(HyperpolicyError):
     """The minutes that a job was given are over; it goes on where it is called again."""
 

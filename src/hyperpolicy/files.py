@@ -174,8 +174,9 @@ def checksum(path: str | Path) -> str:
 
 
 @contextmanager
-def directory(path: str | Path):
-    """A temporary directory that becomes `path` when the block ends well, else vanishes."""
+def directory(path: str | Path, replace: bool = False):
+    """A temporary directory that becomes `path` when the block ends well, else vanishes; in the
+    place of what is there, where it may `replace` that."""
     path = Path(path)
     temporary = _temporary(path)
     try:
@@ -184,7 +185,13 @@ def directory(path: str | Path):
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this one's number
         temporary.mkdir()
         yield temporary
-        os.replace(temporary, path)
+        if replace and path.is_dir():
+            old = path.with_name(f".{path.name}-old.{os.getpid()}.tmp")
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
     except OSError as error:
         raise fault(path, error) from error
     finally:

@@ -43,6 +43,8 @@ COMMANDS = {
     "zoo": ("look:Zoo", "look into a zoo, check its files, align its experts, import, export"),
     "new": ("new:New", "write a file to start from: a family with a test, a method"),
     "report": ("report:Report", "write what a run, a zoo, a generator or results hold as one page"),
+    "pull": ("hub:Pull", "fetch a generator or a zoo by name, from a folder, a mirror or a hub"),
+    "push": ("hub:Push", "send a generator or a zoo to a folder or a hub, with a card"),
     "page": ("page:Page", "write a page in which generators write policies and robots move"),
     "recipe": ("recipes:Recipe", "rebuild a published table or figure, or the zoos behind it"),
 }

@@ -24,11 +24,14 @@ from hyperpolicy.errors import (
     BadContext,
     BadFile,
     BadSetting,
+    MissingExtra,
+    NoHub,
     UnknownGenerator,
     unknown,
 )
 from hyperpolicy.generate.parts import Frame, Model, row_keys
 from hyperpolicy.headers import GeneratorHeader, Vectors
+from hyperpolicy.hub import places, remote
 from hyperpolicy.nets.mlp import CriticSpec
 from hyperpolicy.nets.policy import PolicySpec
 from hyperpolicy.policies import Policies
@@ -186,16 +189,36 @@ def _rounded(x: np.ndarray) -> np.ndarray:
 
 
 def load(name_or_path: str | Path) -> Generator:
-    """A shipped generator by name, or one's own from its directory. Raises UnknownGenerator:
-    neither a shipped name nor a generator's directory; BadFile: its files are damaged, truncated or
-    of another version."""
+    """A shipped generator by name, one's own from its directory, or `user/name` from a hub.
+
+    Raises:
+        UnknownGenerator: neither a shipped name nor a generator's directory.
+        BadFile: its files are damaged, truncated or of another version.
+        NoHub, MissingExtra: no folder has `user/name`, and no hub gives it.
+    """
     known = shipped()
     path = SHIPPED / name_or_path if str(name_or_path) in known else Path(name_or_path)
     if not (path / HEADER).is_file():
         if path.exists():
             raise UnknownGenerator(f"{path} is not a generator: it has no {HEADER}")
+        if _may_be_on_a_hub(name_or_path):
+            return _read(_from_hub(name_or_path))
         raise unknown(UnknownGenerator, "generator", "Shipped", str(name_or_path), known)
     return _read(path)
+
+
+def _from_hub(name: str) -> Path:
+    """The directory of a generator called `user/name`, fetched where no folder has it."""
+    named = places.Named("model", name)
+    try:
+        return places.find(named) or remote.fetch(named, named.under(places.kept()), _read)
+    except (NoHub, MissingExtra) as error:
+        raise type(error)(f"there is no directory {name} here; {error}") from None
+
+
+def _may_be_on_a_hub(name: str | Path) -> bool:
+    """Whether it is no mistaken path into a directory of this machine."""
+    return isinstance(name, str) and places.is_name(name) and not Path(name).parent.is_dir()
 
 
 def shipped() -> list[str]:

@@ -1,0 +1,1 @@
+"""Generators and zoos by name, `user/name`: from folders, mirrors, or the Hugging Face Hub."""
