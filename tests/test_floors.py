@@ -11,10 +11,10 @@ ROOT = Path(hyperpolicy.__file__).parent
 FLOORS = [
     set(
         "types errors bounds files headers seeds symmetry devices provenance "
-        "registration interrupts opengl terminal".split()
+        "registration interrupts opengl terminal engine".split()
     ),
     {"nets", "envs", "run"},
-    {"policies", "data"},
+    {"policies", "data", "mjx"},
     {"zoo", "rollout", "rl"},
     {"fleet", "evaluate", "interchange"},
     {"hub"},

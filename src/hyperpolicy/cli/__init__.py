@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 import hyperpolicy
-from hyperpolicy import devices, interrupts, terminal
+from hyperpolicy import devices, engine, interrupts, terminal
 from hyperpolicy.cli.command import Command, note_asked, table
 from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory, unknown
 from hyperpolicy.run.progress import Announced
@@ -54,10 +54,11 @@ the overview is quick."""
 OTHERS = """
 hyperpolicy help COMMAND      what a command takes
 hyperpolicy --version
+--engine mjx                  with any command: step worlds with MJX, on JAX's device
 --import FILE                 with any command: run a Python file first, e.g. one that makes a
                               family of yours known by hp.envs.register(family)
 """
-IMPORT = "--import"
+IMPORT, ENGINE = "--import", "--engine"
 MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "can't start new thread", "Cannot allocate memory")
 
 
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(arguments: Sequence[str]) -> int:
     """Do what is asked; the exit code."""
     files, rest = split_imports(arguments)
+    chosen, rest = split_engine(rest)
     if rest[:1] == ["help"]:
         rest = [rest[1], "--help"] if len(rest) > 1 else ["--help"]
     if not rest or rest[0] in ("-h", "--help"):
@@ -105,14 +107,17 @@ def _answer(arguments: Sequence[str]) -> int:
         run_file(path)
     command = parse(rest)
     note_asked(arguments)
-    with Announced(f"{rest[0]}: preparing") if command.resumes else nullcontext():
+    with (
+        Announced(f"{rest[0]}: preparing") if command.resumes else nullcontext(),
+        engine.chosen(chosen),
+    ):
         return command.run(Terminal()) or 0
 
 
 def parse(arguments: Sequence[str]) -> Command:
     """The command that `arguments` ask for, `--import` aside; UnknownCommand for another name.
     Wrong options end the program with code 2."""
-    name, *options = split_imports(arguments)[1]
+    name, *options = split_engine(split_imports(arguments)[1])[1]
     config = (OmitArgPrefixes, OmitSubcommandPrefixes)
     _check(name)
     command = load(name).shaped(options)
@@ -132,7 +137,7 @@ def load(name: str) -> type[Command]:
 
 def _resumes(arguments: Sequence[str]) -> bool:
     """Whether the command that was interrupted goes on when it is given again."""
-    name = next(iter(split_imports(arguments)[1]), "")
+    name = next(iter(split_engine(split_imports(arguments)[1])[1]), "")
     where = COMMANDS.get(name, ("",))[0].partition(":")[0]
     return f"hyperpolicy.cli.{where}" in sys.modules and load(name).resumes
 
@@ -188,6 +193,18 @@ def split_imports(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
             raise BadFile(f"{IMPORT} wants the name of a Python file")
         files.append(Path(value))
     return files, others
+
+
+def split_engine(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The engine that `--engine` names, '' where it is not there, and all other arguments."""
+    found, others, rest = "", [], iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name == ENGINE:
+            found = (value if equals else next(rest, "")) or "nothing"
+        else:
+            others.append(argument)
+    return found, others
 
 
 def run_file(path: Path) -> None:

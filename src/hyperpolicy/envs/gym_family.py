@@ -22,6 +22,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from hyperpolicy import engine
 from hyperpolicy.envs.context import ContextSpace, Coordinate, Grid
 from hyperpolicy.envs.family import Family
 from hyperpolicy.envs.gym_worlds import GymnasiumWorlds
@@ -43,6 +44,7 @@ class GymnasiumFamily(Family):
     most_worlds: int | None = 256
 
     def worlds(self, contexts, seed=0, num_threads: int = 0) -> "GymnasiumWorlds":
+        engine.only_native(self.name)
         return GymnasiumWorlds(self, contexts, seed, num_threads)
 
     def reward(self, action, outcome, context, xp=np):

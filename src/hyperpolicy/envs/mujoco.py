@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from msgspec import Meta
 from mujoco.batch import Batch as Simulations
 
-from hyperpolicy import seeds
+from hyperpolicy import engine, seeds
 from hyperpolicy.envs.family import Advance, Family, Worlds
 from hyperpolicy.errors import BadFile, BadSetting
 
@@ -63,8 +63,9 @@ class MujocoFamily(Family):
     reshapes: ClassVar[bool] = False
     """Whether `begin` changes the model, so that each world needs one of its own."""
 
-    def worlds(self, contexts, seed=0, num_threads: int = 0) -> "MujocoWorlds":
-        return MujocoWorlds(self, contexts, seed, num_threads)
+    def worlds(self, contexts, seed=0, num_threads: int = 0) -> Worlds:
+        make = engine.worlds() or MujocoWorlds
+        return make(self, contexts, seed, num_threads)
 
     @property
     @abstractmethod
@@ -177,10 +178,7 @@ class MujocoWorlds(Worlds):
         if id(model) not in self._scratch:
             self._scratch[id(model)] = mujoco.MjData(model)
         data = self._scratch[id(model)]
-        mujoco.mj_resetData(model, data)
-        rng = seeds.of_episode(int(self.seeds[i]), int(self.episode[i]))
-        with quiet_engine():
-            return self.family.begin(rng, model, data)
+        return start_of(self.family, model, data, self.seeds[i], self.episode[i])
 
     def _state(self):
         return np.concatenate([self._sims.state, self._view["drawn"]], axis=1)
@@ -204,6 +202,16 @@ class MujocoWorlds(Worlds):
         data.qpos[:], data.qvel[:] = self._view["qpos"][i], self._view["qvel"][i]
         mujoco.mj_forward(model, data)  # positions of bodies may be one sub-step old
         return model, data
+
+
+def start_of(
+    family: MujocoFamily, model: mujoco.MjModel, data: mujoco.MjData, seed, episode
+) -> Beginning:
+    """How an episode of a world with this seed begins; `data` is free to compute with."""
+    mujoco.mj_resetData(model, data)
+    rng = seeds.of_episode(int(seed), int(episode))
+    with quiet_engine():
+        return family.begin(rng, model, data)
 
 
 def _finite(x: Float[np.ndarray, "n d"]) -> bool:

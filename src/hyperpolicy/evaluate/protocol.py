@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import files
+from hyperpolicy import engine, files
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.data.given import Contexts
 from hyperpolicy.envs import Family
@@ -61,6 +61,8 @@ class Protocol:
     """"deterministic" or "sampled"."""
     starts: str | None = None
     """Whether policies share their starts."""
+    engine: str = "mujoco"
+    """What stepped the worlds; the native engine where it was not recorded."""
 
     def unlike(self, other: "Protocol") -> list[str]:
         """What the two differ in, in words: 'horizon 200 steps, not 1000'; [] where they agree."""
@@ -76,7 +78,8 @@ class Protocol:
 
 
 NAMES = (
-    "family, grid, reward version, horizon in steps, success, end of an episode:, actions, starts"
+    "family, grid, reward version, horizon in steps, success, end of an episode:, actions, starts, "
+    "engine"
 ).split(", ")
 """How a card's fields are said."""
 
@@ -99,6 +102,7 @@ def of(
         "the first success" if until_success else "the task's own, else the horizon",
         action,
         starts,
+        engine.name(),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy import headers
+from hyperpolicy import engine, headers
 from hyperpolicy import seeds as streams
 from hyperpolicy.bounds import as_record
 from hyperpolicy.envs import Family
@@ -197,6 +197,7 @@ def identity_of(plan: Plan, work: Work) -> dict:
         "worlds": tasks.worlds.tolist(),
         "pools": tasks.pools.tolist(),
         "seeds": tasks.seeds.tolist(),
+        **engine.record(),
     }
 
 
@@ -211,7 +212,9 @@ def _plan_record(plan: Plan) -> dict:
 
 
 def record_of(plan: Plan, made_by: str) -> dict:
-    return library_versions() | {"made_by": f"fleet.{made_by}"} | _plan_record(plan)
+    return (
+        library_versions() | {"made_by": f"fleet.{made_by}"} | engine.record() | _plan_record(plan)
+    )
 
 
 def training_of(plan: Plan, spent: int, seen: tuple = ()) -> Training:

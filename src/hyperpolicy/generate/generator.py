@@ -202,7 +202,7 @@ def load(name_or_path: str | Path) -> Generator:
         if path.exists():
             raise UnknownGenerator(f"{path} is not a generator: it has no {HEADER}")
         if _may_be_on_a_hub(name_or_path):
-            return _read(_from_hub(name_or_path))
+            return _read(_from_hub(str(name_or_path)))
         raise unknown(UnknownGenerator, "generator", "Shipped", str(name_or_path), known)
     return _read(path)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy.envs import Family
-from hyperpolicy.envs.mujoco import MujocoFamily, compile_model, quiet_engine
+from hyperpolicy.envs.mujoco import MujocoFamily, MujocoWorlds, compile_model, quiet_engine
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.page.pack import Pack
 from hyperpolicy.page.trace import Program, run, trace
@@ -191,7 +191,8 @@ def _compare(family: MujocoFamily, usual, programs: dict[str, Program]) -> None:
 # --- Starts -------------------------------------------------------------------------------
 def _starts(family: MujocoFamily, usual, pack: Pack) -> dict[str, dict]:
     """How episodes begin, those that evaluations play with seed 0."""
-    worlds = family.worlds(np.repeat(usual[None], STARTS, axis=0), paired(1, STARTS, 0)[0])
+    contexts = np.repeat(usual[None], STARTS, axis=0)
+    worlds = MujocoWorlds(family, contexts, paired(1, STARTS, 0)[0])
     worlds.episode[:] = 0
     begun = [worlds._begin_one(i) for i in range(STARTS)]
     drawn = np.array([np.asarray(one.drawn, float) for one in begun]).reshape(STARTS, -1)

@@ -24,6 +24,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float, Int
 
+from hyperpolicy import engine
 from hyperpolicy.envs.context import ContextSpace, Grid, line
 from hyperpolicy.envs.family import Advance, Family, Seconds, Size, Steps, Worlds
 from hyperpolicy.envs.metaworld import crews
@@ -134,6 +135,7 @@ class MetaWorld(Family):
         return super().grid(name)
 
     def worlds(self, contexts, seed=0, num_threads: int = 0) -> "ArmWorlds":
+        engine.only_native(self.name)
         return ArmWorlds(self, contexts, seed, num_threads)
 
     def reward(self, action, outcome, context, xp=np):
