@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
 from hyperpolicy import cli
+from hyperpolicy.envs import family
 from hyperpolicy.errors import AlreadyExists, BadSetting, MissingExtra
 from hyperpolicy.page import site
 
@@ -138,6 +140,7 @@ def whole(tmp_path_factory):
     """A page with everything; skipped where npm is missing or has no network."""
     root = site.STATIC.parents[3]
     named = [(name, hp.load(name), hp.Zoo.load(root / zoo)) for name, zoo in ZOOS.items()]
+    named += [("cheetah-run", hp.load("cheetah-run"), None)] if find_spec("dm_control") else []
     if os.environ.get("XDG_CACHE_HOME", "").startswith("/tmp/pytest"):
         pytest.skip("the cache is a test's")
     try:
@@ -169,14 +172,20 @@ def test_returns_lie_within_the_episodes_noise(whole, tmp_path):
         {"tab": 0, "context": [1.7], "starts": list(range(100))},
         {"tab": 1, "context": [0.3], "starts": list(range(100))},
     ]
+    if find_spec("dm_control"):
+        shape = family("cheetah-run").context
+        context = shape.usual
+        context[[shape.names.index("speed"), shape.names.index("length")]] = 4.0, 0.6
+        asked.append({"tab": 2, "context": context.tolist(), "starts": list(range(100))})
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     found = node(OPEN + PLAY, whole, tmp_path / "asked.json")
     for one, row in zip(found, asked, strict=True):
-        generator = hp.load(list(ZOOS)[row["tab"]])
+        generator = hp.load([*ZOOS, "cheetah-run"][row["tab"]])
         context = np.array([row["context"]])
         policies = generator.generate(context)
         ours = hp.rollout.returns(policies, generator.family, context, episodes=100)[0]
         half = 1.96 * np.sqrt((np.var(one) + ours.var()) / 100)
+        print(generator.family.name, context[0], np.mean(one), ours.mean(), half)
         assert abs(np.mean(one) - ours.mean()) < max(half, 0.01 * abs(ours.mean())) * 1.5
 
 
@@ -193,9 +202,7 @@ def test_a_browser_shows_it(whole):
         tab.goto(address + "#ant-dir?direction=1.25")
         tab.wait_for_function("window.hyperpolicy?.state.moved", timeout=90_000)
         assert tab.evaluate("hyperpolicy.state.context") == [1.25]
-        weights = tab.evaluate("hyperpolicy.weights(1, [1.25])")
-        ours = hp.load("ant-dir").generate([[1.25]]).weights[0]
-        np.testing.assert_allclose(weights, ours[: len(weights)], atol=1e-5)
+        _compare_drawn_contexts(tab)
         tab.get_by_role("tab", name="cheetah-vel").click()
         tab.locator("input[type=number]").fill("0.5")
         tab.locator("input[type=number]").press("Enter")
@@ -206,6 +213,45 @@ def test_a_browser_shows_it(whole):
         other = tab.evaluate(f"([w]) => ({runs})(w, 0.5)", [fast])
         assert own > other + 100  # another context's policy does something else
         assert not faults
+        browser.close()
+
+
+def _compare_drawn_contexts(tab) -> None:
+    """Twenty contexts drawn now, and actions on observations of an episode."""
+    rng = np.random.default_rng()
+    for at, name in enumerate(ZOOS):
+        generator = hp.load(name)
+        low, high = generator.trained_contexts.min(), generator.trained_contexts.max()
+        contexts = rng.uniform(low, high, (10, 1))
+        policies = generator.generate(contexts)
+        recorded = hp.rollout.record(policies, generator.family, contexts, 1, made_by="test")
+        obs = recorded.transitions()[:: 20 * 10, : generator.family.obs_size][:8]
+        for i, context in enumerate(contexts):
+            weights = tab.evaluate(
+                "([at, c]) => hyperpolicy.weights(at, c)", [at, context.tolist()]
+            )
+            np.testing.assert_allclose(weights, policies.weights[i][: len(weights)], 1e-5, 1e-5)
+            told = [at, weights, obs.tolist()]
+            actions = tab.evaluate("([at, w, rows]) => hyperpolicy.act(at, w, rows)", told)
+            ours = policies[i].act(obs[None])[0]
+            np.testing.assert_allclose(actions, ours, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_a_browser_that_cannot_says_so(page):
+    """Without WebAssembly, and with a folder that is not whole: a sentence, no blank page."""
+    sync = pytest.importorskip("playwright.sync_api")
+    with served(page) as address, sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for script, said in (("delete window.WebAssembly", "no WebAssembly"), ("", "cannot start")):
+            tab = browser.new_page()
+            tab.add_init_script(script)
+            tab.goto(address)
+            tab.wait_for_function(
+                "document.querySelector('#status').textContent.includes('cannot')"
+            )
+            assert said in tab.inner_text("#status")
         browser.close()
 
 
@@ -226,3 +272,4 @@ class served:
 
     def __exit__(self, *_):
         self.server.shutdown()
+        self.server.server_close()

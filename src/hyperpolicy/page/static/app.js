@@ -29,6 +29,7 @@ async function open() {
   tabs();
   read();
   window.addEventListener("hashchange", read);
+  $("context").addEventListener("submit", (event) => event.preventDefault()); // Enter in a number
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   $("pause").onclick = () => pause(!state.paused);
   $("again").onclick = () => begin(state.start + 1);
