@@ -68,17 +68,28 @@ export class Scene {
     const sun = new THREE.DirectionalLight(0xffffff, 1.6);
     sun.position.set(3, -4, 8);
     this.scene.add(sun);
-    this.floor = new THREE.GridHelper(200, 200);
-    this.floor.rotation.x = Math.PI / 2;
+    const flat = new THREE.MeshBasicMaterial({ transparent: true, depthWrite: false });
+    this.floor = new THREE.Mesh(new THREE.PlaneGeometry(200, 200), flat);
     this.scene.add(this.floor);
     this.target = new THREE.Vector3();
     this.robots = [];
   }
 
-  /** Colors of the page: the floor's lines, and each policy's. */
-  paint(line, colors) {
-    Object.assign(this.floor.material, { vertexColors: false, transparent: true, opacity: 0.35 });
-    this.floor.material.color.set(line);
+  /** Colors of the page: the floor's squares, a meter each, and each policy's. */
+  paint(dark, colors) {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = 64;
+    const context = canvas.getContext("2d");
+    context.fillStyle = dark;
+    context.globalAlpha = 0.16;
+    context.fillRect(0, 0, 32, 32);
+    context.fillRect(32, 32, 32, 32);
+    const squares = new THREE.CanvasTexture(canvas);
+    squares.wrapS = squares.wrapT = THREE.RepeatWrapping;
+    squares.repeat.set(100, 100);
+    squares.anisotropy = this.renderer.capabilities.getMaxAnisotropy();
+    this.floor.material.map?.dispose();
+    this.floor.material.map = squares;
     this.floor.material.needsUpdate = true;
     this.robots.forEach((robot, i) => robot.material.color.set(colors[i]));
   }
@@ -102,7 +113,8 @@ export class Scene {
     const away = record.planar ? [0.6, -4.2, 1.5] : [1.5, -6.5, 4.2];
     this.camera.position.set(this.target.x + away[0], this.target.y + away[1], away[2]);
     this.camera.lookAt(this.target.x, this.target.y + lane, this.target.z * 0.8);
-    this.floor.position.set(Math.round(this.target.x), Math.round(this.target.y), 0);
+    const near = (x) => 2 * Math.round(x / 2); // whole squares
+    this.floor.position.set(near(this.target.x), near(this.target.y), 0);
     this.resize();
     this.renderer.render(this.scene, this.camera);
   }
