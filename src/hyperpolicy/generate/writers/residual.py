@@ -45,7 +45,8 @@ class ResidualConfig(FitConfig):
         return replace(self, base=self.base or zoo / "base.safetensors")
 
     def on_part_of(self, zoo: Zoo) -> "ResidualConfig":
-        return replace(self, shared=tuple(map(tuple, zoo.contexts.tolist())))
+        more = map(tuple, zoo.contexts.tolist())
+        return replace(self, shared=tuple(dict.fromkeys((*self.shared, *more))))
 
     def make(self, lesson: Lesson, places: Places, train: Trainer | None = None) -> list[Generator]:
         if self.base is None:

@@ -42,7 +42,7 @@ FOLDS = 5
 KINDS: dict[str, Callable[[], FitConfig]] = {
     "base + interpolated change": ResidualConfig,
     "regression of weights": RegressionConfig,
-    "HypLatent": partial(HypLatentConfig, steps=2_000, keep_discriminator=True),
+    "HypLatent": partial(HypLatentConfig, steps=600, keep_discriminator=True),
 }
 
 
