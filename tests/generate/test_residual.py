@@ -1,12 +1,14 @@
 """Base plus difference: exact at experts, linear between them, the base's course beyond them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.errors import BadZoo
+from hyperpolicy.generate.fitting import fit
 from hyperpolicy.generate.generator import load
 from hyperpolicy.generate.writers import conditioned, lookup, residual
 
@@ -20,6 +22,17 @@ def base():
     return conditioned.from_weights(
         hp.family("cheetah-vel"), wide, weights, smooth_zoo().contexts, {}
     )
+
+
+def test_parts_of_parts_know_all_contexts_of_the_base():
+    """Confidence leaves experts out of experts that were left over."""
+    path = Path(__file__).parents[2] / "zoos/cheetah-vel/specialized-full"
+    zoo = hp.Zoo.load(path)
+    zoo = zoo.only(zoo.family.grid().split("full").train)
+    config = residual.ResidualConfig().beside(path).on_part_of(zoo)
+    part = zoo.only(zoo.contexts[::4])
+    fit(config.on_part_of(part), part.only(part.contexts[::2]))  # no leak is suspected
+    assert config.on_part_of(part).shared == config.shared
 
 
 def test_experts_are_met_exactly(base, zoo):
