@@ -18,7 +18,9 @@ def name() -> str:
     BadSetting: another word."""
     asked = os.environ.get(VARIABLE) or "mujoco"
     if asked not in ENGINES:
-        raise BadSetting(f"{VARIABLE}={asked!r} (--engine); engines: {', '.join(ENGINES)}")
+        raise BadSetting(
+            f"--engine {asked} ({VARIABLE}): there is none; engines: {', '.join(ENGINES)}"
+        )
     return asked
 
 

@@ -76,6 +76,14 @@ def test_a_missing_shard_is_named(whole_and_parts):
         gather(place, 3)
 
 
+def test_zoos_of_shards_are_joined_in_their_order(whole_and_parts, tmp_path, capsys):
+    parts = [str(shard.place(whole_and_parts[1] / "parts")) for shard in all_of(2)]
+    assert cli.main(["zoo", "join", *parts[::-1], "--out", str(tmp_path / "z")]) == 0
+    np.testing.assert_array_equal(Zoo.load(tmp_path / "z").contexts, whole_and_parts[0].contexts)
+    assert cli.main(["zoo", "join", parts[0], "--out", str(tmp_path / "y")]) == 2
+    assert "shards 1 are not among these" in capsys.readouterr().err
+
+
 def test_the_command_of_a_part():
     words = "train cheetah-vel --on ray --shards=2 --cluster a=1 b=2 --out o --cores 1 --seed 3"
     names = "on shards cores cluster".split()
@@ -170,6 +178,8 @@ def test_shards_under_submitit(tmp_path):
     assert train(out, "--on", "slurm", "--cluster", "cluster=local", "--shards", "2") == 0
     assert len(Zoo.load(out / "zoo").contexts) == 3 and (out / "report.html").exists()
     assert train(out, "--on", "slurm", "--cluster", "cluster=local", "--shards", "2") == 0
+    words = ("--on", "slurm", "--cluster", "cluster=local", "--shards", "2", "--seed", "5")
+    assert train(out, *words) == 2  # another run than the one that is there
     with pytest.raises(BadSetting, match="submitit"):
         SlurmPool(tmp_path, {"cluster": "local", "nonsense": "1"})
 

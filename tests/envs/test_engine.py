@@ -18,6 +18,7 @@ def test_an_unknown_engine(capsys):
     assert cli.main(["--engine", "warp", "play", "cheetah-vel", "--context", "1"]) == 2
     assert "engines: mujoco, mjx" in capsys.readouterr().err
     assert cli.main(["play", "cheetah-vel", "--context", "1", "--engine"]) == 2
+    assert "wants the name" in capsys.readouterr().err
     assert engine.name() == "mujoco"  # of that command alone
 
 

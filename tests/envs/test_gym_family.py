@@ -1,6 +1,7 @@
 """Families of Gymnasium environments: where coordinates go, what worlds do, what is refused."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import gymnasium
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import hyperpolicy as hp
 from hyperpolicy.envs import Coordinate, from_gymnasium, read
-from hyperpolicy.errors import BadSetting
+from hyperpolicy.errors import BadSetting, NoRendering
 
 HOPPER = {
     "forward_reward_weight": (0.5, 2.0),
@@ -254,6 +255,26 @@ class Known(gymnasium.Env):
     def step(self, action):
         self.x = self.x + np.float32(self.gain) * action
         return self.x, -abs(float(self.x[0])), False, False, {}
+
+
+def test_an_id_may_name_its_module(tmp_path, monkeypatch):
+    (tmp_path / "stranger_env.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium.envs.classic_control.pendulum import PendulumEnv\n"
+        'gymnasium.register("Stranger-v0", entry_point=PendulumEnv, max_episode_steps=30)\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    fam = from_gymnasium(
+        "stranger_env:Stranger-v0", {"m": (0.5, 1.5)}, train=2, test=1, check=False
+    )
+    assert (fam.name, fam.horizon_steps) == ("stranger-v0", 30)
+    worlds = fam.worlds([[1.0]])
+    worlds.reset()
+    if find_spec("pygame") is None:
+        with pytest.raises(NoRendering, match="cannot draw itself: pygame"):
+            worlds.picture(0)
+    else:
+        assert worlds.picture(0).ndim == 3
 
 
 def test_an_environment_that_only_this_process_knows_is_stepped_here():

@@ -22,6 +22,7 @@ needs_hub = pytest.mark.skipif(find_spec("huggingface_hub") is None, reason="nee
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
     """A machine with a cache of its own, one folder, and no hub."""
+    (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HYPERPOLICY_HUB", str(tmp_path / "mirror"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -64,6 +65,11 @@ def test_a_folder_needs_no_network(alone, capsys):
     assert "--replace" in capsys.readouterr().err
     assert cli.main(["push", "cheetah-vel", "me/cheetah", "--to", folder, "--replace"]) == 0
     assert sorted(p.name for p in (alone / "mirror/models/me").iterdir()) == ["cheetah"]
+    assert cli.main(["push", "cheetah-vel", "me/b", "--to", folder, "--license", "a: b"]) == 2
+    results = str(Path(__file__).parents[2] / "results/headline/ant-dir.json")
+    assert cli.main(["push", "cheetah-vel", "me/b", "--to", folder, "--results", results]) == 2
+    assert "results of ant-dir" in capsys.readouterr().err
+    assert cli.main(["push", "cheetah-vel", "me/b", "--to", ""]) == 2
 
 
 def test_a_zoo_in_a_folder(alone):
@@ -71,12 +77,14 @@ def test_a_zoo_in_a_folder(alone):
     out = alone / "zoo"
     assert cli.main(["pull", "me/experts", "--kind", "zoo", "--out", str(out)]) == 0
     assert hp.Zoo.verify(out) == [] and not (out / "README.md").exists()
+    with pytest.raises(NoHub, match="is a zoo of that name"):
+        hp.load("me/experts")
     card = (alone / "mirror/datasets/me/experts/README.md").read_text()
     assert "40 experts" in card and "--kind zoo" in card
 
 
 def test_what_is_not_there(alone, monkeypatch):
-    with pytest.raises(NoHub, match=r"no directory me/none here; me/none is not on this machine"):
+    with pytest.raises(NoHub, match=r"directory me/none here; me/none: no folder has it .*mirror"):
         hp.load("me/none")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HYPERPOLICY_HUB", "http://127.0.0.1:9")
@@ -91,6 +99,12 @@ def test_what_is_not_there(alone, monkeypatch):
     monkeypatch.chdir(alone)
     with pytest.raises(UnknownGenerator):  # a mistaken path asks no hub
         hp.load("runs/nothing")
+
+
+def test_a_place_that_is_none_is_said(alone, monkeypatch):
+    monkeypatch.setenv("HYPERPOLICY_HUB", "/no/such/dir")
+    with pytest.raises(BadSetting, match="'/no/such/dir' is no folder"):
+        hp.load("me/none")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_a_fit_is_drawn_against_its_steps(tmp_path):
 
 
 def test_what_no_report_is_about(tmp_path):
-    with pytest.raises(BadFile, match="holds no run, zoo, generator or table"):
+    with pytest.raises(BadFile, match="holds no run, zoo or generator"):
         report(tmp_path)
     with pytest.raises(BadFile, match="does not exist"):
         report(tmp_path / "none")
@@ -93,13 +94,40 @@ def test_what_no_report_is_about(tmp_path):
         report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "lines", ['[1, 2]\n"x"\n', '{"updates": "a", "return": "b"}\n' * 2, "\x00\xff garbage\n"]
+)
+def test_metrics_that_are_none(tmp_path, lines):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_bytes(lines.encode("latin-1"))
+    assert not [one for one in report(tmp_path).sections if one.title == "Curves"]
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(BadFile, match="does not describe a run"):
+        report(tmp_path)
+
+
+def test_a_page_that_is_no_text_does_not_lose_the_rest(tmp_path):
+    (tmp_path / "x.md").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "y.md").write_text("all is well")
+    text = written(tmp_path / "r.html", report(tmp_path))
+    assert "x.md cannot be read" in text and "all is well" in text
+
+
+def test_a_zoo_of_other_networks_is_left_out(tmp_path):
+    """HyperZero writes another architecture than the experts it learned from have."""
+    generator = hp.load("cheetah-run") if find_spec("dm_control") else hp.load("cheetah-vel")
+    path = generator.save(tmp_path / "g")
+    other = hp.Zoo.load(Path(__file__).parents[2] / "zoos/ant-dir/specialized-full")
+    assert report(path, other, film=False).sections
+
+
 def test_results_of_unlike_protocols_are_refused(tmp_path, results):
     other = json.loads(results.read_text())
     for row in other["rows"].values():
         row["score"]["protocol"]["horizon_steps"] = 1000
     path = tmp_path / "theirs.json"
     path.write_text(json.dumps(other))
-    with pytest.raises(BadSetting, match="horizon in steps 1000, not 200"):
+    with pytest.raises(BadSetting, match=r"theirs.json and .*ours.json are .*steps 1000, not 200"):
         report_results([results, path])
 
 

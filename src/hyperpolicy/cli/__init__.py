@@ -21,7 +21,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 import hyperpolicy
 from hyperpolicy import devices, engine, interrupts, terminal
 from hyperpolicy.cli.command import Command, note_asked, table
-from hyperpolicy.errors import BadFile, HyperpolicyError, NoDevice, OutOfMemory, unknown
+from hyperpolicy.errors import BadFile, BadSetting, HyperpolicyError, NoDevice, OutOfMemory, unknown
 from hyperpolicy.run.progress import Announced
 from hyperpolicy.terminal import OutputLost, Terminal, complain
 
@@ -201,7 +201,9 @@ def split_engine(arguments: Sequence[str]) -> tuple[str, list[str]]:
     for argument in rest:
         name, equals, value = argument.partition("=")
         if name == ENGINE:
-            found = (value if equals else next(rest, "")) or "nothing"
+            found = value if equals else next(rest, "")
+            if not found:
+                raise BadSetting(f"{ENGINE} wants the name of one; engines: mujoco, mjx")
         else:
             others.append(argument)
     return found, others

@@ -1,19 +1,24 @@
 """Commands that fetch generators and zoos from a hub, and send them to one."""
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from rich.console import Console
 from tyro.conf import Positional
 
 from hyperpolicy import files
-from hyperpolicy.bounds import NewPlace
+from hyperpolicy.bounds import NewPlace, Rule
 from hyperpolicy.cli.command import Command, refuse
 from hyperpolicy.errors import AlreadyExists, BadFile
 
+LICENSE = Rule(
+    "an identifier of letters, digits, . + and -",
+    lambda text: re.fullmatch(r"[A-Za-z0-9.+-]{0,60}", text) is not None,
+)
 KINDS = {"generator": "model", "zoo": "dataset"}
 
 
@@ -41,14 +46,15 @@ class Pull(Command):
         named = places.Named(KINDS[self.kind], self.name)  # type: ignore[arg-type]
         there = None if self.again else places.find(named)
         if there is not None and self.out is None:
-            console.print(f"{there}: is here already; --again fetches it anew")
+            kept = there.is_relative_to(places.kept())
+            console.print(f"{there}: is here already{'; --again fetches it anew' * kept}")
             return
         check = _checks(self.kind)
         if there is not None:
             assert self.out is not None
+            check(there)
             with files.directory(self.out) as new:
                 _copy(there, new, named.kind)
-                check(new)
             console.print(f"{self.out}: from {there}")
             return
         out = self.out or named.under(places.kept())
@@ -64,11 +70,11 @@ class Push(Command):
     """A generator's directory or shipped name, or a zoo's directory."""
     name: Positional[str]
     """USER/NAME."""
-    to: str | None = None
+    to: Annotated[str, Rule("the name of a folder, or an address", bool)] | None = None
     """A folder, or a hub's address; the Hugging Face Hub unless given."""
     results: Path | None = None
     """What `score --out` wrote of this generator, for its card."""
-    license: str = ""
+    license: Annotated[str, LICENSE] = ""
     """An identifier such as mit, for the card."""
     private: bool = False
     """Where a hub has it not yet, seen by you alone."""
@@ -80,6 +86,8 @@ class Push(Command):
 
         from hyperpolicy.hub import places, remote
 
+        if not (Path(self.path) / "config.json").is_file() and (Path(self.path) / "zoo").is_dir():
+            raise BadFile(f"{self.path} is a run; give the zoo in it, {self.path}/zoo")
         kind = "zoo" if os.path.isfile(Path(self.path) / "zoo.json") else "generator"
         named = places.Named(KINDS[kind], self.name)  # type: ignore[arg-type]
         source, card = self._zoo(named) if kind == "zoo" else self._generator(named)
@@ -104,6 +112,12 @@ class Push(Command):
         results = ""
         if self.results is not None:
             rows, published = side_by_side.read(self.results)
+            others = {row.family for row in rows.values()} - {generator.family.name}
+            if others:
+                raise BadFile(
+                    f"{self.results} has results of {', '.join(sorted(others))}, and this "
+                    f"generator is of {generator.family.name}"
+                )
             results = side_by_side.markdown(side_by_side.groups(rows, published))
         card = model_card(
             named,

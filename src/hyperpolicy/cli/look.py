@@ -2,6 +2,8 @@
 export, which copy."""
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +16,9 @@ from hyperpolicy.bounds import NewPlace
 from hyperpolicy.cli.command import Command, refuse, table
 from hyperpolicy.cli.interchange import ZooExport, ZooImport, ZooImportMakeAnAgent
 from hyperpolicy.errors import BadZoo
+
+SHARD = re.compile(r"shard-(\d+)-of-(\d+)(?:/zoo)?$")
+"""A shard's directory, or the zoo in it."""
 
 
 @dataclass(frozen=True)
@@ -243,10 +248,27 @@ class ZooJoin(Command):
         from hyperpolicy.zoo import Zoo, join
 
         refuse(self.out)
-        inside = [path / "zoo" if (path / "zoo").is_dir() else path for path in self.parts]
+        inside = [
+            path / "zoo" if (path / "zoo").is_dir() else path for path in in_order(self.parts)
+        ]
         zoo = join([Zoo.load(path) for path in inside])
         zoo.save(self.out)
         console.print(f"{self.out}: {len(zoo)} rows of {len(zoo.contexts)} experts")
+
+
+def in_order(parts: Sequence[Path]) -> list[Path]:
+    """The parts in the order of their shards, where they are shards of one fleet. Raises BadZoo:
+    one is missing."""
+    found = {path: SHARD.search(path.as_posix()) for path in parts}
+    if not all(found.values()):
+        return list(parts)
+    numbers = {int(match[1]): path for path, match in found.items() if match}
+    counts = {int(match[2]) for match in found.values() if match}
+    if len(counts) > 1:
+        raise BadZoo(f"shards of fleets in {', '.join(map(str, sorted(counts)))} parts; give one's")
+    if missing := [str(i) for i in range(counts.pop()) if i not in numbers]:
+        raise BadZoo(f"shards {', '.join(missing)} are not among these; a fleet is all of them")
+    return [numbers[i] for i in sorted(numbers)]
 
 
 @dataclass(frozen=True)

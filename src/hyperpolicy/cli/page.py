@@ -34,7 +34,7 @@ class Page(Command):
 
         if self.zoos and len(self.zoos) != len(self.generators):
             raise BadSetting(
-                f"{len(self.zoos)} zoos for {len(self.generators)} generators; give one each"
+                f"--zoos: {len(self.zoos)}, --generators: {len(self.generators)}; give one each"
             )
         named = []
         for i, name in enumerate(self.generators):

@@ -21,7 +21,7 @@ class Report(Command):
     """
 
     source: Positional[tuple[Path, ...]]
-    """One directory, or one or more JSON files of results."""
+    """One directory, the name of a shipped generator, or one or more JSON files of results."""
     out: NewFile | None = None
     """The file to write; DIRECTORY/report.html, or beside the first file of results."""
     zoo: Path | None = None
@@ -30,11 +30,17 @@ class Report(Command):
     """Film two policies; needs a rendering back end."""
 
     def run(self, console: Console) -> None:
+        from hyperpolicy.generate.generator import SHIPPED
         from hyperpolicy.zoo import Zoo
 
         refuse(self.out)
         if not self.source:
             raise BadSetting("nothing to report; give a directory, or files of results")
+        if [str(path) for path in self.source] == [self._shipped()]:
+            out = self.out or Path(f"{self.source[0]}.html")
+            refuse(out)
+            console.print(f"{of_directory(SHIPPED / self.source[0], out, film=self.video)}")
+            return
         folders = [path for path in self.source if path.is_dir()]
         if folders and len(self.source) > 1:
             raise BadSetting(f"{folders[0]} is a directory: give it alone, or files of results")
@@ -44,6 +50,13 @@ class Report(Command):
         else:
             written = self._of_results()
         console.print(f"{written}")
+
+    def _shipped(self) -> str:
+        """The name of a shipped generator, where the source is one; '' otherwise."""
+        from hyperpolicy.generate.generator import shipped
+
+        name = str(self.source[0])
+        return name if not self.source[0].exists() and name in shipped() else ""
 
     def _of_results(self) -> Path:
         from hyperpolicy.report import document, results

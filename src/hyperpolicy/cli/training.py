@@ -12,7 +12,7 @@ from rich.console import Console
 from tyro.conf import Positional, Suppress, subcommand
 
 from hyperpolicy import files, fleet, rl
-from hyperpolicy.bounds import Count, OneOf, Place, Seed, Whole, unused
+from hyperpolicy.bounds import Count, OneOf, Place, Seed, Whole, as_record, unused
 from hyperpolicy.cli.command import Command, contexts_of, option, refuse, table
 from hyperpolicy.cli.elsewhere import Elsewhere
 from hyperpolicy.cli.report import leave
@@ -25,7 +25,7 @@ from hyperpolicy.generate.fitting import FitConfig, fit
 from hyperpolicy.generate.tune_config import FRESH, GENTLE, TuneConfig
 from hyperpolicy.rl import LEARNERS
 from hyperpolicy.run.directory import hold
-from hyperpolicy.run.job import METRICS, Output
+from hyperpolicy.run.job import METRICS, Job, Output
 from hyperpolicy.run.trackers import TRACKERS
 from hyperpolicy.zoo import Zoo
 
@@ -89,9 +89,23 @@ class Train(Command):
         if self.shard != (0, 1):
             raise BadSetting(f"--on {self.elsewhere.on} makes shards itself; leave --shard out")
         some = all_of(min(self.elsewhere.shards, len(split.train)))
+        identity = {
+            "family": self.family,
+            "grid": split.grid,
+            "split": self.split,
+            "start": self.start,
+            "seed": self.seed,
+            "learner": self.learner,
+            "config": as_record(self.cfg),
+            "schedule": as_record(self.schedule),
+            "shards": len(some),
+        }
         with hold(self.out):
-            if not (self.out / "zoo").exists():
+            if (self.out / "zoo").exists():
+                Job(identity, 1, Output(self.out))  # refused where it is another run's
+            else:
                 with self.elsewhere.parts(self.out) as run:
+                    Job(identity, 1, Output(self.out))
                     parts = [(f"shard {s.number}", ("--shard", *map(str, s))) for s in some]
                     run(parts)
             return gather(self.out, len(some))

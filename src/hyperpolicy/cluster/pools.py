@@ -109,6 +109,7 @@ class SlurmPool(Pool):
             numbers = {k: int(v) if v.isdigit() else v for k, v in settings.items()}
             self.executor.update_parameters(**{"timeout_min": 24 * 60, **numbers})
         except (NameError, TypeError, ValueError, KeyError) as error:
+            shutil.rmtree(place / "submitit", ignore_errors=True)
             raise BadSetting(f"submitit: {' '.join(str(error).split())[:300]}") from None
         self.jobs: list[Any] = []
 

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from msgspec import Meta
 
 from hyperpolicy import seeds
@@ -266,6 +266,11 @@ class Worlds(ABC):
     @abstractmethod
     def _set_state(self, state: np.ndarray) -> None:
         """What `_state` said; the counters are restored already."""
+
+    def picture(self, i: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """World i as its environment draws itself; None where its scene is to be drawn. Raises
+        NoRendering: it cannot."""
+        return None
 
     @abstractmethod
     def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -103,11 +103,11 @@ def from_gymnasium(
         coordinates.append(given)
     if not coordinates:
         raise BadSetting("a family needs a coordinate; name one in context, with its bounds")
-    spec = gymnasium.spec(env_id)
+    spec = gymnasium.spec(env_id.rpartition(":")[2])  # its module is imported by now
     horizon = horizon_steps or spec.max_episode_steps
     if horizon is None:
         raise BadSetting(f"{env_id} says no longest episode; give horizon_steps")
-    name = name or re.sub(r"[^a-z0-9]+", "-", env_id.split("/")[-1].lower()).strip("-")
+    name = name or re.sub(r"[^a-z0-9]+", "-", re.split("[/:]", env_id)[-1].lower()).strip("-")
     if not PLAIN.fullmatch(name):
         raise BadSetting(f"family name {name!r}: give lower-case letters, digits and hyphens")
     space = ContextSpace(tuple(coordinates))

@@ -23,7 +23,7 @@ import numpy as np
 from hyperpolicy.envs.family import Advance, Family, Worlds
 from hyperpolicy.envs.mujoco import quiet_engine
 from hyperpolicy.envs.places import place_of, write
-from hyperpolicy.errors import BadSetting, HyperpolicyError, WorkerDied
+from hyperpolicy.errors import BadSetting, HyperpolicyError, NoRendering, WorkerDied
 
 MODULE = "hyperpolicy.envs.gym_worker"
 KEEPS = mujoco.mjtState.mjSTATE_INTEGRATION.value
@@ -351,14 +351,32 @@ class GymnasiumWorlds(Worlds):
                 self._lose(crew)
         self.obs = seen
 
-    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Raises BadSetting: the environment is not MuJoCo's, or in another process."""
+    def picture(self, i: int):
+        plain = self._plain(i)
+        if isinstance(getattr(plain, "model", None), mujoco.MjModel):
+            return None
+        plain.render_mode = "rgb_array"
+        try:
+            found = np.asarray(plain.render())
+        except Exception as error:  # an environment's own code may raise anything
+            said = " ".join(str(error).split())[:200]
+            raise NoRendering(f"{self.family.name} cannot draw itself: {said}") from None
+        if found.ndim != 3 or found.shape[2] != 3:
+            raise NoRendering(f"{self.family.name} draws nothing as rgb_array")
+        return found.astype(np.uint8, copy=False)
+
+    def _plain(self, i: int) -> Any:
+        """World i's environment. Raises BadSetting: it is in another process."""
         crew = self._crews[0]
         if not isinstance(crew, Crew):
             raise BadSetting("environments in other processes cannot be drawn; give num_threads=1")
-        plain = crew.envs[i].unwrapped
+        return crew.envs[i].unwrapped
+
+    def scene(self, i: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Raises BadSetting: the environment is not MuJoCo's, or in another process."""
+        plain = self._plain(i)
         if not isinstance(getattr(plain, "model", None), mujoco.MjModel):
-            raise BadSetting(f"{crew.family.env_id} is not MuJoCo's; there is no scene to draw")
+            raise BadSetting(f"{self.family.name} is not MuJoCo's; there is no scene to draw")
         return plain.model, plain.data
 
 

@@ -31,7 +31,10 @@ def read(path: str | Path, rows=slice(None), along: str = "env_steps") -> Curves
     if not found:
         raise BadFile(f"{path} holds no evaluations (lines with '{along}' and 'return')")
     steps, returns = zip(*found, strict=True)
-    return Curves(np.array(steps, float), np.array(returns, float).T[rows])
+    try:
+        return Curves(np.array(steps, float), np.array(returns, float).T[rows])
+    except (ValueError, TypeError, IndexError):
+        raise BadFile(f"{path} holds evaluations that are no numbers") from None
 
 
 def steps_to(curves: Curves, threshold: float | int) -> Float[np.ndarray, " s"]:
@@ -128,7 +131,10 @@ def plot_measured(metrics: str | Path, path: str | Path, overwrite: bool = False
     if not names:
         raise BadFile(f"{metrics} holds nothing that updates measured")
     ordered = sorted(names, key=lambda name: (not name.startswith("loss/"), name))
-    x = np.array([line[along] for line in lines], float)
+    try:
+        x = np.array([line[along] for line in lines], float)
+    except (ValueError, TypeError, KeyError):
+        raise BadFile(f"{metrics} holds lines without numbers") from None
     columns = across()
     with figure_at(path, overwrite, columns, rows=-(-len(ordered) // columns)) as (figure, found):
         for axes in found[len(ordered) :]:
@@ -170,7 +176,7 @@ def _draw(axes, i: int, name: str, curves: Curves) -> None:
 def records(path: str | Path) -> list[dict]:
     """The records of a metrics.jsonl; a last half line is dropped."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise BadFile(f"cannot read metrics: {error}") from None
     found = []

@@ -122,7 +122,9 @@ def frames(
                 recent = np.mean([outcome[i] for outcome in outcomes], axis=0)
                 target = f"target {family.task_name(contexts[i])}"
                 lines = titles[i], target, f"actual {family.outcome_name(recent)}"
-                panels[i] = _label(pictures.draw(*worlds.scene(i)), lines)
+                own = worlds.picture(i)
+                panels[i] = pictures.draw(*worlds.scene(i)) if own is None else _fit(own, size)
+                panels[i] = _label(panels[i], lines)
                 if isinstance(family, AntDir):
                     panels[i] = _compass(panels[i], contexts[i, 0], recent)
             if t % every == 0:
@@ -146,6 +148,13 @@ def _encode(path: Path, shots: UInt8[np.ndarray, "t h w 3"], rate: float) -> Non
     done = subprocess.run(command, input=shots.tobytes(), capture_output=True)
     if done.returncode:
         raise OSError(done.stderr.decode(errors="replace").strip())
+
+
+def _fit(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]):
+    """The picture within a panel of this height and width, its sides in proportion."""
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.pad(Image.fromarray(picture), (size[1], size[0])))
 
 
 def _label(picture: UInt8[np.ndarray, "h w 3"], lines: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:

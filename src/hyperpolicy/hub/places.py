@@ -40,7 +40,8 @@ class Named:
     def __post_init__(self):
         if not NAME.fullmatch(self.name) or ".." in self.name:
             raise BadSetting(
-                f"{self.name!r} is no name on a hub; give USER/NAME of letters, digits, . _ and -"
+                f"{self.name!r} is no name on a hub; give USER/NAME, each of at most 96 letters, "
+                "digits, . _ and -"
             )
 
     def under(self, folder: Path) -> Path:
@@ -57,8 +58,15 @@ def is_name(text: str) -> bool:
 
 
 def listed() -> list[str]:
-    """The places of HYPERPOLICY_HUB."""
-    return [one for one in map(str.strip, os.environ.get("HYPERPOLICY_HUB", "").split(",")) if one]
+    """The places of HYPERPOLICY_HUB. Raises BadSetting: one is neither a folder nor an address."""
+    asked = map(str.strip, os.environ.get("HYPERPOLICY_HUB", "").split(","))
+    found = [one for one in asked if one]
+    for one in found:
+        if not is_address(one) and not os.path.isdir(one):
+            raise BadSetting(
+                f"HYPERPOLICY_HUB: {one!r} is no folder, and no address that begins with http"
+            )
+    return found
 
 
 def is_address(place: str) -> bool:
@@ -82,6 +90,17 @@ def kept() -> Path:
     """The folder of what was fetched."""
     compiled = cache_directory()  # beside what jax keeps
     return (compiled.parent if compiled else Path.home() / ".cache" / "hyperpolicy") / "hub"
+
+
+def other_kind(named: Named) -> str:
+    """What to tell a user who asked for a generator where a folder has a zoo of that name, or the
+    other way round; '' where none has."""
+    other = Named("dataset" if named.kind == "model" else "model", named.name)
+    at = find(other)
+    if at is None:
+        return ""
+    what = "a zoo" if named.kind == "model" else "a generator"
+    return f"{at} is {what} of that name (hyperpolicy pull --kind)"
 
 
 def find(named: Named) -> Path | None:

@@ -30,13 +30,12 @@ def fetch(named: Named, out: Path, check: Callable[[Path], object], replace: boo
         BadFile: something else lies there under that name, or more than 8 GB.
         AlreadyExists: `out` exists, and is not to be replaced.
     """
-    asked = places.addresses()
+    asked, said = places.addresses(), []
+    looked = f"no folder has it ({', '.join(map(str, places.folders()))})"
+    if other := places.other_kind(named):
+        raise NoHub(f"{named.name}: {other}")
     if not asked:
-        raise NoHub(
-            f"{named.name} is not on this machine, and HF_HUB_OFFLINE is set; looked in "
-            f"{', '.join(map(str, places.folders()))}"
-        )
-    said = []
+        raise NoHub(f"{named.name}: {looked}, and HF_HUB_OFFLINE is set")
     for address in asked:
         hub = _hub()
         try:
@@ -62,14 +61,16 @@ def fetch(named: Named, out: Path, check: Callable[[Path], object], replace: boo
             ):
                 raise
             said.append(f"{address} does not answer ({_short(error)})")
-    raise NoHub(f"cannot fetch {named.name}: {'; '.join(said)}")
+    raise NoHub(f"cannot fetch {named.name}: {looked}; {'; '.join(said)}")
 
 
 def send(named: Named, folder: Path, address: str | None, private: bool = False) -> str:
     """Where a Hub now has what is in `folder`; a new revision where it had some. Raises NoHub: it
     does not answer, or does not take it; MissingExtra."""
     hub = _hub()
-    address = address or next(iter(places.addresses()), places.HUB)
+    address = address or next(iter(places.addresses()), None)
+    if address is None:
+        raise NoHub("HF_HUB_OFFLINE is set, so no hub is asked; send it to a folder with --to")
     api = hub.HfApi(endpoint=address)
     try:
         api.create_repo(named.name, repo_type=named.kind, private=private, exist_ok=True)
@@ -80,9 +81,11 @@ def send(named: Named, folder: Path, address: str | None, private: bool = False)
             commit_message="Upload by hyperpolicy",
         )
     except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        login = "log in with `hf auth login`, or " if status in (401, 403) else ""
         raise NoHub(
-            f"{address} does not take {named.name} ({_short(error)}); log in with `hf auth login`, "
-            "or send it to a folder with --to"
+            f"{address} does not take {named.name} ({_short(error)}); {login}send it to a folder "
+            "with --to"
         ) from None
     return f"{address}/{'datasets/' if named.kind == 'dataset' else ''}{named.name}"
 

@@ -66,12 +66,16 @@ def look(path: Path) -> Found:
     something damaged; the message says which."""
     if not path.is_dir():
         raise BadFile(f"{path} {'is no directory' if path.exists() else 'does not exist'}")
+    if list(path.glob("*.json")) and not (path / RUN).is_file():
+        hint = f"; for the results in it give {path}/*.json"
+    else:
+        hint = ""
     zoo = next((p for p in (path, path / "zoo") if (p / "zoo.json").is_file()), None)
     is_generator = (path / HEADER).is_file() and (path / WEIGHTS).is_file()
     better = path / "better.safetensors"
     found = Found(
         path,
-        run=files.load_json(regular(path / RUN)) if (path / RUN).is_file() else None,
+        run=_settings(path / RUN) if (path / RUN).is_file() else None,
         metrics=path / METRICS if (path / METRICS).is_file() else None,
         zoo=None if zoo is None else Zoo.load(zoo),
         generator=generate.load(path) if is_generator else None,
@@ -84,8 +88,17 @@ def look(path: Path) -> Found:
     if found.metrics is None and all(one is None for one in made):
         if found.run is not None:
             raise BadFile(f"{path} holds a run without metrics; the first come after some updates")
-        raise BadFile(f"{path} holds no run, zoo, generator or table; give a directory with one")
+        raise BadFile(
+            f"{path} holds no run, zoo or generator{hint or '; give a directory with one'}"
+        )
     return found
+
+
+def _settings(path: Path) -> dict:
+    record = files.load_json(regular(path))
+    if not isinstance(record, dict):
+        raise BadFile(f"{path} does not describe a run")
+    return record
 
 
 def _media(path: Path) -> list[Path]:
@@ -97,9 +110,11 @@ def report(path: Path, zoo: Zoo | None = None, film: bool = True) -> Report:
     policies are filmed. Raises BadFile, BadZoo: as `look`."""
     found = look(path)
     zoo = zoo or found.zoo
+    if zoo is not None and found.generator is not None and zoo.spec != found.generator.spec:
+        zoo = None  # of experts of another architecture than it writes
     makers: list[tuple[str, Callable[[], list[str]]]] = [
         ("Result", lambda: _result(found)),
-        ("Tables", lambda: [document.markdown(_text(page)) for page in found.pages]),
+        ("Tables", lambda: list(map(_page, found.pages))),
         ("Curves", lambda: _curves(found)),
         ("How sure", lambda: _sure(found)),
         ("Weights", lambda: _weights(found, zoo)),
@@ -112,11 +127,11 @@ def report(path: Path, zoo: Zoo | None = None, film: bool = True) -> Report:
     return Report(_title(found), _lead(found), sections)
 
 
-def _text(path: Path) -> str:
+def _page(path: Path) -> str:
     try:
-        return regular(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise BadFile(f"cannot read {path}: {error}") from None
+        return document.markdown(regular(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, BadFile) as error:
+        return document.paragraph(f"{path.name} cannot be read: {error}", note=True)
 
 
 def _image(path: Path) -> str:

@@ -4,6 +4,7 @@ have: rows of a table with their intervals, experts' returns, weights in two com
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -175,9 +176,14 @@ def weights(
 
 
 def between(family: Family, contexts: Float[np.ndarray, "x c"]) -> Float[np.ndarray, "n c"]:
-    """Contexts in the middle of training contexts that are neighbors in their order."""
+    """Contexts in the middle of training contexts that are neighbors in their order; those that
+    the family cannot have, such as a speed of 0, are left out."""
     order = contexts[np.lexsort(contexts.T[::-1])]
-    return (order[1:] + order[:-1]) / 2
+    found = []
+    for middle in (order[1:] + order[:-1]) / 2:
+        with suppress(BadContext):
+            found.append(family.context.check(middle[None])[0])
+    return np.array(found).reshape(-1, contexts.shape[1])
 
 
 def _axis(family: Family, column: int) -> str:

@@ -21,19 +21,25 @@ def report(paths: Sequence[Path]) -> Report:
         BadSetting: no file, one file twice, or scores of unlike protocols; the message says what
             they differ in.
     """
-    rows, published, _ = side_by_side.load(paths)
+    rows, published, origin = side_by_side.load(paths)
     groups = side_by_side.groups(rows, published)
     first = groups[0].head
-    for group in groups[1:]:
+    for group in groups[1:] if len(paths) > 1 else []:
         if why := group.head.card.unlike(first.card):
             raise BadSetting(
-                f"these results are of unlike protocols ({'; '.join(why)}); write a report of "
-                "each, or set them apart with: hyperpolicy compare"
+                f"{_named(group, origin)} and {_named(groups[0], origin)} are of unlike protocols "
+                f"({'; '.join(why)}); write a report of each, or set them apart with: hyperpolicy "
+                "compare"
             )
     sections = [_section(place, group) for place, group in enumerate(groups, start=1)]
     names = ", ".join(path.stem for path in paths)
     lead = f"{len(rows)} rows on {len(first.tasks)} test tasks."
     return Report(f"{first.family}: {names}", lead, sections)
+
+
+def _named(group: side_by_side.Group, origin: dict[str, Path]) -> str:
+    """The files of a group's rows."""
+    return ", ".join(dict.fromkeys(str(origin[name]) for name in group.rows))
 
 
 def _section(place: int, group: side_by_side.Group) -> Section:

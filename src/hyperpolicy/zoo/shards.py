@@ -50,9 +50,11 @@ def _check_alike(first: Zoo, other: Zoo, number: int) -> None:
     for name in ("family", "spec", "training"):
         ours, theirs = getattr(first, name), getattr(other, name)
         if ours != theirs:
-            told = (
-                "" if name == "family" and ours.name == theirs.name else f": {theirs}, not {ours}"
-            )
+            told = ""
+            if name == "family" and ours.name != theirs.name:
+                told = f": {theirs.name}, not {ours.name}"
+            elif name == "spec":
+                told = f": {_sizes(theirs)}, not {_sizes(ours)}"
             raise BadZoo(f"zoo {number} has another {name} than zoo 0{told}; join zoos of one kind")
     for name in PER_EXPERT:
         having = [getattr(zoo, name) is not None for zoo in (first, other)]
@@ -61,6 +63,10 @@ def _check_alike(first: Zoo, other: Zoo, number: int) -> None:
             raise BadZoo(
                 f"only {which} has {name}; leave them out of it, or give them to the other"
             )
+
+
+def _sizes(spec) -> str:
+    return " → ".join(map(str, (spec.obs, *spec.hidden, spec.action)))
 
 
 def _experts(shards: Sequence[Zoo], kept, same) -> dict[str, np.ndarray]:
@@ -73,7 +79,10 @@ def _experts(shards: Sequence[Zoo], kept, same) -> dict[str, np.ndarray]:
         if not np.array_equal(every, every[same]):
             at = int(np.argmax((every != every[same]).reshape(len(every), -1).any(axis=1)))
             context = np.concatenate([shard.contexts for shard in shards])[at].tolist()
-            raise BadZoo(f"the expert at {context} is in two zoos that disagree on its {name}")
+            raise BadZoo(
+                f"two zoos have an expert at {context}, and not the same one (its {name} differ); "
+                "keep one of them"
+            )
         found[name] = every[kept]
     return found
 

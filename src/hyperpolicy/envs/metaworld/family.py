@@ -126,10 +126,10 @@ class MetaWorld(Family):
 
     contexts = staticmethod(contexts_of)
 
-    def grid(self, name):
+    def grid(self, name=None):
         """As of every family; `mt1:<task>` and `ml1:<task>` are grids of one task, whose training
         and test configurations differ in any case."""
-        kind, colon, task = name.partition(":")
+        kind, colon, task = (name or "").partition(":")
         if colon and kind in ("mt1", "ml1"):
             return Grid.of(self.name, name, contexts_of([task]))
         return super().grid(name)
