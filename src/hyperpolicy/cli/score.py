@@ -179,8 +179,7 @@ class Score(Command):
 
         if name == "expert":
             path = zoo_path(fam, self.zoo, split.name)
-            zoo = open_zoo(fam, path)
-            return lookup.nearest(zoo.only(split.train) if len(split.train) else zoo)
+            return lookup.nearest(_training(open_zoo(fam, path), split))
         maker = maker_of(fam, name, self.zoo)
         trained = getattr(maker, "trained_contexts", split.test[:0])
         if reads_demonstrations(maker) or not len(trained):
@@ -203,7 +202,7 @@ class Score(Command):
 
         try:
             path = zoo_path(fam, self.zoo, split.name)
-            train = open_zoo(fam, path).only(split.train)
+            train = _training(open_zoo(fam, path), split)
         except BadZoo as error:
             if self.zoo is not None:
                 raise
@@ -222,6 +221,16 @@ class Score(Command):
         except BadZoo:  # nobody trained on the test tasks
             return rows, ""
         return rows | {names.ORACLE: Row([oracles.finals])}, ""
+
+
+def _training(zoo, split):
+    """The zoo's experts at the split's training contexts; where it has none of them, those that
+    stand at no test context, as imported experts do. Raises BadZoo: it has some of them."""
+    space = zoo.family.context
+    if not len(split.train) or space.distance(zoo.contexts, split.train).min() > 1e-6:
+        apart = space.distance(zoo.contexts, split.test).min(axis=1) > 1e-6
+        return zoo.only(zoo.contexts[apart])
+    return zoo.only(split.train)
 
 
 def _say(name: str) -> None:

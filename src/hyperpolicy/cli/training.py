@@ -156,8 +156,9 @@ class Fit(Command):
     """The kind of generator, and its settings."""
     grid: str | None = None
     """Grid of contexts; the family's first one unless given."""
-    split: str = "full"
-    """Split of the grid; only experts at its training contexts are used."""
+    split: str | None = None
+    """Split of the grid; only experts at its training contexts are used. Without it `full`, or all
+    experts where they are not those of a grid."""
     seed: Seed = 0
     """Of the fit; regression and residual draw nothing."""
     folds: Whole = 0
@@ -171,9 +172,7 @@ class Fit(Command):
             unused(self, ["seed", "track"], "on this kind, which draws nothing and takes no steps")
         self.config.check_unused()
         zoo = Zoo.load(self.zoo)
-        grid = zoo.family.grid(self.grid)
-        self._refuse_leak(zoo, grid)
-        zoo = zoo.only(grid.split(self.split).train)
+        zoo = self._training(zoo, console)
         config = self.config.beside(self.zoo)
         if not self.folds or (self.out / confidence.HEADER).exists():
             refuse(self.out / "config.json")
@@ -190,18 +189,34 @@ class Fit(Command):
             console.print(confidence.said(found.header))
         leave(console, self.out, zoo)
 
-    def _refuse_leak(self, zoo, grid) -> None:
+    def _training(self, zoo: Zoo, console: Console) -> Zoo:
+        """The experts to fit on. Raises BadZoo: they are not there, or know of others."""
+        if self.grid is None and self.split is None and not _on_a_grid(zoo):
+            console.print(f"all {len(zoo.contexts)} experts are used: they are those of no grid")
+            return zoo
+        grid, split = zoo.family.grid(self.grid), self.split or "full"
+        self._refuse_leak(zoo, grid, split)
+        return zoo.only(grid.split(split).train)
+
+    def _refuse_leak(self, zoo, grid, split: str) -> None:
         """Raise BadZoo where experts learned from contexts that the split does not train on."""
-        train, seen = grid.split(self.split).train, zoo.training.seen
+        train, seen = grid.split(split).train, zoo.training.seen
         if not seen or zoo.family.context.distance(np.array(seen), train).min(axis=1).max() < 1e-6:
             return
         splits = map(grid.split, grid.splits)
         of = [s.name for s in splits if set(map(tuple, s.train.tolist())) == set(seen)]
         raise BadZoo(
             f"the experts of {self.zoo} learned from {len(seen)} contexts, by a base or a replay "
-            f"in common, that are not all for training in split {self.split!r}; give "
+            f"in common, that are not all for training in split {split!r}; give "
             f"{'--split ' + ' or '.join(of) + ', or ' if of else ''}a zoo made for this split"
         )
+
+
+def _on_a_grid(zoo: Zoo) -> bool:
+    """Whether some expert stands at a context of one of the family's grids."""
+    space = zoo.family.context
+    grids = [grid.contexts for grid in zoo.family.grids]
+    return any(space.distance(zoo.contexts, one).min() < 1e-6 for one in grids)
 
 
 @dataclass(frozen=True)
