@@ -56,6 +56,18 @@ def test_interrupted_training_says_how_to_resume(tmp_path, monkeypatch, capsys):
     assert f"resume with: hyperpolicy {command}" in capsys.readouterr().err
 
 
+def test_experts_of_no_grid_are_all_used(trained, tmp_path, capsys):
+    """As imported ones, which stand where somebody trained them."""
+    zoo = Zoo.load(trained / "zoo")
+    replace(zoo, contexts=zoo.contexts + 0.013).save(tmp_path / "zoo")
+    assert run(f"fit {tmp_path}/zoo --out {tmp_path}/g regression --degree 1") == 0
+    assert "all 3 experts are used" in capsys.readouterr().out
+    score = f"score cheetah-vel --zoo {tmp_path}/zoo --policy {tmp_path}/g --episodes 1"
+    assert run(score) == 0
+    assert "nearest training expert" in capsys.readouterr().out
+    assert run(f"fit {tmp_path}/zoo --out {tmp_path}/h --split sixteenth regression") == 2
+
+
 def test_trained_zoo_is_whole(trained):
     assert Zoo.verify(trained / "zoo") == []
     zoo = Zoo.load(trained / "zoo")

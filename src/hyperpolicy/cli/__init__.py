@@ -40,7 +40,10 @@ COMMANDS = {
     "export": ("export:Export", "write a policy as an ONNX file, or for NumPy alone"),
     "score": ("score:Score", "score policies beside trivial and published rows"),
     "compare": ("look:Compare", "set results side by side, unlike protocols apart"),
-    "zoo": ("look:Zoo", "look into a zoo, check its files, align its experts, import, export"),
+    "zoo": (
+        "look:Zoo",
+        "look into a zoo, check its files, align its experts, join, import, export",
+    ),
     "new": ("new:New", "write a file to start from: a family with a test, a method"),
     "report": ("report:Report", "write what a run, a zoo, a generator or results hold as one page"),
     "pull": ("hub:Pull", "fetch a generator or a zoo by name, from a folder, a mirror or a hub"),
