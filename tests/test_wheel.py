@@ -63,7 +63,8 @@ def extras() -> dict[str, list[str]]:
 def test_extras_that_tests_use_are_resolved_together():
     """They stand in `dev` with the same range, which the lock file resolves at once."""
     known, locked = extras(), (ROOT / "requirements.lock").read_text()
-    apart = {"gpu", "torch", "trackio", "wandb", "tensorboard", "dev"}  # large, or accounts
+    apart = {"gpu", "torch", "ray", "mjx", "trackio", "wandb", "tensorboard", "dev"}
+    # large, or accounts; slow tests take them where they are
     for extra in known.keys() - apart:
         for one in known[extra]:
             assert one in known["dev"], f"{one} of [{extra}] is not in [dev]"

@@ -123,7 +123,7 @@ def test_a_shared_replay_holds_training_contexts_only(tmp_path, monkeypatch):
     """Its zoo has no test experts, and serves the split it was made for."""
     asked = {}
 
-    def train(plan, fam, contexts, start, out):
+    def train(plan, fam, contexts, start, out, shard):
         asked.update(plan=plan, contexts=contexts, out=out)
         return object.__new__(Zoo)
 

@@ -85,8 +85,8 @@ class Zoos(Command):
 
     def run(self, console: Console) -> None:
         self.elsewhere.check()
-        alone = presets.preset_of(presets.WITHOUT_BASE, self.family)
-        grid = family(self.family).grid(self.grid)
+        fam, alone = family(self.family), presets.preset_of(presets.WITHOUT_BASE, self.family)
+        grid = fam.grid(self.grid)
         self._check(grid, alone)
         out = self.out / zoos.place(grid)
         if self.part:
