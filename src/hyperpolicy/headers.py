@@ -203,6 +203,7 @@ class DemonstrationsHeader(Struct, frozen=True):
     """Of a file of demonstrations."""
 
     family: Record
+    layout: Literal["opening", "whole"] = "opening"
 
 
 class GeneralistHeader(Struct, frozen=True):

@@ -47,6 +47,30 @@ def test_the_published_layout():
     np.testing.assert_array_equal(made.ending.reshape(3, 39)[:, 0], [41, 42, 43])
 
 
+def test_whole_demonstrations_reach_from_the_start_to_the_success():
+    shown = episodes([40, None, 0])
+    made = Demonstrations.cut(shown, "whole").demonstrations
+    blocks = made.opening.reshape(2, 20, 51)
+    assert made.layout == "whole" and blocks[0, 0, 0] == 0 and blocks[0, -1, 0] == 38
+    np.testing.assert_array_equal(blocks[0, -1, 39:].reshape(3, 4)[:, 0], [-38, -39, -40])
+    assert (np.diff(blocks[0, :, 0]) == 2).all()
+    np.testing.assert_array_equal(blocks[1, :, 0], 0)  # a success at once
+    opening = Demonstrations.cut(shown).demonstrations
+    np.testing.assert_array_equal(made.ending, opening.ending)
+    with pytest.raises(BadShape, match="different layouts"):
+        Demonstrations.joined([made, opening])
+
+
+def test_demonstrations_know_where_they_began(tmp_path):
+    made = Demonstrations.cut(episodes([40, None, 0])).demonstrations
+    assert made.starts.tolist() == [0, 2] and made[1].starts.tolist() == [2]
+    again = Demonstrations.load(made.save(tmp_path / "d.safetensors"))
+    assert again.starts.tolist() == [0, 2] and again.layout == "opening"
+    both = Demonstrations.joined([made, again])
+    assert both.starts.tolist() == [0, 2, 0, 2]
+    assert Demonstrations.joined([made, some()]).starts is None
+
+
 def test_only_success_is_shown():
     """A success in the last steps leaves too few states."""
     found = Demonstrations.cut(episodes([40, None, T - 1, T - 4, 0]))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import hyperpolicy as hp
 from hyperpolicy import files
+from hyperpolicy.baselines.decision_transformer import DecisionConfig
 from hyperpolicy.cli import recipes
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
@@ -65,6 +66,11 @@ TINY = presets.Preset(
         sampling_steps=2,
     ),
     distill=DistillConfig(steps=5, batch=8),
+    decision=DecisionConfig(
+        width=8, layers=1, context=2, piece_steps=23, where="start", tasks=2, each=2, steps=2
+    ),
+    episodes=1,
+    seldom=1,
     autoencoder=AutoencoderConfig(dim=4, steps=10),
     seeds=(0, 1),
     policies=3,
@@ -108,9 +114,8 @@ def b(tmp_path_factory):
     record = {"success": share, "return": share, "updates": zoo.updates.tolist()}
     files.save_json(out / "data/gate.json", record)
     with pytest.MonkeyPatch.context() as patch:
-        for page in (bench, methods, tables, figures, scoring):
-            patch.setattr(page, "MetaWorld", Short)
-        yield bench.Bench(TINY, data, out)
+        patch.setattr(scoring, "MetaWorld", Short)
+        yield bench.Bench(TINY, data, out, family=Short())
     crews.dismiss()
 
 
@@ -253,7 +258,7 @@ def test_the_embedding_is_fitted_once(b, monkeypatch):
     monkeypatch.setattr(
         bench.demonstration, "fit_embedding", lambda *a, **k: pytest.fail("fitted again")
     )
-    again = bench.Bench(b.preset, b.data, b.out).embedding
+    again = replace(b).embedding
     np.testing.assert_array_equal(again.maps.bilinear, first.maps.bilinear)
 
 

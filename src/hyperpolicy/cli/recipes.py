@@ -15,6 +15,12 @@ from hyperpolicy import files
 from hyperpolicy.bounds import Names, Place
 from hyperpolicy.cli.command import Command
 from hyperpolicy.cli.elsewhere import Elsewhere
+from hyperpolicy.cli.fifty import (
+    DemonstrationSearch,
+    GoalsDemonstration,
+    Ml45Demonstration,
+    Mt50Demonstration,
+)
 from hyperpolicy.cli.hyperzero import (
     ActuatorMorph,
     ActuatorSigns,
@@ -369,6 +375,10 @@ class Recipe(Command):
         | Annotated[Mt10Residual, subcommand("mt10-residual")]
         | Annotated[Mt50, subcommand("mt50-200k")]
         | Annotated[Mt50Long, subcommand("mt50-1m")]
+        | Annotated[Mt50Demonstration, subcommand("mt50-demonstration")]
+        | Annotated[Ml45Demonstration, subcommand("ml45-demonstration")]
+        | Annotated[GoalsDemonstration, subcommand("goals-demonstration")]
+        | Annotated[DemonstrationSearch, subcommand("demonstration-search")]
         | Annotated[MetaRl, subcommand("meta-rl")]
         | Annotated[Choosing, subcommand("choosing")]
         | Annotated[Sureness, subcommand("confidence")]

@@ -2,12 +2,14 @@
 
 Make-An-Agent's layout (its `traj` and `task`): an *opening*, the first 60 steps as 20 blocks of one
 state and the three actions that follow it, and an *ending*, three states from the first one that is
-a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 numbers.
+a success. On Meta-World these are 20 · (39 + 3 · 4) = 1020 and 3 · 39 = 117 numbers. Layout `whole`
+is ours: the 20 blocks are spread evenly from the first step to the success.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +25,8 @@ from hyperpolicy.headers import DemonstrationsHeader
 NUM_BLOCKS, BLOCK_ACTIONS = 20, 3
 OPENING_STEPS = NUM_BLOCKS * BLOCK_ACTIONS
 ENDING_STATES = 3
+Layout = Literal["opening", "whole"]
+"""Where blocks lie: in the first 60 steps, or spread until the success."""
 
 
 def widths(family: Family) -> tuple[int, int]:
@@ -42,6 +46,9 @@ class Demonstrations(Given):
     """The task each one solves; generators are not told."""
     opening: Float[np.ndarray, "d f"]
     ending: Float[np.ndarray, "d g"]
+    layout: Layout = "opening"
+    starts: Int[np.ndarray, " d"] | None = None
+    """Seeds of the worlds they were shown in, where they are known."""
 
     def __post_init__(self):
         wanted = widths(self.family)
@@ -60,13 +67,16 @@ class Demonstrations(Given):
                     f"the {name} of demonstration {bad[0]} holds numbers that are not finite"
                 )
             object.__setattr__(self, name, rows)
+        if self.starts is not None and np.shape(self.starts) != (d,):
+            raise BadShape(f"{np.shape(self.starts)} starts of {d} demonstrations; give one each")
         if d:
             self.family.context.check(self.contexts)
 
     def __getitem__(self, rows) -> "Demonstrations":
         """Those at `rows` (an index, a slice or an array); always Demonstrations."""
-        parts = (np.atleast_2d(x[rows]) for x in (self.contexts, self.opening, self.ending))
-        return Demonstrations(self.family, *parts)
+        a, b, c = (np.atleast_2d(x[rows]) for x in (self.contexts, self.opening, self.ending))
+        starts = None if self.starts is None else np.atleast_1d(self.starts[rows])
+        return Demonstrations(self.family, a, b, c, self.layout, starts)
 
     @property
     def rows(self) -> Float[np.ndarray, "d h"]:
@@ -78,23 +88,42 @@ class Demonstrations(Given):
         return self[np.flatnonzero((self.contexts == np.asarray(context)[None]).all(axis=1))]
 
     @staticmethod
-    def cut(episodes: Episodes) -> "Cut":
+    def cut(episodes: Episodes, layout: Layout = "opening") -> "Cut":
         """A demonstration of each episode that succeeded early enough to show what comes after."""
         family = episodes.family
-        found = [(i, *parts) for i, one in enumerate(episodes) if (parts := _parts(family, one))]
+        pairs = ((i, _parts(family, one, layout)) for i, one in enumerate(episodes))
+        found = [(i, *parts) for i, parts in pairs if parts]
         opening, ending = (
             np.array([row[k] for row in found], np.float32).reshape(len(found), width)
             for k, width in zip((1, 2), widths(family), strict=True)
         )
         number = np.array([row[0] for row in found], int)
-        made = Demonstrations(family, episodes.index.context[number], opening, ending)
-        return Cut(made, number)
+        told, starts = episodes.index.context[number], episodes.index.seed[number]
+        return Cut(Demonstrations(family, told, opening, ending, layout, starts), number)
+
+    @staticmethod
+    def joined(parts: Sequence["Demonstrations"]) -> "Demonstrations":
+        """All of them, one after the other; starts only where all have some. Raises BadShape: they
+        are of different layouts."""
+        first = parts[0]
+        if any(one.layout != first.layout for one in parts):
+            raise BadShape("these demonstrations are of different layouts; join those of one")
+        a, b, c = (
+            np.concatenate([getattr(one, name) for one in parts])
+            for name in ("contexts", "opening", "ending")
+        )
+        known = [one.starts for one in parts if one.starts is not None]
+        starts = np.concatenate(known) if len(known) == len(parts) else None
+        return Demonstrations(first.family, a, b, c, first.layout, starts)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, float16; an existing file is an error."""
         arrays = {"contexts": self.contexts, "opening": self.opening, "ending": self.ending}
-        half = {name: x.astype(np.float16) for name, x in arrays.items()}
-        return headers.save_arrays(path, half, DemonstrationsHeader(self.family.record()))
+        kept = {name: x.astype(np.float16) for name, x in arrays.items()}
+        if self.starts is not None:
+            kept["starts"] = np.asarray(self.starts, np.int64)
+        header = DemonstrationsHeader(self.family.record(), self.layout)
+        return headers.save_arrays(path, kept, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Demonstrations":
@@ -106,7 +135,9 @@ class Demonstrations(Given):
         parts = "contexts", "opening", "ending"
         arrays, header = headers.load_arrays(path, DemonstrationsHeader, parts)
         try:
-            return cls(read_family(header.family), *(arrays[x].astype(np.float32) for x in parts))
+            a, b, c = (arrays[x].astype(np.float32) for x in parts)
+            family, starts = read_family(header.family), arrays.get("starts")
+            return cls(family, a, b, c, header.layout, starts)
         except (BadShape, BadContext) as error:
             raise BadFile(f"{path}: {error}") from None
 
@@ -119,7 +150,7 @@ class Cut(NamedTuple):
     """The number of the episode that each one is of."""
 
 
-def _parts(family: Family, one: Episode) -> tuple[np.ndarray, np.ndarray] | None:
+def _parts(family: Family, one: Episode, layout: Layout) -> tuple[np.ndarray, np.ndarray] | None:
     """Opening and ending of an episode; None without a success, or with one at its very end.
 
     The outcome of step t is that of the state it leads to, obs[t + 1].
@@ -131,7 +162,8 @@ def _parts(family: Family, one: Episode) -> tuple[np.ndarray, np.ndarray] | None
     first = int(success.argmax()) + 1
     if first + ENDING_STATES > t:
         return None
-    states = one.obs[:OPENING_STEPS:BLOCK_ACTIONS]
-    actions = one.action[:OPENING_STEPS].reshape(NUM_BLOCKS, -1)
-    opening = np.concatenate([states, actions], axis=1).ravel()
+    last = OPENING_STEPS - BLOCK_ACTIONS if layout == "opening" else max(first - BLOCK_ACTIONS, 0)
+    at = np.linspace(0, last, NUM_BLOCKS).astype(int)
+    actions = one.action[at[:, None] + np.arange(BLOCK_ACTIONS)].reshape(NUM_BLOCKS, -1)
+    opening = np.concatenate([one.obs[at], actions], axis=1).ravel()
     return opening, one.obs[first : first + ENDING_STATES].ravel()

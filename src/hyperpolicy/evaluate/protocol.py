@@ -26,6 +26,7 @@ NEAR = 1e-3
 NOT_RECORDED = "not recorded"
 SAME_STARTS = "the same for every policy"
 OWN_STARTS = "drawn anew for each policy"
+REPLAYED = "those of the demonstrations"
 
 EPISODES = {
     "ant-dir": 100,
@@ -93,6 +94,8 @@ def of(
 ) -> Protocol:
     """The card of a score that is being made."""
     knows = family.success(np.zeros(family.outcome_size)) is not None
+    drawn = getattr(family, "configurations", "all")
+    starts += "" if drawn == "all" else f", {drawn} configurations"
     return Protocol(
         family.name,
         grid_of(family, contexts),

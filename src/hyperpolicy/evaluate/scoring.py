@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from hyperpolicy import seeds
 from hyperpolicy.data.demonstrations import Demonstrations
@@ -13,7 +13,13 @@ from hyperpolicy.envs import Family
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.errors import BadSetting
 from hyperpolicy.evaluate import protocol
-from hyperpolicy.evaluate.protocol import CONTEXT, DEMONSTRATION, OWN_STARTS, usual_episodes
+from hyperpolicy.evaluate.protocol import (
+    CONTEXT,
+    DEMONSTRATION,
+    OWN_STARTS,
+    REPLAYED,
+    usual_episodes,
+)
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.policies import Policies
 from hyperpolicy.rollout import Actor, results, successes
@@ -30,6 +36,15 @@ class SupportsGenerate(Protocol):
     def generate(self, given, seed: int = 0) -> Policies: ...
 
 
+@runtime_checkable
+class SupportsActor(Protocol):
+    """Whoever acts as demonstrations say: policy i of the actor is told demonstration i."""
+
+    def actor(self, given: Demonstrations) -> Actor: ...
+
+
+Told = SupportsGenerate | SupportsActor
+"""Who is told demonstrations."""
 Maker = SupportsGenerate | Policies | Actor
 """What can be scored: a generator, one policy a context, or bare actions."""
 
@@ -38,7 +53,7 @@ Maker = SupportsGenerate | Policies | Actor
 class Row:
     """One row of a table to score: its makers, one for each run, and what it costs."""
 
-    makers: Sequence[Maker]
+    makers: Sequence[Maker | SupportsActor]
     env_steps: int | None = None
     """Environment steps spent to train it once, experts included."""
     draws: int = 1
@@ -101,13 +116,16 @@ def score_demonstrated(
     episodes: int | None = None,
     seed: int = 0,
     until_success: bool = False,
+    replayed: bool = False,
 ) -> Score:
     """The score of makers that read demonstrations, several runs of one method; `shown` are those
     of each task, and the draws of a task are the policies written for its first `row.draws` ones.
 
-    Each policy plays starts of its own, the same ones for every maker and method. With
-    `until_success` an episode is over at its first success and returns are NaN. Raises BadSetting:
-    a task has fewer demonstrations, or as `score`; BadContext, BadShape: as `score`.
+    Each policy plays starts of its own, the same ones for every maker and method, or, `replayed`,
+    one episode from the very start that its demonstration shows. With `until_success` an episode is
+    over at its first success and returns are NaN. Raises BadSetting: a task has fewer
+    demonstrations, or starts that are not known are to be replayed, or as `score`; BadContext,
+    BadShape: as `score`.
     """
     episodes = usual_episodes(family) if episodes is None else episodes
     about: dict = {"env_steps": row.env_steps, "pipelines": row.numbers, "seed": seed}
@@ -119,13 +137,20 @@ def score_demonstrated(
     contexts = family.context.check(np.concatenate([demos.contexts[:1] for demos in shown]))
     tasks = np.repeat(contexts, draws, axis=0)
     starts = seeds.episodes(seed, len(tasks) * episodes).reshape(-1, episodes)
+    first = [demos[:draws] for demos in shown]
+    if replayed:
+        starts = _replayed(first)
     found = []
     for maker in row.makers:
-        assert isinstance(maker, SupportsGenerate)
-        who = _joined([maker.generate(demos[:draws], seed=0) for demos in shown])
+        who: Policies | Actor
+        if isinstance(maker, SupportsActor):
+            who = maker.actor(Demonstrations.joined(first))
+        else:
+            assert isinstance(maker, SupportsGenerate)
+            who = _joined([maker.generate(demos, seed=0) for demos in first])
         pair = _own_starts(who, family, tasks, starts, until_success)
         found.append([x.reshape(len(contexts), draws, -1).swapaxes(0, 1) for x in pair])
-    card = protocol.of(family, contexts, until_success, OWN_STARTS)
+    card = protocol.of(family, contexts, until_success, REPLAYED if replayed else OWN_STARTS)
     return _score(family, contexts, found, card, about)
 
 
@@ -138,12 +163,14 @@ def check_counts(episodes: int, draws: int, seed: int) -> None:
 
 
 def _results(
-    maker: Maker, family: Family, contexts, episodes: int, draws: int, seed: int
+    maker: Maker | SupportsActor, family: Family, contexts, episodes: int, draws: int, seed: int
 ) -> tuple[Float[np.ndarray, "d k e"], Float[np.ndarray, "d k e"]]:
     """Returns and successes."""
     who: Policies | Actor
     if isinstance(maker, SupportsGenerate):
         who = _joined([maker.generate(contexts, seed=draw) for draw in range(draws)])
+    elif isinstance(maker, SupportsActor):
+        raise BadSetting("this acts as demonstrations say; score it by score_demonstrated")
     else:
         who, draws = maker, 1
     found = results(who, family, np.tile(contexts, (draws, 1)), episodes, seed)
@@ -151,8 +178,18 @@ def _results(
     return found.returns.reshape(shape), found.success.reshape(shape).astype(float)
 
 
+def _replayed(shown: Sequence[Demonstrations]) -> Int[np.ndarray, "n 1"]:
+    """The starts that demonstrations show."""
+    known = [demos.starts for demos in shown if demos.starts is not None]
+    if len(known) < len(shown):
+        raise BadSetting(
+            "these demonstrations do not say where they began; make them anew, or do not replay"
+        )
+    return np.concatenate(known)[:, None]
+
+
 def _own_starts(
-    who: Policies, family: Family, contexts, starts, until_success: bool
+    who: Policies | Actor, family: Family, contexts, starts, until_success: bool
 ) -> tuple[Float[np.ndarray, "n e"], Float[np.ndarray, "n e"]]:
     """Returns and successes of n policies, each on starts of its own."""
     if until_success:

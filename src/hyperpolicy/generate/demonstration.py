@@ -7,6 +7,7 @@ each number scaled to [−1, 1] on training rows. One embedding serves all seeds
 kind of writer goes on from its conditions: `fit` takes the `lesson` of some demonstrations.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,11 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hyperpolicy.data.demonstrations import Demonstrations, widths
+from hyperpolicy.data.demonstrations import Demonstrations, Layout, widths
 from hyperpolicy.data.given import Given
+from hyperpolicy.errors import BadContext
 from hyperpolicy.generate import behavior_embedding
 from hyperpolicy.generate import normalizer as norm
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding, Maps, Rows
+from hyperpolicy.generate.behavior_embedding import (
+    BehaviorEmbeddingConfig,
+    Embedding,
+    Maps,
+    Rows,
+    task_aware_loss,
+)
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.normalizer import Normalizer
 from hyperpolicy.generate.parts import Frame
@@ -39,8 +47,16 @@ class DemonstrationReader(eqx.Module):
     embedding: Embedding
     normalizer: Normalizer
     told: Told = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True, default="opening")
 
     def read(self, given: Given) -> Float[Array, "n d"]:
+        """Raises BadContext: demonstrations of another layout than it was fitted on."""
+        found = getattr(given, "layout", self.layout)
+        if found != self.layout:
+            raise BadContext(
+                f"these demonstrations are of layout {found!r}; this generator reads "
+                f"{self.layout!r}: cut them with layout={self.layout!r}"
+            )
         return _read_rows(self, jnp.asarray(given.rows, jnp.float32))
 
     @property
@@ -51,6 +67,7 @@ class DemonstrationReader(eqx.Module):
         maps = self.embedding.maps
         return {
             "told": self.told,
+            "layout": self.layout,
             "dim": maps.bilinear.shape[0],
             "opening_hidden": tuple(layer.bias.shape[0] for layer in maps.opening.layers[:-1]),
             "ending_hidden": maps.ending.first.bias.shape[0],
@@ -64,7 +81,8 @@ class DemonstrationReader(eqx.Module):
         o, s = widths(frame.family)
         maps = Maps.init(config, o, s, jax.random.key(0))
         embedding = Embedding(maps, norm.blank(o), norm.blank(s))
-        return cls(embedding, norm.blank(config.dim * (2 if told == "both" else 1)), told)
+        condition = norm.blank(config.dim * (2 if told == "both" else 1))
+        return cls(embedding, condition, told, settings.get("layout", "opening"))
 
 
 def read(embedding: Embedding, told: Told, row: Float[Array, " h"]) -> Float[Array, " d"]:
@@ -79,11 +97,13 @@ def fit_embedding(
     demonstrations: Demonstrations,
     seed: int = 0,
     out: Path | None = None,
+    loss: Callable = task_aware_loss,
 ) -> Embedding:
-    """One embedding of training demonstrations; errors as `behavior_embedding.fit`."""
+    """One embedding of training demonstrations, by one of the losses of its page; errors as
+    `behavior_embedding.fit`."""
     _, task = np.unique(demonstrations.contexts, axis=0, return_inverse=True)
     rows = Rows(demonstrations.opening, demonstrations.ending, task.ravel())
-    fitted = behavior_embedding.fit(config, rows, (seed,), out)
+    fitted = behavior_embedding.fit(config, rows, (seed,), out, loss)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
 
 
@@ -97,7 +117,8 @@ def lesson(
     """What a generator learns from: demonstration i shows what row `rows[i]` of a zoo does; the
     reader's limits are those of these demonstrations."""
     raw = jax.vmap(partial(read, embedding, told))(jnp.asarray(demonstrations.rows))
-    reader = DemonstrationReader(embedding, norm.limits(np.asarray(raw)), told)
+    limits = norm.limits(np.asarray(raw))
+    reader = DemonstrationReader(embedding, limits, told, demonstrations.layout)
     return Lesson(zoo, demonstrations, rows, reader)
 
 

@@ -115,6 +115,7 @@ class Generator:
                 f"{given.name} of {given.family.name} for a generator of {self.family.name}"
             )
         if found is not Contexts:
+            self._warn_of_fold(given)
             return given
         outside = beyond(self.family.context, self.trained_contexts, given.contexts)
         if outside.any():
@@ -126,6 +127,18 @@ class Generator:
                 stacklevel=4,
             )
         return given
+
+    def _warn_of_fold(self, given: Given) -> None:
+        """Of a fold's generator that is shown tasks it was trained on: folds ask about others."""
+        split = str(self.provenance.get("zoo", {}).get("split", ""))
+        known = np.isin(given.contexts, self.trained_contexts).all(axis=1)
+        if split.startswith("fold-") and known.any():
+            name = self.family.task_name(given.contexts[known][0])
+            warnings.warn(
+                f"this generator of {split} was trained on {name}, which it is shown; what it does "
+                "there says nothing of tasks nobody trained on",
+                stacklevel=5,
+            )
 
     def save(self, path: str | Path, compact: bool = False) -> Path:
         """Write the generator as a new directory; it appears whole or not at all.

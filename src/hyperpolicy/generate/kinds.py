@@ -25,6 +25,7 @@ KINDS = {
     "rewarded-context": Kind(".writers.hindsight", "RewardContext"),
     "demonstration": Kind(".demonstration", "DemonstrationReader"),
     "prompt": Kind(".prompt", "PromptReader"),
+    "sentence": Kind(".sentence", "SentenceReader"),
     "symmetric-context": Kind(".symmetric", "SymmetricContext"),
     "identity": Kind(".parts", "Identity"),
     "pca": Kind(".codecs", "Pca"),

@@ -17,7 +17,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import mujoco
 import numpy as np
@@ -34,6 +34,12 @@ WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 """Anchor, relative position, relative quaternion and torque scale of the hand's weld."""
 
 
+Configurations = Literal["all", "inner", "outer"]
+"""Which ones a reset draws. In `outer` ones the coordinate of objects and goal that varies most
+lies in the upper quarter of its range; the others are `inner`."""
+INNER = 0.75
+
+
 class ArmStep(NamedTuple):
     obs: Float[np.ndarray, " o"]
     reward: float
@@ -43,9 +49,15 @@ class ArmStep(NamedTuple):
 class Arm:
     """One arm on one task. `reset` draws a configuration, `step` moves."""
 
-    def __init__(self, task: str, reward_version: str = "v2", frozen: bool = False):
+    def __init__(
+        self,
+        task: str,
+        reward_version: str = "v2",
+        frozen: bool = False,
+        configurations: Configurations = "all",
+    ):
         """Raises MissingExtra without the package."""
-        self.frozen = frozen
+        self.frozen, self.configurations = frozen, configurations
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package's, of Gymnasium's spaces
             self.env = _class_of(task)(reward_function_version=reward_version)
@@ -72,7 +84,17 @@ class Arm:
         env._freeze_rand_vec, env.seeded_rand_vec = False, True
         env.np_random = np.random.default_rng([seed, episode])
         self._place()
+        while self.configurations not in ("all", self._region()):
+            self._place()  # the same generator goes on
         return env._last_rand_vec.copy()
+
+    def _region(self) -> Configurations:
+        """Where the configuration lies that was drawn last."""
+        space, drawn = self.env._random_reset_space, self.env._last_rand_vec
+        width = space.high - space.low
+        widest = int(width.argmax())
+        share = (drawn[widest] - space.low[widest]) / width[widest]
+        return "outer" if share > INNER else "inner"
 
     def reset_to(self, configuration: Float[np.ndarray, " v"]) -> Float[np.ndarray, " o"]:
         """Start an episode in a given configuration; the observation."""

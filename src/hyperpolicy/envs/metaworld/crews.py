@@ -87,7 +87,8 @@ class Crew:
         self.arms: dict[int, tuple[tuple, Arm]] = {}
         self.block: SimpleNamespace
         self.kind: tuple
-        """Of all arms, beside the task: the reward's version, and whether they are frozen."""
+        """Of all arms, beside the task: the reward's version, whether they are frozen, and which
+        configurations they draw."""
 
     def tell(self, command: str, **arguments) -> None:
         """Do what a command says."""

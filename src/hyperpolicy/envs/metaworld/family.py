@@ -28,6 +28,7 @@ from hyperpolicy import engine
 from hyperpolicy.envs.context import ContextSpace, Grid, line
 from hyperpolicy.envs.family import Advance, Family, Seconds, Size, Steps, Worlds
 from hyperpolicy.envs.metaworld import crews
+from hyperpolicy.envs.metaworld.arm import Configurations
 from hyperpolicy.errors import BadSetting, MissingExtra, UnknownTask, WorkerDied, unknown
 
 VERSION = "3.0.0"
@@ -82,6 +83,15 @@ def contexts_of(tasks) -> Float[np.ndarray, "k 1"]:
     return np.array([TASKS.index(name) for name in plain], float)[:, None]
 
 
+def _folds(count: int, k: int) -> dict:
+    """`all`: all of them for training and, in other configurations, for tests. `fold-0`, …: each
+    leaves out its own `count / k` of them, in an order that was drawn once."""
+    order, every = np.random.default_rng(0).permutation(count), range(count)
+    left = np.sort(order.reshape(k, -1), axis=1)
+    folds = {f"fold-{i}": (np.setdiff1d(every, out), out) for i, out in enumerate(left)}
+    return {"all": (every, every)} | folds
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetaWorld(Family):
     name: str = "metaworld"
@@ -102,7 +112,7 @@ class MetaWorld(Family):
             {"unseen": (range(10), range(10, 15))},
         ),
         Grid.of("metaworld", "all", contexts_of(TASKS)),
-        Grid.of("metaworld", "mt50", contexts_of(TASKS)),
+        Grid.of("metaworld", "mt50", contexts_of(TASKS), _folds(len(TASKS), 5)),
         Grid.of(
             "metaworld",
             "ml45",
@@ -123,6 +133,14 @@ class MetaWorld(Family):
     frozen: bool = False
     """Whether a world's seed is that of the package's goal-observable environments, and every
     episode has the one configuration it gives."""
+    configurations: Configurations = "all"
+    """Which configurations resets draw, for tests inside tasks: train on `inner` ones, test on
+    `outer` ones."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.frozen and self.configurations != "all":
+            raise BadSetting("frozen worlds have the package's configurations: leave these at all")
 
     contexts = staticmethod(contexts_of)
 
@@ -174,7 +192,7 @@ class ArmWorlds(Worlds):
                 path=self._memory.path,
                 n=n,
                 tasks=self._tasks(rows, self.contexts[rows]),
-                kind=[family.reward_version, family.frozen],
+                kind=[family.reward_version, family.frozen, family.configurations],
             )
         for crew in self._crews:
             crew.wait()

@@ -12,7 +12,7 @@ twice; so is each fit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,23 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperpolicy import files, rollout
+from hyperpolicy.envs import Split
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.protocol import DEMONSTRATION
 from hyperpolicy.evaluate.score import Score
-from hyperpolicy.evaluate.scoring import Row, released_successes, score, score_demonstrated
+from hyperpolicy.evaluate.scoring import (
+    Row,
+    Told,
+    released_successes,
+    score,
+    score_demonstrated,
+)
 from hyperpolicy.generate import demonstration, loop, parts
-from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig, Embedding
+from hyperpolicy.generate.behavior_embedding import (
+    BehaviorEmbeddingConfig,
+    Embedding,
+    task_aware_loss,
+)
 from hyperpolicy.generate.codecs import CodecConfig
 from hyperpolicy.generate.demonstration import DemonstrationReader
 from hyperpolicy.generate.fitting import fit_seeds
@@ -36,17 +47,15 @@ from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec, Frame
 from hyperpolicy.generate.writers import hypformer
-from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide
+from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide, split_of, tasks_of
 from hyperpolicy.recipes.amt_hyp.presets import Preset
 from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.recipes.zero_shot import zoos
 
 STRICT_SEED, CHOOSING_SEED = 101, 102
 """Of the configurations of tables, and of those in which the best policies are chosen."""
-EPISODES = 20
-"""Of an expert on a task it was not trained for."""
 HALVES = "seen", "unseen"
-"""The eight tasks that experts were trained for, and eight others."""
+"""The tasks that experts were trained for, and the others."""
 SHIPPED_CHECKPOINTS, SHIPPED_STATES = 2, 64
 """Of each expert in a slice that ships, beside its final row."""
 SHIPPED_DEMONSTRATIONS = 5
@@ -60,6 +69,19 @@ class Bench:
     preset: Preset
     data: MetaWorldData
     out: Path
+    split: Split = field(default_factory=lambda: split_of(MetaWorld()))
+    family: MetaWorld = field(default_factory=MetaWorld)
+    """Where policies play; training may have left configurations out."""
+
+    def contexts(self, half: str) -> Float[np.ndarray, "k 1"]:
+        """The tasks that experts were trained for, or the others."""
+        if half == "seen":
+            return self.split.train
+        return self.split.test[~np.isin(self.split.test, self.split.train).all(axis=1)]
+
+    def tasks(self, half: str) -> list[str]:
+        """Their names."""
+        return tasks_of(self.family, self.contexts(half))
 
     @property
     def minutes(self) -> Path:
@@ -70,20 +92,22 @@ class Bench:
     def embedding(self) -> Embedding:
         return self.embedding_of("embedding", self.preset.embedding)
 
-    def embedding_of(self, name: str, config: BehaviorEmbeddingConfig) -> Embedding:
-        """Kept in `out/NAME.safetensors`."""
+    def embedding_of(
+        self, name: str, config: BehaviorEmbeddingConfig, loss: Callable = task_aware_loss
+    ) -> Embedding:
+        """Kept in `out/NAME.safetensors`, with the tasks it was fitted on."""
         path, place = self.out / f"{name}.safetensors", self.out / "fits" / name
 
         def fit() -> None:
-            fitted = demonstration.fit_embedding(config, self.data.train, out=place)
-            files.save_tree(path, fitted)
+            fitted = demonstration.fit_embedding(config, self.data.train, out=place, loss=loss)
+            files.save_tree(path, fitted, {"tasks": self.tasks("seen")})
 
         make_once(path, fit, timed(self.minutes, name))
         sizes = {k: getattr(config, k) for k in ("dim", "ending_hidden")}
         sizes |= {"told": "both", "opening_hidden": list(config.opening_hidden)}
         sizes |= {"kind": DemonstrationReader.kind}
         spec = self.data.zoo.spec
-        frame = Frame(MetaWorld(), spec, spec.size)
+        frame = Frame(self.data.zoo.family, spec, spec.size)
         return files.load_tree(path, parts.blank(sizes, frame).embedding)[0]
 
     def lesson(
@@ -179,13 +203,17 @@ class Method:
     """What it is given; a demonstration, unless something else."""
     cells: tuple[str, ...] = HALVES
     """The tasks on which it has a meaning."""
+    replayed: bool = False
+    """Whether each policy plays the very configuration that its demonstration shows."""
+    seldom: bool = False
+    """Whether its steps take so long that fewer policies play (`Preset.seldom`)."""
 
 
 class Played(NamedTuple):
     """How a method does on the seen or the unseen tasks."""
 
     strict: Score
-    choosing: Score
+    choosing: Score | None
     """The same policies in other configurations."""
     legacy: dict[str, dict[str, float]]
     """task → average, top 5 and top 10 of the released evaluation, first seed."""
@@ -198,58 +226,67 @@ def play(b: Bench, method: Method, half: str, progress: Callable[[str], None]) -
     if not path.exists():
         progress(f"{method.name}, {half} tasks")
         makers = method.fit(b)  # fits have minutes of their own
-    given, name = method.given or DEMONSTRATION, f"cells, {half} tasks: {method.name}"
-    clock = timed(b.minutes, name)
-    record = record_once(path, lambda: _measure(b, makers, given, half), clock)
-    strict, choosing = (Score.from_json(record[which]) for which in ("strict", "choosing"))
-    return Played(strict, choosing, record["legacy"])
+    clock = timed(b.minutes, f"cells, {half} tasks: {method.name}")
+    record = record_once(path, lambda: _measure(b, makers, method, half), clock)
+    choosing = record["choosing"] and Score.from_json(record["choosing"])
+    return Played(Score.from_json(record["strict"]), choosing, record["legacy"])
 
 
-def _measure(b: Bench, makers: Sequence, given: str, half: str) -> dict:
-    asked = (STRICT_SEED, b.preset.configurations), (CHOOSING_SEED, b.preset.choosing)
-    strict, choosing = (strictly(b, makers, half, *how, given) for how in asked)
+def _measure(b: Bench, makers: Sequence, method: Method, half: str) -> dict:
+    given, preset = method.given or DEMONSTRATION, b.preset
+    if method.seldom:
+        b = replace(b, preset=replace(preset, policies=min(preset.seldom, preset.policies)))
+    strict = strictly(
+        b, makers, half, STRICT_SEED, preset.configurations, given, method.replayed
+    ).to_json()
+    choosing = None
+    if preset.choosing:
+        how = half, CHOOSING_SEED, preset.choosing, given
+        choosing = strictly(b, makers, *how).to_json()
     released = {}
-    if hasattr(makers[0], "generate"):
-        for context in contexts_of(half):
+    if preset.released and hasattr(makers[0], "generate"):
+        for task, context in zip(b.tasks(half), b.contexts(half), strict=True):
             policies = makers[0].generate(b.data.test.of(context)[: b.preset.policies])
-            task = MetaWorld().task_name(context)
             found = released_successes(policies, task)
             tops = {f"top {k}": float(found[:k].mean()) for k in (5, 10)}
             released[task] = {"average": float(found.mean()), **tops}
-    return {"strict": strict.to_json(), "choosing": choosing.to_json(), "legacy": released}
+    return {"strict": strict, "choosing": choosing, "legacy": released}
 
 
-def strictly(b: Bench, makers: Sequence, half: str, seed: int, episodes: int, given: str) -> Score:
-    """Makers, one a training seed, in `episodes` configurations of each task."""
-    family, contexts = MetaWorld(), contexts_of(half)
+def strictly(
+    b: Bench,
+    makers: Sequence,
+    half: str,
+    seed: int,
+    episodes: int,
+    given: str,
+    replayed: bool = False,
+) -> Score:
+    """Makers, one a training seed, in `episodes` configurations of each task, or `replayed` in that
+    of the demonstration."""
+    family, contexts = b.family, b.contexts(half)
     row = Row(makers, draws=b.preset.policies, given=given)
-    if not hasattr(makers[0], "generate"):
+    if not isinstance(makers[0], Told):
         row = replace(row, makers=makers[:1], draws=1)
         return score(row, family, contexts, 10 * episodes, seed)
     shown = [b.data.test.of(context) for context in contexts]
-    return score_demonstrated(row, family, shown, episodes, seed, until_success=True)
+    return score_demonstrated(row, family, shown, episodes, seed, True, replayed)
 
 
 def transfer(b: Bench) -> Float[np.ndarray, "8 8"]:
     """Success of each seen task's final expert (rows) on each unseen task, without any
     demonstration; kept in `out/transfer.json`."""
-    zoo, unseen = b.data.zoo, contexts_of("unseen")
+    zoo, unseen = b.data.zoo, b.contexts("unseen")
 
     def make() -> dict:
         k = len(zoo.contexts)
         who = zoo.finals[np.repeat(np.arange(k), len(unseen))]
         tasks = np.tile(unseen, (k, 1))
-        rate = rollout.success_rate(who, MetaWorld(), tasks, EPISODES, STRICT_SEED)
+        rate = rollout.success_rate(who, b.family, tasks, b.preset.elsewhere, STRICT_SEED)
         return {"success": rate.reshape(k, len(unseen))}
 
     clock = timed(b.minutes, "experts on unseen tasks")
     return np.array(record_once(b.out / "transfer.json", make, clock)["success"])
-
-
-def contexts_of(half: str) -> Float[np.ndarray, "8 1"]:
-    """The eight seen or the eight unseen tasks."""
-    split = MetaWorld().grid("amt-hyp").split("seen")
-    return split.train if half == "seen" else split.test
 
 
 def plain(name: str) -> str:
@@ -266,7 +303,7 @@ def ship(b: Bench, into: Path) -> list[Path]:
         return []
     zoo = zoos.cut(b.data.zoo, SHIPPED_CHECKPOINTS, SHIPPED_STATES)
     zoo = replace(zoo, critics=None, provenance=zoos.UNRECORDED | zoo.provenance)
-    tasks = np.concatenate([contexts_of(half) for half in HALVES])
+    tasks = np.concatenate([b.contexts(half) for half in HALVES])
     shown = b.data.first(tasks, SHIPPED_DEMONSTRATIONS)
     zoo.save(path, lambda new: shown.save(new / "demonstrations.safetensors"))
     return [path]

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from hyperpolicy import rollout
 from hyperpolicy.data.demonstrations import Demonstrations
-from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Scripted
 from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.evaluate.protocol import BY_HAND
@@ -19,7 +18,8 @@ from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, Method, contexts_of
+from hyperpolicy.recipes.amt_hyp import cloned, prompted
+from hyperpolicy.recipes.amt_hyp.bench import HALVES, Bench, Method
 from hyperpolicy.recipes.amt_hyp.released import attend_over_batch, write_over_batch
 from hyperpolicy.zoo import Zoo
 
@@ -110,7 +110,7 @@ def over_batches(size: int, b: Bench) -> list[OverBatch]:
 
 def scripts(half: str, b: Bench) -> list[rollout.Actor]:
     """The package's own controllers, without noise."""
-    return [Scripted([MetaWorld().task_name(context) for context in contexts_of(half)])]
+    return [Scripted(b.tasks(half))]
 
 
 OWN_EXPERTS = "the task's experts"
@@ -136,6 +136,8 @@ METHODS = {
         Method(
             "distilled conditional policy", lambda b: b.of_config("distilled", b.preset.distill)
         ),
+        Method("Prompt-DT", prompted.fitted, seldom=True),
+        Method("CARE, cloned", cloned.fitted, "the test task's name"),
         Method("expert of the nearest demonstration", lambda b: [NearestDemonstration(b.lesson())]),
         Method(
             "mean of the task's checkpoints",

@@ -2,8 +2,11 @@
 judged: for two cores, as published, and for tests."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from hyperpolicy.bounds import Bounded, Count, Seeds, Weight
+from hyperpolicy.baselines.decision_transformer import DecisionConfig
+from hyperpolicy.bounds import Bounded, Count, Seeds, Weight, Whole
+from hyperpolicy.data.demonstrations import Layout
 from hyperpolicy.fleet import OnPolicy, RoundSchedule
 from hyperpolicy.generate.behavior_embedding import BehaviorEmbeddingConfig
 from hyperpolicy.generate.codecs import AutoencoderConfig, PcaConfig
@@ -21,6 +24,9 @@ class DataPreset(Bounded):
 
     clone: DistillConfig = field(default_factory=lambda: DistillConfig(steps=10_000))
     """One fit of the base."""
+    one_start: bool = True
+    """Whether all experts begin as one policy that is told its task; if not, each as a clone of its
+    own script, from a start of its own."""
     fits: Count = 4
     """Fits of the base; each after the first also sees states that the one before reached."""
     expert: OnPolicy = field(
@@ -52,6 +58,12 @@ class DataPreset(Bounded):
     """Episodes from which a row's demonstrations are cut, for training."""
     test: Count = 100
     """Demonstrations a task, for testing."""
+    shown_steps: Count = 500
+    """Steps of an episode that is shown; a success that comes later shows nothing."""
+    tested: tuple[Literal["seen", "unseen"], ...] = ("seen", "unseen")
+    """Of which tasks there are test demonstrations."""
+    layouts: tuple[Layout, ...] = ("opening",)
+    """How demonstrations are cut; the opening first."""
 
 
 SMALL_DATA = DataPreset()
@@ -126,14 +138,37 @@ class Preset(Bounded):
         default_factory=lambda: HypLatentConfig(noise=128, encoder=PcaConfig(components=32))
     )
     """A HypLatent of its own, small enough for the package, and what it reads with."""
+    decision: DecisionConfig = field(
+        default_factory=lambda: DecisionConfig(
+            width=64,
+            context=8,
+            piece_steps=23,
+            where="start",
+            target=2_000.0,
+            scale=2_000.0,
+            horizon=500,
+            each=8,
+            steps=4_000,
+            rate=1e-3,
+        )
+    )
+    """Of Prompt-DT, whose prompt is the demonstration: 20 blocks and three states."""
+    episodes: Count = 6
+    """Of each final expert, that Prompt-DT learns from."""
     seeds: Seeds = (0, 1, 2)
     """Fits of each method."""
     policies: Count = 100
     """Policies a task and seed, one a demonstration."""
     configurations: Count = 3
     """In which each of them plays, until its first success."""
-    choosing: Count = 1
+    choosing: Whole = 1
     """Other configurations, in which the best policies are chosen."""
+    released: bool = True
+    """Whether the released scripts' evaluation is made, too."""
+    seldom: Count = 20
+    """Policies a task of rows whose steps take long."""
+    elsewhere: Count = 20
+    """Episodes of each expert on each task that it was not trained for."""
 
 
 _AUTOENCODER = AutoencoderConfig(dim=1024, steps=327_670)

@@ -20,11 +20,9 @@ from hyperpolicy.generate.behavior_embedding import Rows, retrieval
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.amt_hyp import data
 from hyperpolicy.recipes.amt_hyp.bench import (
-    EPISODES,
     HALVES,
     Bench,
     Played,
-    contexts_of,
     plain,
     play,
     transfer,
@@ -100,7 +98,9 @@ def _summary_cells(one: Played | None) -> list[str]:
         return [NONE] * 2 * (1 + len(TOPS))
     draws = one.strict.returns.shape[1]
     best = [
-        _percent(one.strict.best(k, one.choosing).successes.mean) if k <= draws else NONE
+        _percent(one.strict.best(k, one.choosing).successes.mean)
+        if k <= draws and one.choosing is not None
+        else NONE
         for k in TOPS
     ]
     names = ["average", *(f"top {k}" for k in TOPS)]
@@ -121,7 +121,7 @@ def experts(b: Bench) -> str:
         whole = updates[own][success[own] >= 1.0]
         first = f"{whole.min() * steps:,.0f}" if len(whole) else "never"
         kept = str((zoo.expert == i).sum())
-        name = MetaWorld().task_name(context)
+        name = b.family.task_name(context)
         rows.append([name, _percent(success[own][-1]), first, kept, shown])
     header = ["task", "final row", "steps to a checkpoint that always succeeds", "rows kept"]
     return markdown([*header, "steps that the base was fitted on"], rows)
@@ -131,7 +131,7 @@ def embedding(b: Bench) -> str:
     """How often a test demonstration finds an ending of its own task, in one sentence a half."""
     lines = []
     for half in HALVES:
-        demos = [b.data.test.of(context) for context in contexts_of(half)]
+        demos = [b.data.test.of(context) for context in b.contexts(half)]
         opening = np.concatenate([d.opening for d in demos])
         ending = np.concatenate([d.ending for d in demos])
         task = np.repeat(np.arange(len(demos)), [len(d) for d in demos])
@@ -144,8 +144,8 @@ def embedding(b: Bench) -> str:
 def neighbors(b: Bench) -> str:
     """Unseen tasks, and whose demonstrations lie nearest to theirs: shares of the seen tasks."""
     zoo, nearest, rows = b.data.zoo, NearestDemonstration(b.lesson()), []
-    names = list(map(MetaWorld().task_name, zoo.contexts))
-    for task, context in zip(tasks_of("unseen"), contexts_of("unseen"), strict=True):
+    names = b.tasks("seen")
+    for task, context in zip(b.tasks("unseen"), b.contexts("unseen"), strict=True):
         expert = zoo.expert[nearest.rows(b.data.test.of(context))]
         share = np.bincount(expert, minlength=len(zoo.contexts)) / len(expert)
         most = [f"{names[x]} {_percent(share[x])}" for x in np.argsort(-share) if share[x] > 0]
@@ -156,12 +156,12 @@ def neighbors(b: Bench) -> str:
 def experts_elsewhere(b: Bench) -> str:
     """What the seen tasks' experts do on the unseen ones, and what choosing among them can do."""
     share = transfer(b)
-    experts = [*map(MetaWorld().task_name, b.data.zoo.contexts), "the best of them"]
+    experts = [*b.tasks("seen"), "the best of them"]
     rows = [
         [name, _percent(own.mean()), *(number(100 * x, 0) for x in own)]
         for name, own in zip(experts, [*share, share.max(axis=0)], strict=True)
     ]
-    return markdown(["expert of", "average", *tasks_of("unseen")], rows)
+    return markdown(["expert of", "average", *b.tasks("unseen")], rows)
 
 
 # --- Are they copies? ---------------------------------------------------------------------
@@ -177,7 +177,7 @@ def audits(b: Bench, names: Sequence[str] = AUDITED) -> dict[str, Audit]:
 def _audit(b: Bench, name: str) -> Audit:
     maker, zoo = METHODS[name].fit(b)[0], b.data.zoo
     with stage.timed(b.minutes, "audits"):
-        policies = maker.generate(b.data.first(contexts_of("seen"), AUDITED_POLICIES))
+        policies = maker.generate(b.data.first(b.contexts("seen"), AUDITED_POLICIES))
         return memorization.audit(policies, zoo, memorization.probe_states(zoo))
 
 
@@ -216,7 +216,7 @@ Test demonstrations whose most likely ending is one of their own task: {embeddin
 
 {neighbors(b)}
 
-Final experts of the seen tasks on the unseen ones, {EPISODES} configurations each:
+Final experts of the seen tasks on the unseen ones, {b.preset.elsewhere} configurations each:
 
 {experts_elsewhere(b)}
 
@@ -249,7 +249,8 @@ def protocol(preset: Preset) -> str:
 # --- Parts --------------------------------------------------------------------------------
 def tasks_of(half: str) -> list[str]:
     """The names of the eight seen or the eight unseen tasks."""
-    return list(map(MetaWorld().task_name, contexts_of(half)))
+    split = data.split_of(MetaWorld())
+    return data.tasks_of(MetaWorld(), split.train if half == "seen" else split.test)
 
 
 def _percent(share: float) -> str:

@@ -1,0 +1,58 @@
+"""How much of fifty tasks' data there is, how large what is fitted, and how it is judged."""
+
+from dataclasses import dataclass, replace
+
+from hyperpolicy.bounds import Count
+from hyperpolicy.generate.codecs import PcaConfig
+from hyperpolicy.generate.writers.conditioned import DistillConfig
+from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
+from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
+from hyperpolicy.recipes.amt_hyp.presets import SMALL_DATA, SMOKE_DATA, Preset
+
+FOLDS = 5
+"""Each leaves out ten tasks of fifty."""
+
+
+@dataclass(frozen=True)
+class FiftyPreset(Preset):
+    """As AMT-Hyp's, and what is put beside."""
+
+    tuned: Count = 2
+    """Policies a task that go on learning online, in eight worlds each."""
+
+
+DATA = replace(
+    SMALL_DATA,
+    clone=DistillConfig(steps=20_000, batch=512),
+    fits=2,
+    expert=replace(
+        SMALL_DATA.expert,
+        schedule=replace(
+            SMALL_DATA.expert.schedule,
+            num_rounds=24,
+            num_envs=4,
+            round_steps=250,
+            num_checkpoints=20,
+            num_evaluations=2,
+        ),
+    ),
+    shown_steps=250,
+    layouts=("opening", "whole"),
+)
+"""24,000 steps of each task; 200 worlds at once take 5 GB."""
+SMALL = FiftyPreset(
+    data=DATA,
+    hyplatent=HypLatentConfig(noise=128, encoder=PcaConfig(components=128)),
+    make_an_agent=MakeAnAgentConfig(encoder=PcaConfig(components=128)),
+    shipped=HypLatentConfig(noise=128, encoder=PcaConfig(components=64)),
+    configurations=1,
+    choosing=0,
+    released=False,
+    elsewhere=4,
+)
+FOLD = replace(SMALL, data=replace(DATA, tested=("unseen",)), seeds=(0,))
+"""A fold is a pipeline of its own, with one fit of each method."""
+SMOKE = FiftyPreset(data=replace(SMOKE_DATA, layouts=("opening", "whole")))
+"""For tests."""
+PRESETS = {"small": (SMALL, FOLD)}
+"""Of all fifty tasks, and of a fold."""
