@@ -92,6 +92,7 @@ TINY = FiftyPreset(
     released=False,
     elsewhere=1,
     tuned=1,
+    tuned_episodes=40,
 )
 
 
@@ -170,6 +171,9 @@ def test_changes_of_the_lesson_are_fitted_and_scored(fold):
     assert len(found) == 2 * len(search.VARIANTS)
     text = search.table({name: [cell] for name, cell in found.items()})
     assert "objects and goal blanked" in text and "lost" in text
+    tuned = search.online(fold, "unseen")
+    assert set(tuned) == {"generated", "one expert", "base, told nothing"}
+    assert "after learning online" in search.online_table([tuned])
     one, own = (hp.Zoo.load(fold.out / f"{x}data/experts/zoo") for x in ("", "own-starts/"))
     assert one.provenance["start_is"].endswith("folded at each task")
     assert own.provenance["start_is"].endswith("one for each task")

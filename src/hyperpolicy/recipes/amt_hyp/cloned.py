@@ -69,12 +69,13 @@ class CareActor(Actor):
 
 @jax.jit
 def _act(net: MultiTaskNet, normal: Normalizer, tasks: Int[Array, " n"], obs):
-    each = jax.vmap(partial(_action, net), (0, None))
-    return jax.vmap(each)(normal(obs), tasks)
+    each = jax.vmap(partial(_action, net, normal), (0, None))
+    return jax.vmap(each)(obs, tasks)
 
 
-def _action(net: MultiTaskNet, obs: Float[Array, " o"], task) -> Float[Array, " a"]:
-    out = net(obs, task)
+def _action(net: MultiTaskNet, normal: Normalizer, obs: Float[Array, " o"], task):
+    """[a]."""
+    out = net(normal(obs), task)
     return jnp.tanh(out[: out.shape[0] // 2])
 
 
@@ -101,7 +102,7 @@ def fit(b: Bench, spec: MultiTaskSpec) -> tuple[MultiTaskNet, Normalizer]:
         return net, tx.init(net)
 
     def loss(net: MultiTaskNet, seen, done):
-        own = jax.vmap(lambda obs, task: jax.vmap(lambda s: _action(net, s, task))(obs))
+        own = jax.vmap(jax.vmap(partial(_action, net, normal), (0, None)))
         return jnp.mean((own(seen, tasks) - done) ** 2)
 
     def step(state, key, i, own, data):
@@ -114,8 +115,8 @@ def fit(b: Bench, spec: MultiTaskSpec) -> tuple[MultiTaskNet, Normalizer]:
         return (optax.apply_updates(net, updates), adam), {"loss/behavior": value}
 
     run = loop.FitJob("care", b.preset.seeds[:1], config.steps, None, {})
-    data = normal(states), actions
-    net = jax.tree.map(lambda x: x[0], loop.learn(run, init, step, None, data).state[0])
+    fits = loop.learn(run, init, step, None, (states, actions))
+    net = jax.tree.map(lambda x: x[0], fits.state[0])
     return net, normal
 
 

@@ -120,9 +120,8 @@ def minutes(benches: Sequence[Bench]) -> str:
 def draw(rates: Mapping[str, Rate], path: Path) -> Path:
     """A line a row, its interval, and each task."""
     names = list(rates)[::-1]
-    with figure_at(path, True, 1) as (figure, panels):
+    with figure_at(path, True, 1) as (figure, axes):
         figure.set_size_inches(9.0, 1.4 + 0.3 * len(names))
-        axes = panels[0]
         for y, name in enumerate(names):
             one = rates[name]
             axes.plot(one.per_task, np.full(len(one.per_task), y), "|", color=INK, alpha=0.35)

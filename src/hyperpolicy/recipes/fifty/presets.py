@@ -17,6 +17,8 @@ FOLDS = 5
 class FiftyPreset(Preset):
     """As AMT-Hyp's, and what is put beside."""
 
+    tuned_episodes: Count = 10
+    """Episodes of each policy that goes on learning online."""
     tuned: Count = 2
     """Policies a task that go on learning online, in eight worlds each."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from hyperpolicy import fleet, rollout
 from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.evaluate.tables import interval_text, markdown, number
 from hyperpolicy.fleet import Start
 from hyperpolicy.generate.align import align
@@ -23,6 +24,7 @@ from hyperpolicy.generate.behavior_embedding import contrastive_loss
 from hyperpolicy.generate.fitting import fit_seeds
 from hyperpolicy.generate.generator import Generator
 from hyperpolicy.generate.lesson import Lesson
+from hyperpolicy.generate.parts import row_keys
 from hyperpolicy.generate.tune_config import GENTLE, TuneConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.amt_hyp.bench import STRICT_SEED, Bench, Method, Played, play
@@ -35,8 +37,8 @@ from hyperpolicy.recipes.fifty.study import lead, rate
 from hyperpolicy.recipes.stage import record_once, timed
 
 WHEN = ("before", "after")
-TUNED_EPISODES = 10
-"""Of each task online, and of each score before and after."""
+SCORED = 10
+"""Episodes of each score before and after."""
 
 
 # --- Variants -----------------------------------------------------------------------------
@@ -67,7 +69,7 @@ def change(b: Bench) -> list[Added]:
     told, lesson = b.of_config("distilled", b.preset.distill)[0], b.lesson()
     assert isinstance(lesson.given, Demonstrations)
     zoo, own = lesson.zoo, lesson.rows
-    gaps = zoo.weights[own] - told.generate(lesson.given).weights
+    gaps = zoo.weights[own] - told.model.vectors(lesson.given, row_keys(0, len(own)))
     expert = zoo.expert[own]
     first = np.array([np.flatnonzero(expert == x)[0] for x in range(len(zoo.contexts))])
     final = np.isin(np.arange(len(own)), first)
@@ -87,9 +89,9 @@ def own_starts(b: Bench, aligned: bool = False) -> list[Instead]:
     """Each expert cloned from its own script, from a start of its own."""
     place = b.out / "own-starts"
     data_preset = replace(b.preset.data, one_start=False)
-    data = provide(
-        data_preset, place / "data", None, place / "minutes.json", b.split, shown_in=b.family
-    )
+    family, clock = b.data.zoo.family, place / "minutes.json"
+    assert isinstance(family, MetaWorld)
+    data = provide(data_preset, place / "data", family, clock, b.split, shown_in=b.family)
     if aligned:
         data, place = replace(data, zoo=align(data.zoo)), b.out / "aligned"
     there = replace(b, data=data, out=place)
@@ -162,7 +164,7 @@ def online(b: Bench, half: str) -> dict[str, dict[str, list[float]]]:
     def tried(maker) -> dict[str, list[float]]:
         weights = np.concatenate([maker.generate(demos).weights for demos in shown])
         start = Policies(weights, b.data.zoo.spec)
-        steps = TUNED_EPISODES * b.family.horizon_steps
+        steps = preset.tuned_episodes * b.family.horizon_steps
         config = TuneConfig(steps=steps, cfg=GENTLE["ppo"], evaluate_every=steps, episodes=1)
         plan = config.plan(start.spec, b.family.horizon_steps)
         tuned = fleet.train(plan, b.family, tasks, Start(start), seed=STRICT_SEED)
@@ -176,7 +178,7 @@ def online(b: Bench, half: str) -> dict[str, dict[str, list[float]]]:
 
 
 def _by_task(b: Bench, who: Policies, tasks, k: int) -> list[float]:
-    share = rollout.success_rate(who, b.family, tasks, TUNED_EPISODES, STRICT_SEED)
+    share = rollout.success_rate(who, b.family, tasks, SCORED, STRICT_SEED)
     return (100.0 * share.reshape(k, -1).mean(axis=1)).tolist()
 
 
@@ -186,4 +188,4 @@ def online_table(found: Sequence[dict[str, dict[str, list[float]]]]) -> str:
     for name in found[0]:
         before, after = (np.concatenate([one[name][when] for one in found]) for when in WHEN)
         lines.append([name, *(number(float(x.mean())) for x in (before, after))])
-    return markdown(["start", "before", f"after {TUNED_EPISODES} episodes a task"], lines)
+    return markdown(["start", "before", "after learning online"], lines)
