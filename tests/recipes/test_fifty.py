@@ -13,6 +13,7 @@ from hyperpolicy import files, registration
 from hyperpolicy.baselines.decision_transformer import DecisionConfig
 from hyperpolicy.cli import fifty as commands
 from hyperpolicy.data.demonstrations import Demonstrations
+from hyperpolicy.data.episodes import Episodes
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.context import Grid
 from hyperpolicy.envs.metaworld import MetaWorld, crews
@@ -80,6 +81,10 @@ TINY = FiftyPreset(
         sampling_steps=2,
     ),
     distill=DistillConfig(steps=5, batch=8),
+    shipped_embedding=BehaviorEmbeddingConfig(
+        dim=2, opening_hidden=(4,), ending_hidden=4, batch=4, steps=5
+    ),
+    shipped=replace(GAN, generator_hidden=(4,), discriminator_hidden=(4,)),
     decision=DecisionConfig(
         width=8, layers=1, context=2, piece_steps=23, where="start", tasks=2, each=2, steps=2
     ),
@@ -184,6 +189,9 @@ def test_goals_are_left_out(family, out):
     b = study.bench(replace(TINY, seeds=(0,)), out, "goals", family)
     assert b.data.zoo.family.configurations == "inner" and b.family.configurations == "outer"
     found, _ = study.cells(b, "seen", ["HypLatent", "scripted policy"], [].append)
+    prompted.fitted(b)
+    history = Episodes.load(b.out / "data/history")
+    assert history.family.configurations == "inner"  # nothing of the region reaches a fit
     assert found["HypLatent"].strict.protocol.starts.endswith("outer configurations")
     goals = {which: set() for which in ("train", "test")}
     for which, shown in (("train", b.data.train), ("test", b.data.test)):

@@ -12,7 +12,7 @@ from hyperpolicy.bounds import Names, Place, Weight, Whole
 from hyperpolicy.cli.command import Command
 from hyperpolicy.cli.report import leave
 from hyperpolicy.errors import BadSetting, unknown
-from hyperpolicy.recipes.amt_hyp.bench import Bench
+from hyperpolicy.recipes.amt_hyp.bench import Bench, ship_generator
 from hyperpolicy.recipes.amt_hyp.presets import Preset
 from hyperpolicy.recipes.fifty import page, search, study
 from hyperpolicy.recipes.fifty.presets import FOLD, FOLDS, SMALL
@@ -92,6 +92,15 @@ class Mt50Demonstration(OfQuestion):
     """Fifty tasks that are trained on, in new configurations, each told by one demonstration."""
 
     question: ClassVar[Question] = QUESTIONS["mt50"]
+    ship_generator: Place | None = None
+    """Write a small HypLatent there, told one demonstration of any of the fifty tasks."""
+
+    def make(self, console: Console, until: float) -> list[Path]:
+        made = super().make(console, until)
+        if self.ship_generator is not None:
+            b = study.bench(self.preset, self.out, study.ALL)
+            made += ship_generator(b, self.ship_generator)
+        return made
 
 
 @dataclass(frozen=True)

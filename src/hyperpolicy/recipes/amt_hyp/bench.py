@@ -296,9 +296,9 @@ def plain(name: str) -> str:
 
 # --- Shipping -----------------------------------------------------------------------------
 def ship(b: Bench, into: Path) -> list[Path]:
-    """The slice `into/metaworld/amt-hyp`, with `demonstrations.safetensors` among its files; empty
+    """The slice `into/metaworld/GRID`, with `demonstrations.safetensors` among its files; empty
     where it exists already."""
-    path = into / "metaworld/amt-hyp"
+    path = into / "metaworld" / b.split.grid
     if path.exists():
         return []
     zoo = zoos.cut(b.data.zoo, SHIPPED_CHECKPOINTS, SHIPPED_STATES)

@@ -11,14 +11,13 @@ from hyperpolicy.baselines.decider import Decider, DecisionModel
 from hyperpolicy.data.demonstrations import ENDING_STATES, NUM_BLOCKS, Demonstrations
 from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.prompts import Prompts
+from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.recipes.amt_hyp.bench import Bench
 from hyperpolicy.recipes.amt_hyp.data import record
 from hyperpolicy.recipes.stage import make_once, timed
 
 HISTORY_SEED = 21
 """Of the experts' episodes that it learns from."""
-
-
 SUCCESS = np.eye(NUM_BLOCKS + ENDING_STATES, dtype=np.float32)[NUM_BLOCKS - 1]
 """Reward of each step of a prompt: 1 where the success is."""
 
@@ -78,8 +77,9 @@ def fitted(b: Bench) -> list[PromptDt]:
     path, history = out / "model.safetensors", b.out / "data/history"
 
     def make_history() -> None:
-        how = preset.episodes, HISTORY_SEED
-        record(preset.data, zoo.finals, b.family, zoo.contexts, *how).save(history)
+        how, family = (preset.episodes, HISTORY_SEED), zoo.family
+        assert isinstance(family, MetaWorld)  # the training configurations'
+        record(preset.data, zoo.finals, family, zoo.contexts, *how).save(history)
 
     def fit() -> None:
         episodes = Episodes.load(make_once(history, make_history))

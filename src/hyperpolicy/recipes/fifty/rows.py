@@ -54,8 +54,8 @@ def regression(b: Bench) -> list[Generator]:
     """Linear, of principal components on the embedding, of every row of the zoo."""
     encoder = b.preset.hyplatent.encoder
     assert isinstance(encoder, PcaConfig)
-    config = RegressionConfig(components=encoder.components, degree=1, checkpoints=True)
-    config = replace(config, ridge=1e-3)
+    size = encoder.components
+    config = RegressionConfig(components=size, degree=1, ridge=1e-3, checkpoints=True)
     return b.of_config("regression", config, fits=1)
 
 
@@ -90,13 +90,14 @@ def misled(name: str, b: Bench) -> list[Instead]:
 
 # --- Who looks at no demonstration --------------------------------------------------------
 def among(b: Bench) -> Float[np.ndarray, "x k"]:
-    """Success of each final expert (rows) on each training task; kept in `out/among.json`."""
+    """Success of each final expert (rows) on each training task, in configurations like those of
+    training; kept in `out/among.json`."""
     zoo = b.data.zoo
 
     def make() -> dict:
         k = len(zoo.contexts)
         who, tasks = zoo.finals[np.repeat(np.arange(k), k)], np.tile(zoo.contexts, (k, 1))
-        rate = rollout.success_rate(who, b.family, tasks, CHOOSING_EPISODES, CHOOSING_SEED)
+        rate = rollout.success_rate(who, zoo.family, tasks, CHOOSING_EPISODES, CHOOSING_SEED)
         return {"success": rate.reshape(k, k)}
 
     clock = timed(b.minutes, "experts on each other's tasks")
@@ -119,42 +120,35 @@ def base_blind(b: Bench) -> list[Always]:
     return [Always(Policies(folded.weights.mean(axis=0, keepdims=True), folded.spec))]
 
 
-SEEN, UNSEEN = ("seen",), ("unseen",)
-ROWS: dict[str, Method] = {
-    name: replace(AMT_HYP[name], cells=("seen", "unseen"))
-    for name in (
-        "HypFormer",
-        "HypLatent",
-        "Make-An-Agent",
-        "distilled conditional policy",
-        "Prompt-DT",
-        "CARE, cloned",
-    )
-}
-"""The rows of the tables, by name."""
-
-
-def _add(*rows: Method) -> None:
-    ROWS.update({row.name: row for row in rows})
-
-
-_add(
+BOTH, SEEN = ("seen", "unseen"), ("seen",)
+WHOLE = "one whole demonstration of the test task"
+AS_IN_AMT_HYP = (
+    "HypFormer",
+    "HypLatent",
+    "Make-An-Agent",
+    "distilled conditional policy",
+    "Prompt-DT",
+    "CARE, cloned",
+)
+TRIED_WRONGLY = (
+    "HypFormer",
+    "HypLatent",
+    "Make-An-Agent",
+    "expert of the nearest demonstration",
+    "distilled conditional policy",
+)
+"""Rows that are told another task as well, and play what they were shown."""
+TOLD = (
+    *(replace(AMT_HYP[name], cells=BOTH) for name in AS_IN_AMT_HYP),
+    replace(AMT_HYP["HypLatent, as shipped"], cells=SEEN),
     Method("HypLatent with a behavior loss", with_behavior),
     Method("regression of latents", regression),
     Method("expert of the nearest demonstration", nearest),
-    Method(
-        "HypLatent, whole demonstration",
-        partial(whole, partial(hyplatent, fits=1)),
-        "one whole demonstration of the test task",
-    ),
-    Method(
-        "expert of the nearest whole demonstration",
-        partial(whole, nearest),
-        "one whole demonstration of the test task",
-    ),
+    Method("HypLatent, whole demonstration", partial(whole, partial(hyplatent, fits=1)), WHOLE),
+    Method("expert of the nearest whole demonstration", partial(whole, nearest), WHOLE),
     Method(
         f"HypLatent, {SEVERAL} demonstrations",
-        lambda b: [Averaged(g, SEVERAL) for g in hyplatent(b, 1)],
+        lambda b: [Averaged(one, SEVERAL) for one in hyplatent(b, 1)],
         f"{SEVERAL} demonstrations of the test task",
     ),
     Method(
@@ -162,14 +156,11 @@ _add(
     ),
     Method("HypLatent, told the name alone", partial(named, alone=True), "the test task's name"),
     Method("HypLatent, mirrored experts as well", mirror),
+)
+PLAIN = (
     Method(ONE_EXPERT, one_expert, NOTHING),
     Method("base, told nothing", base_blind, NOTHING),
-    Method(
-        "base, told the task",
-        lambda b: [OwnPolicy(base(b), b.split.train)],
-        "the task",
-        SEEN,
-    ),
+    Method("base, told the task", lambda b: [OwnPolicy(base(b), b.split.train)], "the task", SEEN),
     Method(
         "final expert",
         lambda b: [OwnPolicy(b.data.zoo.finals, b.data.zoo.contexts)],
@@ -177,22 +168,14 @@ _add(
         SEEN,
     ),
     replace(AMT_HYP["mean of the task's checkpoints"], cells=SEEN),
-    Method(
-        "decoded expert",
-        lambda b: decoded(b.preset.hyplatent.encoder, b),
-        OWN_EXPERTS,
-        SEEN,
-    ),
+    Method("decoded expert", lambda b: decoded(b.preset.hyplatent.encoder, b), OWN_EXPERTS, SEEN),
     Method("scripted policy", lambda b: [OwnScript(b.family)], BY_HAND),
 )
-for _name in (
-    "HypFormer",
-    "HypLatent",
-    "Make-An-Agent",
-    "expert of the nearest demonstration",
-    "distilled conditional policy",
-):
-    _add(
-        Method(_name + WRONG, partial(misled, _name), "one demonstration of another task"),
-        replace(ROWS[_name], name=_name + REPLAYED, replayed=True),
-    )
+_told = {row.name: row for row in TOLD}
+_wrongly = (
+    Method(name + WRONG, partial(misled, name), "one demonstration of another task")
+    for name in TRIED_WRONGLY
+)
+_replayed = (replace(_told[name], name=name + REPLAYED, replayed=True) for name in TRIED_WRONGLY)
+ROWS = {row.name: row for row in (*TOLD, *PLAIN, *_wrongly, *_replayed)}
+"""The rows of the tables, by name."""
