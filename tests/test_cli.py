@@ -51,7 +51,7 @@ def test_help_is_quick():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for name, (_, does) in cli.COMMANDS.items():
         assert name in done.stdout
-        assert does in done.stdout
+        assert does in " ".join(done.stdout.split())  # however lines are broken
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
