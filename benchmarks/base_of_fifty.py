@@ -14,7 +14,7 @@ from harness import console, record, save_record
 
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Scripted
-from hyperpolicy.recipes.amt_hyp import base
+from hyperpolicy.recipes.amt_hyp import imitation
 from hyperpolicy.recipes.fifty.presets import DATA
 from hyperpolicy.rollout import success_rate
 
@@ -31,8 +31,8 @@ def main(fits: int = DATA.fits, episodes: int = 8) -> None:
     """
     family = MetaWorld()
     contexts = family.grid("mt50").contexts
-    names = base.tasks_of(family, contexts)
-    policies = base.base(replace(DATA, fits=fits), family, contexts)
+    names = imitation.tasks_of(family, contexts)
+    policies = imitation.base(replace(DATA, fits=fits), family, contexts)
     own = success_rate(policies, family, contexts, episodes, SEED)
     scripts = []
     for name, context in zip(names, contexts, strict=True):

@@ -47,8 +47,8 @@ from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.lesson import Lesson
 from hyperpolicy.generate.parts import Codec, Frame
 from hyperpolicy.generate.writers import hypformer
-from hyperpolicy.recipes.amt_hyp.base import tasks_of
 from hyperpolicy.recipes.amt_hyp.data import MetaWorldData, provide, split_of
+from hyperpolicy.recipes.amt_hyp.imitation import tasks_of
 from hyperpolicy.recipes.amt_hyp.presets import Preset
 from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.recipes.zero_shot import zoos

@@ -29,7 +29,7 @@ from hyperpolicy.envs.metaworld.scripted import Scripted
 from hyperpolicy.errors import BadSetting, BadZoo
 from hyperpolicy.fleet import train
 from hyperpolicy.policies import Policies
-from hyperpolicy.recipes.amt_hyp.base import base, shown_steps, tasks_of
+from hyperpolicy.recipes.amt_hyp.imitation import base, shown_steps, tasks_of
 from hyperpolicy.recipes.amt_hyp.presets import DataPreset
 from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.run.job import Output

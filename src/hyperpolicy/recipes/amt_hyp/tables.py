@@ -18,7 +18,7 @@ from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.generate.behavior_embedding import Rows, retrieval
 from hyperpolicy.recipes import stage
-from hyperpolicy.recipes.amt_hyp import base, data
+from hyperpolicy.recipes.amt_hyp import data, imitation
 from hyperpolicy.recipes.amt_hyp.bench import (
     HALVES,
     Bench,
@@ -115,7 +115,7 @@ def experts(b: Bench) -> str:
     zoo, gate = b.data.zoo, files.load_json(b.out / "data/gate.json")
     success, updates = np.array(gate["success"]), np.array(gate["updates"])
     steps = zoo.training.env_steps / zoo.training.updates
-    shown, rows = f"{base.shown_steps(b.preset.data):,}", []
+    shown, rows = f"{imitation.shown_steps(b.preset.data):,}", []
     for i, context in enumerate(zoo.contexts):
         own = slice(i, None, len(zoo.contexts))  # checkpoints lie task by task
         whole = updates[own][success[own] >= 1.0]
@@ -250,7 +250,7 @@ def protocol(preset: Preset) -> str:
 def tasks_of(half: str) -> list[str]:
     """The names of the eight seen or the eight unseen tasks."""
     split = data.split_of(MetaWorld())
-    return base.tasks_of(MetaWorld(), split.train if half == "seen" else split.test)
+    return imitation.tasks_of(MetaWorld(), split.train if half == "seen" else split.test)
 
 
 def _percent(share: float) -> str:

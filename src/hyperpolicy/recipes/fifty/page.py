@@ -9,9 +9,9 @@ from hyperpolicy import files
 from hyperpolicy.evaluate.plots import COLORS, INK, figure_at
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.recipes import stage
-from hyperpolicy.recipes.amt_hyp.base import tasks_of
 from hyperpolicy.recipes.amt_hyp.bench import Bench, Played, transfer
 from hyperpolicy.recipes.amt_hyp.data import final_success
+from hyperpolicy.recipes.amt_hyp.imitation import tasks_of
 from hyperpolicy.recipes.fifty.rows import ONE_EXPERT, REPLAYED, WRONG, among
 from hyperpolicy.recipes.fifty.study import Question, Rate, lead, rate
 from hyperpolicy.zoo import Zoo
