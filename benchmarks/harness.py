@@ -108,11 +108,13 @@ def warn_if_busy() -> None:
         )
 
 
-def save(name: str, question: str, results: Mapping[str, Result], repeats: int) -> Path:
-    """Write `results/<name>.json`; an older record of the same question is replaced."""
-    about = {"seeds": list(range(repeats))}
+def save(
+    name: str, question: str, results: Mapping[str, Result], repeats: int, **about: str
+) -> Path:
+    """Write `results/<name>.json`, with what else is said `about` it; an older record of the same
+    question is replaced."""
     found = {case: result._asdict() for case, result in results.items()}
-    return save_record(name, record(name, question, about, found))
+    return save_record(name, record(name, question, {"seeds": list(range(repeats))} | about, found))
 
 
 def record(name: str, question: str, about: Mapping, results: Mapping) -> dict:

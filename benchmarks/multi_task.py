@@ -16,6 +16,7 @@ from harness import Case, Result, console, measure, save, spread
 from rich.table import Table
 
 PUBLISHED = {"mtrl": 556, "metaworld-algorithms, A100": 930}
+COMMAND = "python benchmarks/multi_task.py"
 METHODS = ("MT-SAC, told its task", "CARE", "CARE + PTSL", "BRC")
 
 
@@ -39,7 +40,8 @@ def main(
     results = measure(cases, repeats)
     console.print(table(results))
     if not quick:
-        print(save(f"multi-task-{preset}", __doc__.split("\n\n")[0], results, repeats))
+        question, command = __doc__.split("\n\n")[0], f"{COMMAND} --preset {preset}"
+        print(save(f"multi-task-{preset}", question, results, repeats, command=command))
 
 
 def table(results: dict[str, Result]) -> Table:
