@@ -39,7 +39,6 @@ Size = Annotated[int, Meta(ge=1, le=2**16)]
 Sizes = Annotated[tuple[Size, ...], Meta(min_length=1)]
 Counts = Annotated[tuple[Count, ...], Meta(min_length=1)]
 Seed = Annotated[int, Meta(ge=0)]
-Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
 Number = Annotated[float, Meta()]
 Positive = Annotated[float, Meta(gt=0.0)]
 Rate = Annotated[float, Meta(gt=0.0)]
@@ -68,9 +67,9 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-Names = Annotated[
-    tuple[str, ...], Meta(min_length=1), Rule("and none twice", lambda x: len(set(x)) == len(x))
-]
+ONCE = Rule("and none twice", lambda x: len(set(x)) == len(x))
+Names = Annotated[tuple[str, ...], Meta(min_length=1), ONCE]
+Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1), ONCE]
 
 
 def _writable(path: Path) -> bool:

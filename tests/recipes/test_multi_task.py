@@ -1,12 +1,13 @@
 """The study of many tasks: sizes, cells that are read again, protocols that are unlike."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hyperpolicy import files
-from hyperpolicy.errors import BadSetting, UnknownTask
+from hyperpolicy.errors import BadFile, BadSetting, UnknownTask
 from hyperpolicy.recipes.multi_task import methods, study, tables
 from hyperpolicy.recipes.multi_task.methods import METHODS, SMALL, UNLIKE
 from hyperpolicy.recipes.multi_task.study import Cell, StudyConfig
@@ -118,6 +119,43 @@ def test_cells_are_read_again_and_unlike_ones_refused(studied, monkeypatch):
         replace(config, steps=100)
     with pytest.raises(BadSetting, match="Did you mean 'CARE'"):
         study.run(replace(config, methods=("CARR",)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"card": None}, {"train": []}, {"any_step": []}, {"any_step": "abc"}, {"returns": [1.0]}],
+)
+def test_a_damaged_cell_is_named(studied, tmp_path, changed):
+    config, _ = studied
+    place = tmp_path / "mt-sac"
+    place.mkdir()
+    cell = files.load_json(config.out / "mt-sac/seed-3.json")
+    files.save_json(place / "seed-3.json", cell | changed)
+    with pytest.raises(BadFile, match="is no cell of a study; remove it"):
+        study.run(replace(config, out=tmp_path, methods=("MT-SAC",), seeds=(3,)))
+
+
+def test_cells_that_ship_are_read_again():
+    root = Path(__file__).parents[2] / "results"
+    whole = StudyConfig(out=root / "mt10-small", minutes=0.0)
+    half = replace(whole, out=root / "mt10-ablations", steps=30_000)
+    paper = replace(whole, out=root / "mt10-paper", steps=2_000, preset="paper")
+    for config, seeds in ((whole, (0, 1, 2)), (half, (0,)), (paper, (0,))):
+        for cell in config.out.glob("*/seed-*.json"):
+            assert study._read(config, cell).seed in (*seeds, 3)
+
+
+def test_goals_written_down_are_those_of_the_tasks(studied, tmp_path):
+    config, _ = studied
+    for tasks in (("reach", "push"), ("push", "window-open")):
+        other = replace(config, out=tmp_path, tasks=tasks, leave_out=(), minutes=0.0)
+        study.run(other)
+        assert list(files.load_json(tmp_path / "goals-3-4.json")["3"]) == list(tasks)
+
+
+def test_no_seed_stands_twice():
+    with pytest.raises(BadSetting, match="none twice"):
+        StudyConfig(seeds=(0, 0))
 
 
 def test_tables_and_curves(studied):

@@ -32,7 +32,7 @@ from hyperpolicy.fleet.multi_task import (
 )
 from hyperpolicy.recipes.multi_task import methods
 from hyperpolicy.recipes.multi_task.methods import PAPER, SMALL, STUDY, Scale
-from hyperpolicy.recipes.stage import record_once, slug
+from hyperpolicy.recipes.stage import slug
 from hyperpolicy.run.job import Output
 
 TEST_SEED = 20
@@ -106,7 +106,7 @@ class StudyConfig(Bounded):
                 raise unknown(UnknownTask, "task of this study called", "Tasks", name, names)
         found = np.isin(names, self.leave_out)
         if found.all():
-            raise BadSetting("leave_out names every task; leave one to train")
+            raise BadSetting("--leave-out names every task; leave one to train")
         return found
 
     @property
@@ -261,12 +261,16 @@ def cells(config: StudyConfig, method: str, until: float) -> tuple[list[Cell], b
 def _read(config: StudyConfig, path: Path) -> Cell:
     try:
         known = Cell(**files.load_json(path))
-    except TypeError:
-        raise BadFile(f"{path} is no cell of a study; remove it") from None
+        card = {"engine": protocol.Protocol.engine} | known.card
+        whole = _is_whole(known)
+    except (TypeError, ValueError):
+        card, whole = {}, False
+    if not whole:
+        raise BadFile(f"{path} is no cell of a study; remove it")
     unlike = [
-        f"{name}: {known.card.get(name)}, here {value}"
+        f"{name}: {card.get(name)}, here {value}"
         for name, value in config.card().items()
-        if known.card.get(name) != value
+        if card.get(name) != value
     ]
     if unlike:
         raise BadSetting(
@@ -274,6 +278,13 @@ def _read(config: StudyConfig, path: Path) -> Cell:
             "another --out"
         )
     return known
+
+
+def _is_whole(cell: Cell) -> bool:
+    """Whether there is a number at each report, and one of each task."""
+    reports = {np.asarray(x, float).shape for x in (cell.steps, cell.train, cell.test)}
+    tasks = {np.asarray(x, float).shape for x in (cell.any_step, cell.last_step, cell.returns)}
+    return all(len(x) == 1 and x != {(0,)} and x != {()} for x in (reports, tasks))
 
 
 def _train(config: StudyConfig, method: str, seeds: list[int], out: Output) -> list[Cell]:
@@ -363,4 +374,4 @@ def _goals(config: StudyConfig) -> None:
         return found
 
     path = config.out / f"goals-{'-'.join(map(str, config.seeds))}.json"
-    record_once(path, draw)
+    files.save_json(path, draw(), overwrite=True)
