@@ -26,9 +26,17 @@ class FiftyPreset(Preset):
 DATA = replace(
     SMALL_DATA,
     clone=DistillConfig(steps=20_000, batch=512),
-    fits=2,
     expert=replace(
         SMALL_DATA.expert,
+        cfg=replace(
+            SMALL_DATA.expert.cfg,
+            first_rate=3e-5,
+            max_rate=1e-4,
+            target_kl=0.003,
+            epochs=3,
+            minibatches=4,
+            first_log_std=-1.5,
+        ),
         schedule=replace(
             SMALL_DATA.expert.schedule,
             num_rounds=24,
@@ -41,7 +49,8 @@ DATA = replace(
     shown_steps=250,
     layouts=("opening", "whole"),
 )
-"""24,000 steps of each task; 200 worlds at once take 5 GB."""
+"""24,000 steps of each task, so small that they do no harm (benchmarks/LOG.md); 200 worlds at once
+take 5 GB."""
 SMALL = FiftyPreset(
     data=DATA,
     hyplatent=HypLatentConfig(noise=128, encoder=PcaConfig(components=128)),
