@@ -140,9 +140,11 @@ def test_cells_that_ship_are_read_again():
     whole = StudyConfig(out=root / "mt10-small", minutes=0.0)
     half = replace(whole, out=root / "mt10-ablations", steps=30_000)
     paper = replace(whole, out=root / "mt10-paper", steps=2_000, preset="paper")
-    for config, seeds in ((whole, (0, 1, 2)), (half, (0,)), (paper, (0,))):
-        for cell in config.out.glob("*/seed-*.json"):
-            assert study._read(config, cell).seed in (*seeds, 3)
+    for config, count in ((whole, 25), (half, 9), (paper, 8)):
+        cells = sorted(config.out.glob("*/seed-*.json"))
+        assert len(cells) == count
+        for cell in cells:
+            assert study._read(config, cell).numbers > 100_000
 
 
 def test_goals_written_down_are_those_of_the_tasks(studied, tmp_path):
