@@ -8,7 +8,7 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.baselines import history
 from hyperpolicy.errors import BadSetting, BadZoo, UnknownSplit
-from hyperpolicy.evaluate.protocol import ZERO
+from hyperpolicy.evaluate.protocol import DECODED, REGRESSION, SPECIALIST, ZERO
 from hyperpolicy.recipes.meta_rl import rows as page
 from hyperpolicy.recipes.meta_rl import table
 from hyperpolicy.recipes.meta_rl.lab import Cell, Lab
@@ -96,6 +96,10 @@ def test_rows_are_made_once_and_show_what_they_took(config, made):
     for name in FEW:
         assert f"| {name} " in text
     assert "256 transitions of the test task" in text and "Not done: something" in text
+    scores = {name: table.scores([record]) for name, record in done[cell].items()}
+    (told,) = table.listening(scores)
+    assert told.count("\n") == 3 and "| PEARL, told another task |" in told and told in text
+    assert table.listening({"PEARL": scores["PEARL"]}) == []
     pearl = done[cell]["PEARL"]
     assert pearl["numbers"] > 100 and pearl["minutes"] > 0 and pearl["act_ms"] > 0
 
@@ -125,6 +129,18 @@ def test_names_that_are_none_are_refused_before_any_work(config, tmp_path):
     with pytest.raises(BadSetting, match="no experts of 'metaworld' are planned"):
         replace(config, families=("metaworld",))
     assert not (tmp_path / "new").exists()
+
+
+def test_specialized_experts_stand_beside_independent_ones(lab):
+    whole = replace(lab, cell=replace(lab.cell, split="full"))
+    own, decoded = (page.ROWS[name](whole).maker.weights for name in (SPECIALIST, DECODED))
+    zoo = hp.Zoo.load("zoos/cheetah-vel/specialized-full")
+    np.testing.assert_array_equal(own, zoo.only(whole.split.test).finals.weights)
+    np.testing.assert_array_equal(own, page.ROWS[SPECIALIST](lab).maker.weights)
+    lost, spread = np.abs(decoded - own).mean(), np.abs(own - own.mean(axis=0)).mean()
+    assert 0 < lost < spread
+    written = page.ROWS[REGRESSION](whole).maker.generate(whole.split.test).weights
+    assert np.abs(written - own).mean() < spread
 
 
 def test_one_split_rows_stand_in_full_alone(config):

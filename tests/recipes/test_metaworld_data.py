@@ -71,6 +71,25 @@ def test_nothing_is_computed_twice(made, monkeypatch):
     assert stage.read(out / "minutes.json") == spent
 
 
+def test_a_gate_goes_on_where_it_was_stopped(made, tmp_path, monkeypatch):
+    data, _ = made
+    zoo, asked, whole = data.zoo, [], []
+
+    def rate(who, family, contexts, episodes, seed):
+        if len(asked) == 3 and not whole:
+            raise KeyboardInterrupt
+        asked.append(contexts[0].tolist())
+        return who.weights[:, 0]
+
+    monkeypatch.setattr(recipe.rollout, "success_rate", rate)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.gate(SMOKE_DATA, Easy(), zoo, tmp_path)
+    whole.append(True)
+    found = recipe.gate(SMOKE_DATA, Easy(), zoo, tmp_path)
+    assert asked == zoo.contexts.tolist(), "each expert once"
+    np.testing.assert_allclose(found["success"], zoo.weights[:, 0])
+
+
 def test_only_checkpoints_that_succeed_everywhere_are_kept(made):
     data, _ = made
     zoo, share = data.zoo, np.linspace(0, 1, 24)

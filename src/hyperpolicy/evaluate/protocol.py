@@ -120,6 +120,8 @@ def grid_of(family: Family, contexts: Float[np.ndarray, "k c"]) -> str:
 
 # --- Rows ---------------------------------------------------------------------------------
 ZERO, RANDOM, ORACLE = "zero action", "random", "test task's own expert (oracle)"
+SPECIALIST = "test task's own expert, specialized from the base (oracle)"
+"""Where two kinds of experts stand in one table; the other oracle is of independent ones."""
 NEAREST, INTERPOLATED = "nearest training expert", "interpolated neighbors"
 CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
 REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
@@ -137,6 +139,7 @@ GIVEN = {
     ZERO: NOTHING,
     RANDOM: NOTHING,
     DECODED: "test task's expert",
+    SPECIALIST: "training on the test task",
     ORACLE: "training on the test task",
 }
 """What these rows get of the test task; the others get the true context."""
@@ -154,7 +157,7 @@ OF_EXPERTS = (
     FLIPPED,
 )
 """Trivial rows out of the same data as the generators', turned or not."""
-CEILINGS = (DECODED, ORACLE)
+CEILINGS = (DECODED, SPECIALIST, ORACLE)
 STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)
 """Rows that `standard_rows` names."""
 BY_HAND = "a program written for the task"

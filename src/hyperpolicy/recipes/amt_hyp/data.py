@@ -33,6 +33,7 @@ from hyperpolicy.recipes.amt_hyp.imitation import base, shown_steps, tasks_of
 from hyperpolicy.recipes.amt_hyp.presets import DataPreset
 from hyperpolicy.recipes.stage import make_once, record_once, timed
 from hyperpolicy.run.job import Output
+from hyperpolicy.run.progress import Steps
 from hyperpolicy.zoo import Zoo
 
 GATE_SEED, TRAIN_SEED, TEST_SEED = 12, 13, 14
@@ -104,7 +105,7 @@ def provide(
 
     start = Policies.load(at("base", "base.safetensors", begin))
     trained = Zoo.load(at("experts", "experts/zoo", train))
-    play = partial(gate, preset, family, trained)
+    play = partial(gate, preset, family, trained, out / "gate")
     zoo = passed(trained, record_once(out / "gate.json", play, timed(minutes, "gate"))["success"])
     show = partial(training_demonstrations, preset, family, zoo)
     index = at("demonstrations, training", "demonstrations-train.json", show)
@@ -175,10 +176,17 @@ def experts(preset: DataPreset, family: MetaWorld, split: Split, start: Policies
     return train(preset.expert, family, split.train, start, out=Output(out, provenance=record))
 
 
-def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo) -> dict:
-    """How often each row succeeds in `gate_episodes` configurations, and its updates."""
-    episodes = preset.gate_episodes
-    rate = rollout.success_rate(zoo.policies, family, zoo.row_contexts, episodes, GATE_SEED)
+def gate(preset: DataPreset, family: MetaWorld, zoo: Zoo, place: Path) -> dict:
+    """How often each row succeeds in `gate_episodes` configurations, and its updates. A file for
+    each expert in `place` lets a stopped call go on."""
+    rate, k = np.zeros(len(zoo)), len(zoo.contexts)
+    with Steps("gate, experts", k) as progress:
+        for x in range(k):
+            rows = np.flatnonzero(zoo.expert == x)
+            who, contexts = zoo.policies[rows], zoo.row_contexts[rows]
+            play = partial(rollout.success_rate, who, family, contexts, preset.gate_episodes)
+            rate[rows] = record_once(place / f"{x}.json", partial(play, GATE_SEED))
+            progress.update(x + 1)
     return {"success": rate, "updates": zoo.updates}
 
 

@@ -8,7 +8,7 @@ OUT/<family>-<grid>/pipeline-<p>/experts       the independent experts' run and 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hyperpolicy.envs import Family, Grid, Split, family
 from hyperpolicy.errors import OutOfTime
 from hyperpolicy.fleet import train
 from hyperpolicy.generate import loop
+from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.meta_rl.presets import TARGETS, MetaRlConfig, Preset
 from hyperpolicy.recipes.stage import make_once, read, timed
 from hyperpolicy.recipes.zero_shot import zoos
@@ -195,6 +196,12 @@ class Lab:
         if not (shipped / "zoo.json").exists():
             path = make_once(ours, make, timed(self.clock, self.stage("zoo")))
         return Source.beside(path, Zoo.load(path).only(self.split.train))
+
+    @cached_property
+    def specialists(self) -> Policies:
+        """The test tasks' own experts out of the zoo of `full`, specialized from its base."""
+        full = replace(self, cell=replace(self.cell, split="full"), remembered={})
+        return Zoo.load(full.source.path).only(self.split.test).finals
 
     # --- Fits -----------------------------------------------------------------------------
     def fit(self, name: str, load: Callable[[Path], Any], make: Callable[[Output], Any]) -> Any:

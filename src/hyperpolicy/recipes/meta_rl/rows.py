@@ -25,18 +25,23 @@ from hyperpolicy.data.given import Contexts
 from hyperpolicy.data.prompts import Prompts
 from hyperpolicy.evaluate.protocol import (
     CONDITIONED,
+    DECODED,
     INTERPOLATED,
     NEAREST,
     NOTHING,
     ORACLE,
     RANDOM,
+    REGRESSION,
+    SPECIALIST,
     ZERO,
 )
 from hyperpolicy.evaluate.scoring import Maker
-from hyperpolicy.generate import fitting, prompt
+from hyperpolicy.generate import codecs, fitting, prompt
+from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.prompt import PromptReader
 from hyperpolicy.generate.writers import lookup, residual
+from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.meta_rl.lab import Lab
 from hyperpolicy.recipes.stage import make_once, timed
@@ -286,11 +291,25 @@ def _oracle(lab: Lab) -> Made:
     return Made(zoo.only(lab.split.test).finals, "training on the test task")
 
 
+def _specialist(lab: Lab) -> Made:
+    return Made(lab.specialists, "training on the test task")
+
+
+def _decoded(lab: Lab) -> Made:
+    """Specialized experts of the test tasks through the coordinates of the training experts."""
+    encoder, experts = codecs.fit_pca(PcaConfig(), lab.source.train.weights), lab.specialists
+    weights = np.stack([encoder.decode(encoder.encode(row)) for row in experts.weights])
+    return Made(Policies(weights, experts.spec), "test task's expert")
+
+
 ROWS: dict[str, Callable[[Lab], Made]] = {
     ZERO: lambda lab: Made(zero(lab.family), NOTHING),
     RANDOM: lambda lab: Made(uniform(lab.family), NOTHING),
     NEAREST: lambda lab: Made(lookup.nearest(lab.source.train), Contexts.column),
     INTERPOLATED: lambda lab: Made(lookup.linear(lab.source.train), Contexts.column),
+    REGRESSION: lambda lab: Made(
+        fitting.fit(RegressionConfig(), lab.source.train), Contexts.column
+    ),
     CONDITIONED: partial(told_truly, name=CONDITIONED),
     CHANGED: partial(told_truly, name=CHANGED),
     "HypLatent": partial(told_truly, name="HypLatent"),
@@ -320,8 +339,16 @@ ROWS: dict[str, Callable[[Lab], Made]] = {
     f"PEARL{WRONG}": partial(at_posterior, wrong=True),
     "PEARL, own episodes": after_exploring,
     "PEARL, online": pearl_online,
+    DECODED: _decoded,
+    SPECIALIST: _specialist,
     ORACLE: _oracle,
 }
 """name → what makes it in a cell."""
-ONE_SPLIT = ("Prompt-DT, K* = 2", "Prompt-DT, K* = 10", "Prompt-DT, K* = 40")
-"""Rows of the split `full` alone."""
+LISTENERS = {
+    **{name: (name + WRONG,) for name in ROWS if name + WRONG in ROWS},
+    "MACAW": ("MACAW, not adapted", f"MACAW{WRONG}"),
+    "PEARL": ("PEARL, prior", f"PEARL{WRONG}"),
+}
+"""A row, and what it has to be ahead of where it listens to what it is given."""
+ONE_SPLIT = ("Prompt-DT, K* = 2", "Prompt-DT, K* = 10", "Prompt-DT, K* = 40", DECODED)
+"""Rows of the split `full` alone: a smaller one's base is not that of the test tasks' experts."""

@@ -4,6 +4,7 @@ OUT/<family>-<grid>/pipeline-<p>/<split>/rows/<row>.json   a row's score, and wh
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from hyperpolicy.evaluate.protocol import (
 )
 from hyperpolicy.evaluate.score import Score
 from hyperpolicy.evaluate.scoring import Row, SupportsGenerate, score
-from hyperpolicy.evaluate.tables import NONE, amount, markdown, number
+from hyperpolicy.evaluate.tables import NONE, amount, interval_text, markdown, number
 from hyperpolicy.policies import Policies, actor_of
 from hyperpolicy.recipes.meta_rl.lab import GRIDS, Cell, Lab
 from hyperpolicy.recipes.meta_rl.presets import MetaRlConfig
-from hyperpolicy.recipes.meta_rl.rows import ONE_SPLIT, ROWS, Made
+from hyperpolicy.recipes.meta_rl.rows import LISTENERS, ONE_SPLIT, ROWS, Made
 from hyperpolicy.recipes.stage import slug
 
 TIMED = 20
@@ -160,13 +161,33 @@ def page(done: dict[Cell, Rows], late: list[str]) -> str:
     parts = []
     for (family, grid, split), rows in joined(done).items():
         parts.append(f"### {family}, {grid} grid, split `{split}`\n")
-        parts.append(comparison(family, split, rows).markdown() + "\n")
+        compared = comparison(family, split, rows)
+        parts.append(compared.markdown() + "\n")
+        parts += listening(compared.rows)
         lines = [[name, *costs(records)] for name, records in rows.items()]
         header = ["method", "numbers trained", "minutes to fit", "ms to act, all test tasks"]
         parts.append(markdown(header, lines) + "\n")
     if late:
         parts.append("Not done: " + ", ".join(late) + "\n")
     return "\n".join(parts)
+
+
+def listening(rows: Mapping[str, Score]) -> list[str]:
+    """Whether methods use what they are given, as a table, if there is anything to tell: a line for
+    each row and what it has to be ahead of."""
+    header = ["method", "mean", "beside", "its mean", "ahead by", "95 % CI", "listens"]
+    lines = []
+    for name, others in LISTENERS.items():
+        for other in others:
+            if name not in rows or other not in rows:
+                continue
+            ours, theirs = rows[name], rows[other]
+            low, high = ours.minus(theirs)
+            gap = number(ours.mean - theirs.mean)
+            said = "yes" if low > 0 else "no"
+            means = number(ours.mean), other, number(theirs.mean)
+            lines.append([name, *means, gap, interval_text((low, high)), said])
+    return [markdown(header, lines) + "\n"] if lines else []
 
 
 def costs(records: list[dict]) -> list[str]:
