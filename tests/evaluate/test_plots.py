@@ -1,6 +1,7 @@
 """Plots: a picture is drawn, nothing is overwritten silently, bad input is explained."""
 
 import json
+from contextlib import contextmanager
 
 import matplotlib.image
 import numpy as np
@@ -166,3 +167,27 @@ def test_curves_of_tasks_are_drawn(tmp_path):
     with pytest.raises(AlreadyExists):
         learning.plot_tasks(panels, path)
     assert learning.plot_tasks({"one": panels["task 6"]}, tmp_path / "b.png").stat().st_size > 5_000
+
+
+def test_rows_are_drawn_with_intervals_tasks_and_printed_numbers(tmp_path, monkeypatch):
+    drawn = []
+    real = plots.figure_at
+
+    @contextmanager
+    def watched(*args, **kwargs):
+        with real(*args, **kwargs) as (figure, axes):
+            drawn.append(axes)
+            yield figure, axes
+
+    monkeypatch.setattr(plots, "figure_at", watched)
+    rows = {
+        "ours": plots.Shown(2.0, (1.0, 3.0), np.array([1.5, 2.5])),
+        "one pipeline": plots.Shown(1.0, (np.nan, np.nan), np.array([0.5, 1.5])),
+        "printed": plots.Shown(4.0),
+    }
+    path = plots.plot_rows(rows, tmp_path / "rows.png", "return")
+    assert plots.plot_rows(rows, path, "return") == path, "written over"
+    (axes, _) = drawn
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)[::-1]
+    assert [next(iter(line.get_ydata())) for line in axes.lines] == [0, 1, 1, 1, 2, 2, 2]
+    assert [list(line.get_xdata()) for line in axes.lines[-3:]] == [[1.5, 2.5], [1.0, 3.0], [2.0]]

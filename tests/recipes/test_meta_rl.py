@@ -8,6 +8,7 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.baselines import history
 from hyperpolicy.errors import BadSetting, BadZoo, UnknownSplit
+from hyperpolicy.evaluate import side_by_side
 from hyperpolicy.evaluate.protocol import DECODED, REGRESSION, SPECIALIST, ZERO
 from hyperpolicy.recipes.meta_rl import rows as page
 from hyperpolicy.recipes.meta_rl import table
@@ -102,6 +103,16 @@ def test_rows_are_made_once_and_show_what_they_took(config, made):
     assert table.listening({"PEARL": scores["PEARL"]}) == []
     pearl = done[cell]["PEARL"]
     assert pearl["numbers"] > 100 and pearl["minutes"] > 0 and pearl["act_ms"] > 0
+
+
+def test_rows_are_drawn_and_kept_as_files_that_compare_reads(made, tmp_path):
+    done, _ = made
+    (picture,) = table.draw(done, tmp_path)
+    assert picture.stat().st_size > 10_000
+    (kept,) = table.write_rows(done, tmp_path)
+    assert table.write_rows(done, tmp_path) == [kept], "written over"
+    found, _ = side_by_side.read(kept)
+    assert tuple(found) == FEW
 
 
 def test_pipelines_are_joined(config, made):

@@ -30,10 +30,12 @@ class MetaRl(Command):
             if not done:
                 raise OutOfTime("no row is there yet; the same command goes on with more minutes")
             page = write_page(config.out / "meta-rl.md", table.page(done, late))
+            pictures = table.draw(done, config.out)
+            table.write_rows(done, config.out / "rows")
         for (family, grid, split), rows in table.joined(done).items():
             title = f"{family}, {grid} grid, split {split}"
             console.print(table.comparison(family, split, rows).rich(title))
-        console.print(f"the whole page: {page}")
+        console.print(f"the whole page: {page}; pictures: {', '.join(map(str, pictures))}")
         if late:
             console.print(f"not done, the same command goes on: {', '.join(late)}")
 

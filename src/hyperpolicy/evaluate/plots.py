@@ -7,11 +7,11 @@ light for lines; their black is for what is no series of ours: published numbers
 test simulates three kinds of color blindness and measures every pair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -143,6 +143,47 @@ def plot_each(scores: dict[str, Score], family: Family, path: str | Path, title:
         axes.set_xlabel(f"test contexts, by the return of: {next(iter(scores))}")
         axes.set_ylabel(f"return over {family.horizon_steps} steps")
         legend(figure, 2)
+    return Path(path)
+
+
+class Shown(NamedTuple):
+    """What a picture of rows shows of one."""
+
+    mean: float
+    interval: tuple[float, float] | None = None
+    """NaN at both ends, or None, where it is not known."""
+    tasks: Float[np.ndarray, " k"] | None = None
+    """The mean of each task."""
+
+
+def plot_rows(
+    rows: Mapping[str, Shown],
+    path: str | Path,
+    what: str,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+) -> Path:
+    """Write a line for each row, the first one on top: a dot at its mean, a bar for its interval, a
+    tick for each task. Rows that name no tasks are others' printed numbers: a hollow diamond. An
+    existing picture is written over."""
+    names = list(rows)[::-1]
+    with figure_at(path, True, 1) as (figure, axes):
+        figure.set_size_inches(9.0, 1.4 + 0.3 * len(names))
+        for y, name in enumerate(names):
+            mean, interval, tasks = rows[name]
+            if tasks is None:
+                axes.plot(mean, y, "D", mfc="none", color=INK)
+                continue
+            axes.plot(tasks, np.full(len(tasks), y), "|", color=INK, alpha=0.35)
+            if interval is not None:
+                axes.plot(interval, [y, y], "-", lw=2.5, color=COLORS[0], alpha=0.6)
+            axes.plot(mean, y, "o", color=COLORS[0])
+        axes.set_yticks(range(len(names)), names)
+        if limits is not None:
+            axes.set_xlim(*limits)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xlabel(f"{what}; marks are tasks")
+        axes.set_title(title)
     return Path(path)
 
 

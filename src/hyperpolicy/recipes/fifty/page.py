@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hyperpolicy import files
-from hyperpolicy.evaluate.plots import COLORS, INK, figure_at
+from hyperpolicy.evaluate.plots import Shown, plot_rows
 from hyperpolicy.evaluate.tables import NONE, interval_text, markdown, number
 from hyperpolicy.recipes import stage
 from hyperpolicy.recipes.amt_hyp.bench import Bench, Played, transfer
@@ -120,19 +118,8 @@ def minutes(benches: Sequence[Bench]) -> str:
 
 def draw(rates: Mapping[str, Rate], path: Path) -> Path:
     """A line a row, its interval, and each task."""
-    names = list(rates)[::-1]
-    with figure_at(path, True, 1) as (figure, axes):
-        figure.set_size_inches(9.0, 1.4 + 0.3 * len(names))
-        for y, name in enumerate(names):
-            one = rates[name]
-            axes.plot(one.per_task, np.full(len(one.per_task), y), "|", color=INK, alpha=0.35)
-            axes.plot(one.interval, [y, y], "-", lw=2.5, color=COLORS[0], alpha=0.6)
-            axes.plot(one.mean, y, "o", color=COLORS[0])
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xlim(-2, 102)
-        axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlabel("success [%]; marks are tasks")
-    return path
+    rows = {name: Shown(one.mean, one.interval, one.per_task) for name, one in rates.items()}
+    return plot_rows(rows, path, "success [%]", limits=(-2.0, 102.0))
 
 
 def record(rates: Mapping[str, Rate], found: Found, path: Path) -> Path:

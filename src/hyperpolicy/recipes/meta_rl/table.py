@@ -14,6 +14,7 @@ import numpy as np
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, OutOfTime, unknown
 from hyperpolicy.evaluate.compare import Comparison, compare
+from hyperpolicy.evaluate.plots import Shown, plot_rows
 from hyperpolicy.evaluate.protocol import (
     NOTHING,
     RANDOM,
@@ -190,6 +191,18 @@ def listening(rows: Mapping[str, Score]) -> list[str]:
     return [markdown(header, lines) + "\n"] if lines else []
 
 
+def draw(done: dict[Cell, Rows], into: Path) -> list[Path]:
+    """A picture of each split's rows, and of what others printed for its tasks."""
+    made = []
+    for (family, grid, split), rows in joined(done).items():
+        compared = comparison(family, split, rows)
+        shown = {n: Shown(r.mean, r.interval, r.task_means) for n, r in compared.rows.items()}
+        shown |= {one.name: Shown(one.value) for one in compared.here()}
+        path = into / f"{family}-{grid}-{split}.png"
+        made.append(plot_rows(shown, path, "return", f"{family}, split {split}"))
+    return made
+
+
 def costs(records: list[dict]) -> list[str]:
     """Numbers, minutes and milliseconds, the means of pipelines."""
 
@@ -206,9 +219,11 @@ def costs(records: list[dict]) -> list[str]:
 
 
 def write_rows(done: dict[Cell, Rows], into: Path) -> list[Path]:
-    """The rows as small files that can be kept: one a split, all pipelines."""
+    """The rows as small files that can be kept, and that `hyperpolicy compare` reads: one a split,
+    all pipelines."""
     made = []
     for (family, grid, split), rows in joined(done).items():
         path = into / f"{family}-{grid}-{split}.json"
-        made.append(comparison(family, split, rows).save(path))
+        record = comparison(family, split, rows).to_json()
+        made.append(files.save_json(path, record, overwrite=True))
     return made
