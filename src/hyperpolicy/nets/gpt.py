@@ -12,7 +12,7 @@ each half of a block adds.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.nets.transformer import KEEP, Dropout
@@ -21,6 +21,9 @@ from hyperpolicy.types import Key
 STD = 0.02
 PLACES = 4
 """Dropout masks in a block."""
+
+
+Number = int | Int[Array, ""]
 
 
 def small(i: int, o: int, key: Key) -> Linear:
@@ -50,7 +53,7 @@ class Block(eqx.Module):
         return cls(norms[0], project, mix, norms[1], up, down, heads)
 
     def __call__(
-        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: int
+        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: Number
     ) -> Float[Array, "l d"]:
         """The tokens after the block; its masks are numbered from `first`."""
         normed = jax.vmap(self.attention_norm)(x)
@@ -59,7 +62,7 @@ class Block(eqx.Module):
         return x + drop(first + 2, jax.vmap(self.down)(hidden))
 
     def attend(
-        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: int
+        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: Number
     ) -> Float[Array, "l d"]:
         """softmax(q kᵀ / √e) v in each head of e = d / heads numbers, over the tokens seen."""
         l, d = x.shape
@@ -86,10 +89,21 @@ class Gpt(eqx.Module):
     def __call__(
         self, tokens: Float[Array, "l d"], there: Bool[Array, " l"], drop: Dropout = KEEP
     ) -> Float[Array, "l d"]:
-        """What each token has become; tokens that are not `there` are seen by none."""
+        """What each token has become; tokens that are not `there` are seen by none.
+
+        Blocks are the steps of a scan, and their insides are computed again for the gradient: on a
+        CPU that is twice as fast as a loop written out, in which the gradient of each block begins
+        with those of all blocks behind it.
+        """
         l = len(tokens)
         sees = jnp.tril(jnp.ones((l, l), bool)) & there[None, :]
-        x = drop(0, tokens)
-        for i, block in enumerate(self.blocks):
-            x = block(x, sees, drop, 1 + PLACES * i)
+        blocks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *self.blocks)
+        firsts = 1 + PLACES * jnp.arange(len(self.blocks))
+
+        @jax.checkpoint
+        def through(x, one: tuple[Block, Int[Array, ""]]):
+            block, first = one
+            return block(x, sees, drop, first), None
+
+        x, _ = jax.lax.scan(through, drop(0, tokens), (blocks, firsts))
         return jax.vmap(self.norm)(x)

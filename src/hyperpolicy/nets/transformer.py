@@ -14,7 +14,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from jaxtyping import Key as Keys
 
 from hyperpolicy.nets.mlp import Linear
@@ -27,7 +27,7 @@ class Dropout(eqx.Module):
     key: Keys[Array, "*b"] | None = None
     share: float = eqx.field(static=True, default=0.0)
 
-    def __call__(self, number: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, number: int | Int[Array, ""], x: Float[Array, "..."]) -> Float[Array, "..."]:
         """`x` under mask `number`; every place in a network has a number of its own."""
         if self.key is None:
             return x

@@ -59,7 +59,7 @@ EXPERTS: dict[str, Plan] = {
 SMALL = Preset(
     experts=EXPERTS,
     episodes=10,
-    decision=DecisionConfig(width=64, each=4, dropout=0.0, steps=4_000, rate=1e-3, horizon=200),
+    decision=DecisionConfig(width=64, each=4, dropout=0.0, steps=6_000, rate=1e-3, horizon=200),
     macaw=MacawConfig(
         width=64, latent=16, every=1, steps=15_000, policy_rate=3e-4, value_rate=3e-4
     ),
