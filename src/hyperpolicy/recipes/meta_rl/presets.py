@@ -42,20 +42,13 @@ class Preset(Bounded):
     """Environment steps of fine-tuning on each test task."""
 
 
-SAC_EXPERTS = OffPolicy(
-    SacConfig(), Schedule(num_updates=100_000, num_checkpoints=20, checkpoints_from=0.0)
-)
 PPO_EXPERTS = OnPolicy(
     PpoConfig(value_hidden=(64, 64), discount=0.97),
     RoundSchedule(
         num_rounds=400, num_envs=16, round_steps=64, num_checkpoints=20, checkpoints_from=0.0
     ),
 )
-EXPERTS: dict[str, Plan] = {
-    "cheetah-vel": SAC_EXPERTS,
-    "ant-dir": PPO_EXPERTS,
-    "ant-dir-endless": PPO_EXPERTS,
-}
+EXPERTS: dict[str, Plan] = dict.fromkeys(("cheetah-vel", "ant-dir", "ant-dir-endless"), PPO_EXPERTS)
 SMALL = Preset(
     experts=EXPERTS,
     episodes=10,
