@@ -54,9 +54,9 @@ SMALL = Preset(
     episodes=10,
     decision=DecisionConfig(width=64, each=4, dropout=0.0, steps=6_000, rate=1e-3, horizon=200),
     macaw=MacawConfig(
-        width=64, latent=16, every=1, steps=15_000, policy_rate=3e-4, value_rate=3e-4
+        width=64, latent=16, every=1, steps=40_000, policy_rate=3e-4, value_rate=3e-4
     ),
-    pearl=PearlConfig(width=128, encoder_width=64, tasks=8, batch=128, steps=10_000),
+    pearl=PearlConfig(width=128, encoder_width=64, tasks=8, batch=128, steps=20_000),
     reader=PromptReaderConfig(),
     hyplatent=HypLatentConfig(steps=5_000),
 )
