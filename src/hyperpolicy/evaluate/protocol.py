@@ -134,6 +134,8 @@ FLIPPED = "one expert, outputs flipped"
 """What solves reversed motors exactly."""
 TURNED = "turned"
 """Ends the name of a row that is told the robot's symmetries."""
+PROMPTED = "told a prompt"
+"""Ends the name of a row that is told some steps of an expert in place of the context."""
 
 GIVEN = {
     ZERO: NOTHING,
@@ -156,7 +158,7 @@ OF_EXPERTS = (
     BEST_WEAKENED,
     FLIPPED,
 )
-"""Trivial rows out of the same data as the generators', turned or not."""
+"""Trivial rows out of the same data as the generators', turned or told a prompt or not."""
 CEILINGS = (DECODED, SPECIALIST, ORACLE)
 STANDARD = (ZERO, RANDOM, NEAREST, INTERPOLATED, CONDITIONED, REGRESSION, *CEILINGS)
 """Rows that `standard_rows` names."""
@@ -166,8 +168,8 @@ TOLD_SYMMETRIES = f"{CONTEXT}, the robot's symmetries"
 
 
 def stem(name: str) -> str:
-    """A row's name without the mark of a turned one."""
-    return name.removesuffix(f", {TURNED}")
+    """A row's name without the mark of a turned one, or of one that is told a prompt."""
+    return name.removesuffix(f", {TURNED}").removesuffix(f", {PROMPTED}")
 
 
 def is_trivial(name: str) -> bool:

@@ -30,6 +30,7 @@ from hyperpolicy.evaluate.protocol import (
     NEAREST,
     NOTHING,
     ORACLE,
+    PROMPTED,
     RANDOM,
     REGRESSION,
     SPECIALIST,
@@ -225,6 +226,8 @@ def _hyplatent(lab: Lab) -> Generator:
 
 
 GENERATORS: dict[str, Callable[[Lab], Generator]] = {
+    NEAREST: lambda lab: lookup.nearest(lab.source.train),
+    INTERPOLATED: lambda lab: lookup.linear(lab.source.train),
     CONDITIONED: lambda lab: lab.source.conditioned(),
     CHANGED: _changed,
     "HypLatent": _hyplatent,
@@ -305,8 +308,8 @@ def _decoded(lab: Lab) -> Made:
 ROWS: dict[str, Callable[[Lab], Made]] = {
     ZERO: lambda lab: Made(zero(lab.family), NOTHING),
     RANDOM: lambda lab: Made(uniform(lab.family), NOTHING),
-    NEAREST: lambda lab: Made(lookup.nearest(lab.source.train), Contexts.column),
-    INTERPOLATED: lambda lab: Made(lookup.linear(lab.source.train), Contexts.column),
+    NEAREST: partial(told_truly, name=NEAREST),
+    INTERPOLATED: partial(told_truly, name=INTERPOLATED),
     REGRESSION: lambda lab: Made(
         fitting.fit(RegressionConfig(), lab.source.train), Contexts.column
     ),
@@ -314,10 +317,8 @@ ROWS: dict[str, Callable[[Lab], Made]] = {
     CHANGED: partial(told_truly, name=CHANGED),
     "HypLatent": partial(told_truly, name="HypLatent"),
     "Decision Transformer, told the context": told_context,
-    f"{CONDITIONED}, told a prompt": partial(told_prompt, name=CONDITIONED),
-    f"{CHANGED}, told a prompt": partial(told_prompt, name=CHANGED),
-    f"{CHANGED}, told a prompt{WRONG}": partial(told_prompt, name=CHANGED, wrong=True),
-    "HypLatent, told a prompt": partial(told_prompt, name="HypLatent"),
+    **{f"{name}, {PROMPTED}": partial(told_prompt, name=name) for name in GENERATORS},
+    f"{CHANGED}, {PROMPTED}{WRONG}": partial(told_prompt, name=CHANGED, wrong=True),
     f"{CHANGED}, told nothing": from_own_steps,
     "Prompt-DT": prompted,
     f"Prompt-DT{WRONG}": partial(prompted, wrong=True),

@@ -197,7 +197,7 @@ def draw(done: dict[Cell, Rows], into: Path) -> list[Path]:
     for (family, grid, split), rows in joined(done).items():
         compared = comparison(family, split, rows)
         shown = {n: Shown(r.mean, r.interval, r.task_means) for n, r in compared.rows.items()}
-        shown |= {one.name: Shown(one.value) for one in compared.here()}
+        shown |= {f"{one.method} (published)": Shown(one.value) for one in compared.here()}
         path = into / f"{family}-{grid}-{split}.png"
         made.append(plot_rows(shown, path, "return", f"{family}, split {split}"))
     return made
