@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy.baselines import decider
+from hyperpolicy.baselines import decision_model
 from hyperpolicy.baselines import decision_transformer as page
-from hyperpolicy.baselines.decider import DecisionModel, constant_target
+from hyperpolicy.baselines.decider import constant_target
+from hyperpolicy.baselines.decision_model import DecisionModel
 from hyperpolicy.baselines.decision_transformer import DecisionConfig
 from hyperpolicy.data import by_task
 from hyperpolicy.data.episodes import Episodes
@@ -51,12 +52,12 @@ def prompts(episodes) -> Prompts:
 
 @pytest.fixture(scope="module")
 def prompted(episodes) -> list[DecisionModel]:
-    return decider.fit_seeds(TINY, episodes, CONTEXTS, seeds=(0, 1))
+    return decision_model.fit_seeds(TINY, episodes, CONTEXTS, seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
 def blind(episodes) -> DecisionModel:
-    return decider.fit(replace(TINY, told="nothing", returns=False), episodes, CONTEXTS)
+    return decision_model.fit(replace(TINY, told="nothing", returns=False), episodes, CONTEXTS)
 
 
 def played(actor) -> np.ndarray:
@@ -132,7 +133,7 @@ def test_told_a_prompt_it_does_the_task_of_the_prompt(prompted, prompts):
 
 def test_told_nothing_it_does_the_mean_of_all_tasks_and_finetuned_its_own(blind, episodes):
     assert np.abs(played(blind.actor(None, 3))).max() < 0.5
-    tuned = decider.finetune(blind, episodes, CONTEXTS, steps=60, batch=16, rate=3e-3)
+    tuned = decision_model.finetune(blind, episodes, CONTEXTS, steps=60, batch=16, rate=3e-3)
     np.testing.assert_allclose(played(tuned), PUSH, atol=0.1)
     assert "60 gradient steps" in tuned.column
     again = played(tuned.take(np.array([2, 2, 0])))
@@ -141,7 +142,7 @@ def test_told_nothing_it_does_the_mean_of_all_tasks_and_finetuned_its_own(blind,
 
 
 def test_told_the_context_it_does_the_task_of_the_context(episodes):
-    model = decider.fit(replace(TINY, told="context"), episodes, CONTEXTS)
+    model = decision_model.fit(replace(TINY, told="context"), episodes, CONTEXTS)
     low, middle, high = played(model.actor(CONTEXTS))
     assert low < -0.5 < middle < 0.5 < high
     assert model.actor(CONTEXTS).column == Contexts.column
@@ -158,7 +159,7 @@ def test_it_follows_the_return_it_is_asked_for():
     cfg = replace(TINY, told="nothing", context=1, scale=float(HORIZON), steps=300)
     episodes = Episodes.of(FAMILY, some)
     low, high = (
-        played(decider.fit(replace(cfg, target=pay), episodes, here).actor(None, 3)).mean()
+        played(decision_model.fit(replace(cfg, target=pay), episodes, here).actor(None, 3)).mean()
         for pay in (-12.0, 12.0)
     )
     assert low < -0.2 and high > 0.2
@@ -255,7 +256,7 @@ def test_a_model_is_the_same_when_read_back(prompted, prompts, tmp_path):
 
 
 def test_seeds_side_by_side_are_seeds_alone(prompted, episodes):
-    alone = decider.fit(TINY, episodes, CONTEXTS, seed=1)
+    alone = decision_model.fit(TINY, episodes, CONTEXTS, seed=1)
     for one, two in zip(jax.tree.leaves(alone.net), jax.tree.leaves(prompted[1].net), strict=True):
         np.testing.assert_allclose(one, two, atol=2e-3)
 
@@ -271,7 +272,7 @@ def test_it_says_what_it_can_be_given(prompted, blind, prompts, episodes):
     with pytest.raises(BadSetting, match="prompts of 2 steps; this model was fitted on 3"):
         model.actor(Prompts.cut(episodes, CONTEXTS, steps=2))
     with pytest.raises(BadSetting, match="for one that is told nothing"):
-        decider.finetune(model, episodes, CONTEXTS)
+        decision_model.finetune(model, episodes, CONTEXTS)
     ant = replace(FAMILY, name="other")
     with pytest.raises(BadSetting, match="prompts of other for a model of cheetah-vel"):
         model.actor(replace(prompts, family=ant))
@@ -279,11 +280,11 @@ def test_it_says_what_it_can_be_given(prompted, blind, prompts, episodes):
 
 def test_data_that_cannot_be_learned_from_are_refused(episodes, as_user):
     with pytest.raises(BadSetting, match="context=20 steps, and the longest episode has 12"):
-        decider.fit(replace(TINY, context=20), episodes, CONTEXTS)
+        decision_model.fit(replace(TINY, context=20), episodes, CONTEXTS)
     with pytest.raises(BadSetting, match="pieces of 13 steps"):
-        decider.fit(replace(TINY, piece_steps=13), episodes, CONTEXTS)
+        decision_model.fit(replace(TINY, piece_steps=13), episodes, CONTEXTS)
     with pytest.raises(BadSetting, match="no episodes of 2 m/s"):
-        decider.fit(TINY, episodes, np.array([[2.0]]))
+        decision_model.fit(TINY, episodes, np.array([[2.0]]))
     with pytest.raises(BadSetting, match="width=16 is no multiple of heads=3"):
         replace(TINY, heads=3)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 import hyperpolicy as hp
 from hyperpolicy import files
 from hyperpolicy.baselines.decision_transformer import DecisionConfig
-from hyperpolicy.cli import recipes
+from hyperpolicy.cli import amt_hyp as command_page
 from hyperpolicy.data.demonstrations import Demonstrations, widths
 from hyperpolicy.envs.metaworld import MetaWorld, crews
 from hyperpolicy.errors import BadSetting
@@ -143,9 +143,9 @@ def test_every_row_is_measured_and_shown(b):
 
 @pytest.mark.slow
 def test_the_command_ships_and_writes_the_page(b, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "bench", lambda preset, out: b)
+    monkeypatch.setattr(command_page, "bench", lambda preset, out: b)
     places = {"ship": tmp_path / "zoos", "ship_generator": tmp_path / "metaworld"}
-    command = recipes.AmtHyp(out=tmp_path, methods=("HypLatent",), **places)
+    command = command_page.AmtHyp(out=tmp_path, methods=("HypLatent",), **places)
     for new in (2, 0):  # the second call finds them
         console = Console(record=True, width=1000)
         command.run(console)

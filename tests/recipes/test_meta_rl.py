@@ -8,8 +8,15 @@ import pytest
 import hyperpolicy as hp
 from hyperpolicy.baselines import history
 from hyperpolicy.errors import BadSetting, BadZoo, UnknownSplit
-from hyperpolicy.evaluate import side_by_side
-from hyperpolicy.evaluate.protocol import DECODED, REGRESSION, SPECIALIST, ZERO
+from hyperpolicy.evaluate import protocol, side_by_side
+from hyperpolicy.evaluate.protocol import (
+    DECODED,
+    INTERPOLATED,
+    NEAREST,
+    REGRESSION,
+    SPECIALIST,
+    ZERO,
+)
 from hyperpolicy.recipes.meta_rl import rows as page
 from hyperpolicy.recipes.meta_rl import table
 from hyperpolicy.recipes.meta_rl.lab import Cell, Lab
@@ -152,6 +159,12 @@ def test_specialized_experts_stand_beside_independent_ones(lab):
     assert 0 < lost < spread
     written = page.ROWS[REGRESSION](whole).maker.generate(whole.split.test).weights
     assert np.abs(written - own).mean() < spread
+
+
+def test_look_ups_told_a_prompt_are_as_trivial_as_look_ups():
+    assert all(protocol.is_trivial(f"{name}, told a prompt") for name in (NEAREST, INTERPOLATED))
+    assert not protocol.is_trivial(f"{page.CHANGED}, told a prompt")
+    assert f"{NEAREST}, told a prompt" in page.ROWS
 
 
 def test_one_split_rows_stand_in_full_alone(config):

@@ -10,10 +10,10 @@ network with parts left out:
     prompt     yes       Prompt-DT
     prompt     no        Prompt-MT-BC
     nothing    yes       MT-ORL (a Decision Transformer of all tasks)
-    nothing    no        MT-BC; after `decider.finetune` on steps of the test task MT-BC-Finetune
+    nothing    no        MT-BC; MT-BC-Finetune after `decision_model.finetune` in a test task
     context    yes       a Decision Transformer told the true context; nobody's but ours
 
-This page has the network's lessons; `decider.py` fits them and acts.
+This page has the network's lessons; `decision_model.py` fits them, `decider.py` acts.
 
 Paper versus released code: prompts are cut from an episode's end (code; `where="anywhere"` is the
 paper's), the loss is of the history's actions alone (code; the paper's text has the prompt's too).

@@ -15,15 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hyperpolicy.nets.mlp import Linear
-from hyperpolicy.nets.transformer import KEEP, Dropout
+from hyperpolicy.nets.transformer import KEEP, Dropout, MaskNumber
 from hyperpolicy.types import Key
 
 STD = 0.02
 PLACES = 4
 """Dropout masks in a block."""
-
-
-Number = int | Int[Array, ""]
 
 
 def small(i: int, o: int, key: Key) -> Linear:
@@ -53,7 +50,7 @@ class Block(eqx.Module):
         return cls(norms[0], project, mix, norms[1], up, down, heads)
 
     def __call__(
-        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: Number
+        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: MaskNumber
     ) -> Float[Array, "l d"]:
         """The tokens after the block; its masks are numbered from `first`."""
         normed = jax.vmap(self.attention_norm)(x)
@@ -62,7 +59,7 @@ class Block(eqx.Module):
         return x + drop(first + 2, jax.vmap(self.down)(hidden))
 
     def attend(
-        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: Number
+        self, x: Float[Array, "l d"], sees: Bool[Array, "l l"], drop: Dropout, first: MaskNumber
     ) -> Float[Array, "l d"]:
         """softmax(q kᵀ / √e) v in each head of e = d / heads numbers, over the tokens seen."""
         l, d = x.shape

@@ -20,6 +20,9 @@ from jaxtyping import Key as Keys
 from hyperpolicy.nets.mlp import Linear
 from hyperpolicy.types import Key
 
+MaskNumber = int | Int[Array, ""]
+"""A number, or one that a scan counts."""
+
 
 class Dropout(eqx.Module):
     """x / (1 − share) where a mask keeps it, else 0; without a key x as it is: evaluation mode."""
@@ -27,7 +30,7 @@ class Dropout(eqx.Module):
     key: Keys[Array, "*b"] | None = None
     share: float = eqx.field(static=True, default=0.0)
 
-    def __call__(self, number: int | Int[Array, ""], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, number: MaskNumber, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """`x` under mask `number`; every place in a network has a number of its own."""
         if self.key is None:
             return x

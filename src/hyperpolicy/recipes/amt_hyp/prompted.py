@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from hyperpolicy.baselines import decider
-from hyperpolicy.baselines.decider import Decider, DecisionModel
+from hyperpolicy.baselines import decision_model
+from hyperpolicy.baselines.decider import Decider
+from hyperpolicy.baselines.decision_model import DecisionModel
 from hyperpolicy.data.demonstrations import ENDING_STATES, NUM_BLOCKS, Demonstrations
 from hyperpolicy.data.episodes import Episode, Episodes
 from hyperpolicy.data.prompts import Prompts
@@ -86,7 +87,7 @@ def fitted(b: Bench) -> list[PromptDt]:
         shown = as_episodes(b.data.train)
         seed = preset.seeds[0]
         run = out / "run"
-        decider.fit(preset.decision, episodes, zoo.contexts, shown, seed, run).save(path)
+        decision_model.fit(preset.decision, episodes, zoo.contexts, shown, seed, run).save(path)
 
     make_once(path, fit, timed(b.minutes, "fit, prompt-dt"))
     return [PromptDt(DecisionModel.load(path))]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from hyperpolicy.baselines import (
-    decider,
+    decision_model,
     disk,
     history,
     inferring,
@@ -17,7 +17,7 @@ from hyperpolicy.baselines import (
     online,
     pearl_model,
 )
-from hyperpolicy.baselines.decider import DecisionModel
+from hyperpolicy.baselines.decision_model import DecisionModel
 from hyperpolicy.baselines.macaw_model import Macaw, MacawStudent
 from hyperpolicy.baselines.pearl_model import Pearl, PearlStudent
 from hyperpolicy.data.episodes import Episodes
@@ -37,8 +37,7 @@ from hyperpolicy.evaluate.protocol import (
     ZERO,
 )
 from hyperpolicy.evaluate.scoring import Maker
-from hyperpolicy.generate import codecs, fitting, prompt
-from hyperpolicy.generate.codecs import PcaConfig
+from hyperpolicy.generate import fitting, prompt
 from hyperpolicy.generate.generator import Generator, load
 from hyperpolicy.generate.prompt import PromptReader
 from hyperpolicy.generate.writers import lookup, residual
@@ -46,6 +45,7 @@ from hyperpolicy.generate.writers.regression import RegressionConfig
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes.meta_rl.lab import Lab
 from hyperpolicy.recipes.stage import make_once, timed
+from hyperpolicy.recipes.zero_shot.methods import decoded
 from hyperpolicy.rollout import record, uniform, zero
 
 CHANGED = "base + interpolated change"
@@ -76,7 +76,7 @@ def _decision(lab: Lab, name: str, **what) -> DecisionModel:
     def make(out) -> DecisionModel:
         episodes = history.late(lab.train_data)
         shown = history.of_tasks(lab.shown, lab.split.train)
-        return decider.fit(config, episodes, lab.split.train, shown, lab.cell.pipeline, out)
+        return decision_model.fit(config, episodes, lab.split.train, shown, lab.cell.pipeline, out)
 
     return lab.fit(name, DecisionModel.load, make)
 
@@ -102,7 +102,8 @@ def finetuned(lab: Lab, steps: int = 10, batch: int = 256) -> Made:
     """MT-BC after some gradient steps on the prompts' episodes of the test task."""
     model = _decision(lab, "mt-bc", told="nothing", returns=False)
     shown = history.of_tasks(lab.shown, lab.split.test)
-    actor = decider.finetune(model, shown, lab.split.test, steps, batch, seed=lab.cell.pipeline)
+    tasks, seed = lab.split.test, lab.cell.pipeline
+    actor = decision_model.finetune(model, shown, tasks, steps, batch, seed=seed)
     return Made(actor, actor.column, model.size, ("mt-bc",), _data_steps(lab))
 
 
@@ -300,9 +301,7 @@ def _specialist(lab: Lab) -> Made:
 
 def _decoded(lab: Lab) -> Made:
     """Specialized experts of the test tasks through the coordinates of the training experts."""
-    encoder, experts = codecs.fit_pca(PcaConfig(), lab.source.train.weights), lab.specialists
-    weights = np.stack([encoder.decode(encoder.encode(row)) for row in experts.weights])
-    return Made(Policies(weights, experts.spec), "test task's expert")
+    return Made(decoded(lab.source.train, lab.specialists), "test task's expert")
 
 
 ROWS: dict[str, Callable[[Lab], Made]] = {

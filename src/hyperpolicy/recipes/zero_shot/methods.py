@@ -235,9 +235,13 @@ def decoded_row(cell: Cell, sources: Sequence[Source], oracles) -> Row | None:
     """
     if cell.kind == "specialized" and cell.split != "full":
         return None
-    makers = []
-    for source, experts in zip(sources, cycle(oracles), strict=False):
-        encoder = codecs.fit_pca(PcaConfig(), source.train.weights)
-        weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
-        makers.append(Policies(np.stack(weights), experts.spec))
+    pairs = zip(sources, cycle(oracles), strict=False)
+    makers = [decoded(source.train, experts) for source, experts in pairs]
     return Row(makers, pipelines=range(len(makers)))
+
+
+def decoded(train: Zoo, experts: Policies) -> Policies:
+    """Experts through the principal components that were fitted on the training experts."""
+    encoder = codecs.fit_pca(PcaConfig(), train.weights)
+    weights = [encoder.decode(encoder.encode(row)) for row in experts.weights]
+    return Policies(np.stack(weights), experts.spec)
