@@ -25,14 +25,15 @@ MaskNumber = int | Int[Array, ""]
 
 
 class Dropout(eqx.Module):
-    """x / (1 − share) where a mask keeps it, else 0; without a key x as it is: evaluation mode."""
+    """x / (1 − share) where a mask keeps it, else 0; x as it is without a key, which is evaluation
+    mode, or with a share of 0."""
 
     key: Keys[Array, "*b"] | None = None
     share: float = eqx.field(static=True, default=0.0)
 
     def __call__(self, number: MaskNumber, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """`x` under mask `number`; every place in a network has a number of its own."""
-        if self.key is None:
+        if self.key is None or not self.share:
             return x
         kept = jax.random.bernoulli(jax.random.fold_in(self.key, number), 1.0 - self.share, x.shape)
         return jnp.where(kept, x / (1.0 - self.share), 0.0)
