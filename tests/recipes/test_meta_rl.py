@@ -132,6 +132,22 @@ def test_pipelines_are_joined(config, made):
     assert found.returns.shape[0] == 2
 
 
+def test_listening_counts_the_pipelines_that_both_rows_have(made):
+    done, _ = made
+    (cell,) = done
+    record = done[cell]["PEARL"]
+
+    def scored(pipeline: int, shift: float):
+        score = record["score"]
+        returns = (np.array(score["returns"], float) + shift).tolist()
+        return {**record, "score": {**score, "pipelines": [pipeline], "returns": returns}}
+
+    ours = table.scores([scored(0, 5.0), scored(1, -5.0), scored(2, 5.0)])
+    theirs = table.scores([scored(0, 0.0), scored(1, 0.0)])
+    (told,) = table.listening({"PEARL": ours, "PEARL, prior": theirs})
+    assert " 1 of 2 |" in told
+
+
 def test_time_that_is_over_is_said(config):
     short = replace(config, rows=("MT-ORL",), minutes=0.0)
     done, late = table.run(short)

@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperpolicy import files
 from hyperpolicy.errors import BadFile, BadSetting, OutOfTime, unknown
+from hyperpolicy.evaluate import stats
 from hyperpolicy.evaluate.compare import Comparison, compare
 from hyperpolicy.evaluate.plots import Shown, plot_rows
 from hyperpolicy.evaluate.protocol import (
@@ -175,8 +176,8 @@ def page(done: dict[Cell, Rows], late: list[str]) -> str:
 
 def listening(rows: Mapping[str, Score]) -> list[str]:
     """Whether methods use what they are given, as a table, if there is anything to tell: a line for
-    each row and what it has to be ahead of."""
-    header = ["method", "mean", "beside", "its mean", "ahead by", "95 % CI", "listens"]
+    each row and what it has to be ahead of, in how many pipelines it is, and by how much."""
+    header = ["method", "mean", "beside", "its mean", "ahead in", "by", "95 % CI", "listens"]
     lines = []
     for name, others in LISTENERS.items():
         for other in others:
@@ -187,8 +188,24 @@ def listening(rows: Mapping[str, Score]) -> list[str]:
             gap = number(ours.mean - theirs.mean)
             said = "yes" if low > 0 else "no"
             means = number(ours.mean), other, number(theirs.mean)
-            lines.append([name, *means, gap, interval_text((low, high)), said])
+            lines.append(
+                [name, *means, _ahead(ours, theirs), gap, interval_text((low, high)), said]
+            )
     return [markdown(header, lines) + "\n"] if lines else []
+
+
+def _ahead(ours: Score, theirs: Score) -> str:
+    """In how many of the pipelines that both rows have a row's mean is above another's."""
+    own, other = (_means(one) for one in (ours, theirs))
+    both = own.keys() & other.keys()
+    return f"{sum(own[p] > other[p] for p in both)} of {len(both)}"
+
+
+def _means(row: Score) -> dict[int, float]:
+    """pipeline → the row's mean."""
+    grouped = stats.by_pipeline(row.returns, row.pipelines)
+    numbers = np.unique(row.pipelines or (0,)).tolist()
+    return {p: float(own.mean()) for p, own in zip(numbers, grouped, strict=True)}
 
 
 def draw(done: dict[Cell, Rows], into: Path) -> list[Path]:
