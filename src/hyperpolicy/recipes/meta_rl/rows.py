@@ -49,6 +49,8 @@ from hyperpolicy.recipes.zero_shot.methods import decoded
 from hyperpolicy.rollout import record, uniform, zero
 
 CHANGED = "base + interpolated change"
+NEAREST_INDEPENDENT = "nearest independent expert"
+"""Of the experts whose training the other methods learn from."""
 SHOWN_ROWS = 256
 """Transitions of a test task that MACAW and PEARL are given."""
 TOLD_ROWS = f"{SHOWN_ROWS} transitions of the test task"
@@ -228,6 +230,7 @@ def _hyplatent(lab: Lab) -> Generator:
 
 GENERATORS: dict[str, Callable[[Lab], Generator]] = {
     NEAREST: lambda lab: lookup.nearest(lab.source.train),
+    NEAREST_INDEPENDENT: lambda lab: lookup.nearest(lab.experts.only(lab.split.train)),
     INTERPOLATED: lambda lab: lookup.linear(lab.source.train),
     CONDITIONED: lambda lab: lab.source.conditioned(),
     CHANGED: _changed,
@@ -239,7 +242,7 @@ def told_truly(lab: Lab, name: str) -> Made:
     """A generator told the true context."""
     made = GENERATORS[name](lab)
     fits = ("hyplatent",) if name == "HypLatent" else ()
-    return Made(made, Contexts.column, _size(made), fits, lab.source.env_steps)
+    return Made(made, Contexts.column, _size(made), fits, _steps(lab, name))
 
 
 def told_prompt(lab: Lab, name: str, wrong: bool = False) -> Made:
@@ -248,7 +251,7 @@ def told_prompt(lab: Lab, name: str, wrong: bool = False) -> Made:
     made = prompt.told_prompts(GENERATORS[name](lab), reader)
     policies = made.generate(prompts[lab.others] if wrong else prompts)
     given = f"{prompts.steps} expert steps of the test task"
-    return Made(policies, given, _size(made), ("prompt-reader",), lab.source.env_steps)
+    return Made(policies, given, _size(made), ("prompt-reader",), _steps(lab, name))
 
 
 def _reader(lab: Lab) -> PromptReader:
@@ -283,10 +286,19 @@ def _size(made: Generator) -> int:
     return sum(int(np.size(leaf)) for leaf in leaves if hasattr(leaf, "shape"))
 
 
+def _steps(lab: Lab, name: str) -> int | None:
+    """Environment steps behind the experts that a generator was made from."""
+    return _expert_steps(lab) if name == NEAREST_INDEPENDENT else lab.source.env_steps
+
+
+def _expert_steps(lab: Lab) -> int:
+    """Of the training of the training tasks' independent experts."""
+    return len(lab.split.train) * lab.experts.training.env_steps
+
+
 def _data_steps(lab: Lab) -> int:
     """Environment steps behind the training tasks' data: the experts' training, and its history."""
-    steps = len(lab.split.train) * lab.experts.training.env_steps
-    return steps + int(lab.train_data.index.length.sum())
+    return _expert_steps(lab) + int(lab.train_data.index.length.sum())
 
 
 # --- The table ----------------------------------------------------------------------------
@@ -308,6 +320,7 @@ ROWS: dict[str, Callable[[Lab], Made]] = {
     ZERO: lambda lab: Made(zero(lab.family), NOTHING),
     RANDOM: lambda lab: Made(uniform(lab.family), NOTHING),
     NEAREST: partial(told_truly, name=NEAREST),
+    NEAREST_INDEPENDENT: partial(told_truly, name=NEAREST_INDEPENDENT),
     INTERPOLATED: partial(told_truly, name=INTERPOLATED),
     REGRESSION: lambda lab: Made(
         fitting.fit(RegressionConfig(), lab.source.train), Contexts.column
