@@ -13,6 +13,7 @@ from hyperpolicy.evaluate.protocol import (
     DECODED,
     INTERPOLATED,
     NEAREST,
+    NEAREST_INDEPENDENT,
     REGRESSION,
     SPECIALIST,
     ZERO,
@@ -178,9 +179,20 @@ def test_specialized_experts_stand_beside_independent_ones(lab):
 
 
 def test_look_ups_told_a_prompt_are_as_trivial_as_look_ups():
-    assert all(protocol.is_trivial(f"{name}, told a prompt") for name in (NEAREST, INTERPOLATED))
+    names = NEAREST, NEAREST_INDEPENDENT, INTERPOLATED
+    assert all(protocol.is_trivial(f"{name}, told a prompt") for name in names)
     assert not protocol.is_trivial(f"{page.CHANGED}, told a prompt")
     assert f"{NEAREST}, told a prompt" in page.ROWS
+
+
+def test_an_independent_expert_is_looked_up_among_those_of_training_tasks(lab):
+    made = page.told_truly(lab, NEAREST_INDEPENDENT)
+    written = made.maker.generate(lab.split.test).weights
+    known = lab.experts.only(lab.split.train)
+    assert (written[:, None] == known.finals.weights).all(axis=2).any(axis=1).all()
+    assert made.env_steps == len(lab.split.train) * lab.experts.training.env_steps
+    wise = page.told_prompt(lab, "HypLatent")
+    assert wise.fits == ("prompt-reader", "hyplatent"), "its own fit counts, too"
 
 
 def test_one_split_rows_stand_in_full_alone(config):

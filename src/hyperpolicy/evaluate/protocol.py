@@ -123,6 +123,9 @@ ZERO, RANDOM, ORACLE = "zero action", "random", "test task's own expert (oracle)
 SPECIALIST = "test task's own expert, specialized from the base (oracle)"
 """Where two kinds of experts stand in one table; the other oracle is of independent ones."""
 NEAREST, INTERPOLATED = "nearest training expert", "interpolated neighbors"
+NEAREST_INDEPENDENT = "nearest independent expert"
+"""Where two kinds of experts stand in one table: among those that were trained one by one, which
+the methods beside it learn from."""
 CONDITIONED, DECODED = "context-conditioned policy", "decoded expert"
 REGRESSION, DISTILLED = "regression of weights", "distilled conditional policy"
 ONE_EXPERT, BY_DIRECTION = "one expert for all", "one expert a direction"
@@ -148,6 +151,7 @@ GIVEN = {
 
 OF_EXPERTS = (
     NEAREST,
+    NEAREST_INDEPENDENT,
     INTERPOLATED,
     CONDITIONED,
     REGRESSION,

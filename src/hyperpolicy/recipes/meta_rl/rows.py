@@ -28,6 +28,7 @@ from hyperpolicy.evaluate.protocol import (
     DECODED,
     INTERPOLATED,
     NEAREST,
+    NEAREST_INDEPENDENT,
     NOTHING,
     ORACLE,
     PROMPTED,
@@ -49,8 +50,6 @@ from hyperpolicy.recipes.zero_shot.methods import decoded
 from hyperpolicy.rollout import record, uniform, zero
 
 CHANGED = "base + interpolated change"
-NEAREST_INDEPENDENT = "nearest independent expert"
-"""Of the experts whose training the other methods learn from."""
 SHOWN_ROWS = 256
 """Transitions of a test task that MACAW and PEARL are given."""
 TOLD_ROWS = f"{SHOWN_ROWS} transitions of the test task"
@@ -228,30 +227,49 @@ def _hyplatent(lab: Lab) -> Generator:
     return load(make_once(out / "config.json", lambda: fit(lab.output(out)), clock).parent)
 
 
-GENERATORS: dict[str, Callable[[Lab], Generator]] = {
-    NEAREST: lambda lab: lookup.nearest(lab.source.train),
-    NEAREST_INDEPENDENT: lambda lab: lookup.nearest(lab.experts.only(lab.split.train)),
-    INTERPOLATED: lambda lab: lookup.linear(lab.source.train),
-    CONDITIONED: lambda lab: lab.source.conditioned(),
-    CHANGED: _changed,
-    "HypLatent": _hyplatent,
+def _expert_steps(lab: Lab) -> int:
+    """Environment steps of the training of the training tasks' independent experts."""
+    return len(lab.split.train) * lab.experts.training.env_steps
+
+
+@dataclass(frozen=True)
+class Written:
+    """A generator of a cell, and what it took."""
+
+    make: Callable[[Lab], Generator]
+    fits: tuple[str, ...] = ()
+    """Whose minutes it takes."""
+    env_steps: Callable[[Lab], int | None] = lambda lab: lab.source.env_steps
+    """Behind the experts that it was made from."""
+
+
+GENERATORS = {
+    NEAREST: Written(lambda lab: lookup.nearest(lab.source.train)),
+    NEAREST_INDEPENDENT: Written(
+        lambda lab: lookup.nearest(lab.experts.only(lab.split.train)), env_steps=_expert_steps
+    ),
+    INTERPOLATED: Written(lambda lab: lookup.linear(lab.source.train)),
+    CONDITIONED: Written(lambda lab: lab.source.conditioned()),
+    CHANGED: Written(_changed),
+    "HypLatent": Written(_hyplatent, ("hyplatent",)),
 }
+"""By the names of their rows."""
 
 
 def told_truly(lab: Lab, name: str) -> Made:
     """A generator told the true context."""
-    made = GENERATORS[name](lab)
-    fits = ("hyplatent",) if name == "HypLatent" else ()
-    return Made(made, Contexts.column, _size(made), fits, _steps(lab, name))
+    written = GENERATORS[name]
+    made = written.make(lab)
+    return Made(made, Contexts.column, _size(made), written.fits, written.env_steps(lab))
 
 
 def told_prompt(lab: Lab, name: str, wrong: bool = False) -> Made:
     """A generator told what Prompt-DT is told."""
-    reader, prompts = _reader(lab), lab.prompts()
-    made = prompt.told_prompts(GENERATORS[name](lab), reader)
+    written, reader, prompts = GENERATORS[name], _reader(lab), lab.prompts()
+    made = prompt.told_prompts(written.make(lab), reader)
     policies = made.generate(prompts[lab.others] if wrong else prompts)
-    given = f"{prompts.steps} expert steps of the test task"
-    return Made(policies, given, _size(made), ("prompt-reader",), _steps(lab, name))
+    given, fits = f"{prompts.steps} expert steps of the test task", ("prompt-reader", *written.fits)
+    return Made(policies, given, _size(made), fits, written.env_steps(lab))
 
 
 def _reader(lab: Lab) -> PromptReader:
@@ -270,7 +288,7 @@ def _reader(lab: Lab) -> PromptReader:
 
 def from_own_steps(lab: Lab, name: str = CHANGED) -> Made:
     """A generator in front of which an encoder guesses the context from the actor's own steps."""
-    made, seed = GENERATORS[name](lab), lab.cell.pipeline
+    made, seed = GENERATORS[name].make(lab), lab.cell.pipeline
 
     def make():
         return inferring.fit(lab.sizes.reader, made, lab.split.train, seed=seed)
@@ -284,16 +302,6 @@ def _size(made: Generator) -> int:
     """Numbers in a generator's arrays."""
     leaves = jax.tree.leaves(made.model)
     return sum(int(np.size(leaf)) for leaf in leaves if hasattr(leaf, "shape"))
-
-
-def _steps(lab: Lab, name: str) -> int | None:
-    """Environment steps behind the experts that a generator was made from."""
-    return _expert_steps(lab) if name == NEAREST_INDEPENDENT else lab.source.env_steps
-
-
-def _expert_steps(lab: Lab) -> int:
-    """Of the training of the training tasks' independent experts."""
-    return len(lab.split.train) * lab.experts.training.env_steps
 
 
 def _data_steps(lab: Lab) -> int:
