@@ -207,7 +207,7 @@ class Method:
     replayed: bool = False
     """Whether each policy plays the very configuration that its demonstration shows."""
     seldom: bool = False
-    """Whether its steps take so long that fewer policies play (`Preset.seldom`)."""
+    """Whether it takes so long to play that fewer policies do (`Preset.seldom`)."""
 
 
 class Played(NamedTuple):

@@ -166,7 +166,7 @@ class Preset(Bounded):
     released: bool = True
     """Whether the released scripts' evaluation is made, too."""
     seldom: Count = 20
-    """Policies a task of rows whose steps take long."""
+    """Policies a task of rows that take long to play."""
     elsewhere: Count = 20
     """Episodes of each expert on each task that it was not trained for."""
 

@@ -42,24 +42,26 @@ def protocol(question: Question, b: Bench) -> str:
     drawn = "" if b.family.configurations == "all" else ", all of the region that was left out"
     return (
         f"Written by `hyperpolicy recipe {question.name}`. Success in % of episodes, at any step: "
-        f"{preset.policies} policies a task, one a demonstration, each in one configuration of its "
-        f"own that nobody trained on{drawn}, the same ones for every row. 95 % intervals are "
+        f"{preset.policies} policies a task, or as many as the row says, one a demonstration, each "
+        f"in one configuration of its own that nobody trained on{drawn}. 95 % intervals are "
         f"{over}; leads are taken task by task, and their intervals are Student's t over {units}."
     )
 
 
 def rows(found: Found, rates: Mapping[str, Rate]) -> str:
     """A line a row: success, and its lead over one expert that looks at nothing."""
-    header = ["row", "told", "fits", "success", "95 % CI", "ahead of one expert", "95 % CI"]
+    header = ["row", "told", "fits", "policies", "success", "95 % CI"]
+    header += ["ahead of one expert", "95 % CI"]
     lines = []
     for name, one in rates.items():
         ahead, ends = NONE, NONE
         if ONE_EXPERT in found and name != ONE_EXPERT:
             gap, interval = lead(found[name], found[ONE_EXPERT])
             ahead, ends = number(gap), interval_text(interval)
-        told = found[name][0].strict.given
+        first = found[name][0].strict
+        counts = str(one.num_fits), str(first.returns.shape[1])
         shown = number(one.mean), interval_text(one.interval)
-        lines.append([name, told, str(one.num_fits), *shown, ahead, ends])
+        lines.append([name, first.given, *counts, *shown, ahead, ends])
     return markdown(header, lines)
 
 

@@ -158,8 +158,8 @@ TOLD = (
     Method("HypLatent, mirrored experts as well", mirror),
 )
 PLAIN = (
-    Method(ONE_EXPERT, one_expert, NOTHING),
-    Method("base, told nothing", base_blind, NOTHING),
+    Method(ONE_EXPERT, one_expert, NOTHING, seldom=True),
+    Method("base, told nothing", base_blind, NOTHING, seldom=True),
     Method("base, told the task", lambda b: [OwnPolicy(base(b), b.split.train)], "the task", SEEN),
     Method(
         "final expert",
@@ -173,9 +173,11 @@ PLAIN = (
 )
 _told = {row.name: row for row in TOLD}
 _wrongly = (
-    Method(name + WRONG, partial(misled, name), "one demonstration of another task")
+    Method(name + WRONG, partial(misled, name), "one demonstration of another task", seldom=True)
     for name in TRIED_WRONGLY
 )
-_replayed = (replace(_told[name], name=name + REPLAYED, replayed=True) for name in TRIED_WRONGLY)
+_replayed = (
+    replace(_told[name], name=name + REPLAYED, replayed=True, seldom=True) for name in TRIED_WRONGLY
+)
 ROWS = {row.name: row for row in (*TOLD, *PLAIN, *_wrongly, *_replayed)}
 """The rows of the tables, by name."""
