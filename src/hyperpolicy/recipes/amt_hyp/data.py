@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from hyperpolicy import files, rollout
+from hyperpolicy import files, rollout, seeds
 from hyperpolicy.data.demonstrations import Demonstrations, Layout
+from hyperpolicy.data.episodes import Episodes
 from hyperpolicy.envs import Split
 from hyperpolicy.envs.metaworld import MetaWorld
 from hyperpolicy.envs.metaworld.scripted import Scripted
@@ -197,15 +198,16 @@ def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
 
 # --- Demonstrations -----------------------------------------------------------------------
 def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, index: Path) -> None:
-    """Demonstrations of every row that succeeds, beside the file `index`, which says what row each
-    one shows."""
+    """Demonstrations of every row that succeeds, each in configurations of its own, beside the file
+    `index`, which says what row each one shows."""
     parts: list[list[Demonstrations]] = [[] for _ in preset.layouts]
     rows = []
+    starts = seeds.episodes(TRAIN_SEED, len(zoo) * preset.shown).reshape(len(zoo), -1)
     turn = max(1, family.most_worlds // preset.shown)
     for start in range(0, len(zoo), turn):
         here = slice(start, start + turn)
         who, contexts = zoo.policies[here], zoo.row_contexts[here]
-        shown = record(preset, who, family, contexts, preset.shown, TRAIN_SEED)
+        shown = record(preset, who, family, contexts, starts[here], TRAIN_SEED)
         for found, layout in zip(parts, preset.layouts, strict=True):
             made = Demonstrations.cut(shown, layout)
             found.append(made.demonstrations)
@@ -214,7 +216,14 @@ def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, ind
     files.save_json(index, {"rows": np.concatenate(rows)})
 
 
-def record(preset: DataPreset, who, family: MetaWorld, contexts, episodes: int, seed: int):
+def record(
+    preset: DataPreset,
+    who,
+    family: MetaWorld,
+    contexts,
+    episodes: int | Int[np.ndarray, "n e"],
+    seed: int,
+) -> Episodes:
     """Episodes of `shown_steps` steps at most."""
     short = replace(family, horizon_steps=min(preset.shown_steps, family.horizon_steps))
     return replace(rollout.record(who, short, contexts, episodes, seed), family=family)
