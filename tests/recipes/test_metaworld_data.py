@@ -58,6 +58,13 @@ def test_every_stage_leaves_what_the_next_one_needs(made):
         assert len(np.unique(goals, axis=0)) == SMOKE_DATA.test, "each in another configuration"
 
 
+def test_no_two_rows_are_shown_in_one_configuration(made):
+    data, _ = made
+    own = {row: set(data.train.starts[data.rows == row].tolist()) for row in np.unique(data.rows)}
+    assert len(own) > 1 and len(set.union(*own.values())) == sum(map(len, own.values()))
+    assert not set.union(*own.values()) & set(data.test.starts.tolist())
+
+
 def test_nothing_is_computed_twice(made, monkeypatch):
     data, out = made
     spent = stage.read(out / "minutes.json")

@@ -8,7 +8,7 @@
     zoo             the checkpoints that succeed, and each expert's final row
     demonstrations  of every row of the zoo, for training; 100 a task for testing, each in another
                     configuration: of the final experts on the tasks they were trained on, of noisy
-                    scripted policies on the others
+                    scripted policies on the others, and where an expert fails
 
 Every stage is saved when it is done and never computed twice; the same call goes on.
 """
@@ -40,7 +40,7 @@ from hyperpolicy.zoo import Zoo
 GATE_SEED, TRAIN_SEED, TEST_SEED = 12, 13, 14
 """Of configurations; tables use others."""
 LEAST_SHOWN = 0.5
-"""An expert that succeeds less often does not show its task in tests: its script does."""
+"""An expert that succeeds less often does not show its task: its script does."""
 MOST_TRIES = 5
 """Rounds of episodes in which enough demonstrations have to succeed."""
 
@@ -108,12 +108,14 @@ def provide(
     trained = Zoo.load(at("experts", "experts/zoo", train))
     play = partial(gate, preset, family, trained, out / "gate")
     zoo = passed(trained, record_once(out / "gate.json", play, timed(minutes, "gate"))["success"])
-    show = partial(training_demonstrations, preset, family, zoo)
-    index = at("demonstrations, training", "demonstrations-train.json", show)
     able = final_success(trained, out / "gate.json") >= LEAST_SHOWN
 
-    def script(context) -> rollout.Actor:
-        return Scripted(tasks_of(family, context[None]), preset.noise, TEST_SEED)
+    def script(context, seed: int = TEST_SEED) -> rollout.Actor:
+        return Scripted(tasks_of(family, context[None]), preset.noise, seed)
+
+    scripts = {x: script(zoo.contexts[x], TRAIN_SEED) for x in np.flatnonzero(~able).tolist()}
+    show = partial(training_demonstrations, preset, family, zoo, scripts)
+    index = at("demonstrations, training", "demonstrations-train.json", show)
 
     def shows(task: int) -> rollout.Actor:
         return rollout.Greedy(zoo.finals[task]) if able[task] else script(zoo.contexts[task])
@@ -197,21 +199,37 @@ def passed(zoo: Zoo, success: Sequence[float]) -> Zoo:
 
 
 # --- Demonstrations -----------------------------------------------------------------------
-def training_demonstrations(preset: DataPreset, family: MetaWorld, zoo: Zoo, index: Path) -> None:
-    """Demonstrations of every row that succeeds, each in configurations of its own, beside the file
-    `index`, which says what row each one shows."""
+def training_demonstrations(
+    preset: DataPreset,
+    family: MetaWorld,
+    zoo: Zoo,
+    scripts: dict[int, rollout.Actor],
+    index: Path,
+) -> None:
+    """Demonstrations of every row that succeeds, each in a configuration of its own, beside the
+    file `index`, which says what row each one shows. Every task has `shown_task` episodes at least,
+    however few its rows are; final rows of the tasks in `scripts` are shown by these as well."""
     parts: list[list[Demonstrations]] = [[] for _ in preset.layouts]
     rows = []
-    starts = seeds.episodes(TRAIN_SEED, len(zoo) * preset.shown).reshape(len(zoo), -1)
-    turn = max(1, family.most_worlds // preset.shown)
-    for start in range(0, len(zoo), turn):
-        here = slice(start, start + turn)
-        who, contexts = zoo.policies[here], zoo.row_contexts[here]
-        shown = record(preset, who, family, contexts, starts[here], TRAIN_SEED)
+
+    def show(who, contexts, starts, row) -> None:
+        shown = record(preset, who, family, contexts, starts, TRAIN_SEED)
         for found, layout in zip(parts, preset.layouts, strict=True):
             made = Demonstrations.cut(shown, layout)
             found.append(made.demonstrations)
-        rows.append(shown.index.policy[made.episode] + start)
+        rows.append(row[shown.index.policy[made.episode]])
+
+    each = np.maximum(preset.shown, -(-preset.shown_task // np.bincount(zoo.expert)))
+    turns = np.repeat(np.arange(len(zoo)), each[zoo.expert])
+    episodes = max(preset.shown, preset.shown_task)
+    starts = seeds.episodes(TRAIN_SEED, len(turns) + len(scripts) * episodes)
+    own, scripted = starts[: len(turns), None], starts[len(turns) :].reshape(-1, 1, episodes)
+    for first in range(0, len(turns), family.most_worlds):
+        here = slice(first, first + family.most_worlds)
+        row = turns[here]
+        show(zoo.policies[row], zoo.row_contexts[row], own[here], row)
+    for (task, script), start in zip(scripts.items(), scripted, strict=True):
+        show(script, zoo.contexts[task][None], start, zoo.final_rows[task][None])
     save_layouts(preset, parts, index.with_suffix(".safetensors"))
     files.save_json(index, {"rows": np.concatenate(rows)})
 

@@ -56,6 +56,8 @@ class DataPreset(Bounded):
     """A checkpoint is kept if it succeeds in all of these."""
     shown: Count = 2
     """Episodes from which a row's demonstrations are cut, for training."""
+    shown_task: Count = 1
+    """Least episodes of a task from which they are cut: a task of few rows has more a row."""
     test: Count = 100
     """Demonstrations a task, for testing."""
     shown_steps: Count = 500

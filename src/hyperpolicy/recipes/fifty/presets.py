@@ -46,7 +46,7 @@ DATA = replace(
             num_evaluations=2,
         ),
     ),
-    shown=4,
+    shown_task=40,
     shown_steps=250,
     layouts=("opening", "whole"),
 )
