@@ -51,7 +51,7 @@ DATA = replace(
     layouts=("opening", "whole"),
 )
 """24,000 steps of each task, so small that they do no harm (benchmarks/LOG.md); 200 worlds at once
-take 5 GB."""
+take 10 GB."""
 SMALL = FiftyPreset(
     data=DATA,
     hyplatent=HypLatentConfig(noise=128, encoder=PcaConfig(components=128)),
