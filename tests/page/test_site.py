@@ -89,7 +89,8 @@ def test_weights_and_actions_are_pythons(page, tmp_path):
     for one, (weights, actions), row in zip(found, wanted, asked, strict=True):
         used = len(one["weights"])
         np.testing.assert_allclose(one["weights"], weights[:used], 1e-5, 1e-5, str(row["name"]))
-        np.testing.assert_allclose(one["actions"], actions, atol=1e-5)
+        # Python adds in single precision, the page in double: inputs drawn anew gave up to 2e-5
+        np.testing.assert_allclose(one["actions"], actions, atol=1e-4)
 
 
 def test_a_page_holds_what_it_needs(page):
