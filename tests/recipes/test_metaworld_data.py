@@ -1,16 +1,17 @@
 """Meta-World's data on a family whose every step is a success, with episodes of 70 steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium
 import numpy as np
 import pytest
 
 import hyperpolicy as hp
-from hyperpolicy import registration, rollout
+from hyperpolicy import files, registration, rollout
 from hyperpolicy.data.demonstrations import Demonstrations
 from hyperpolicy.envs import registry
 from hyperpolicy.envs.metaworld import MetaWorld, crews
+from hyperpolicy.envs.metaworld.scripted import Scripted
 from hyperpolicy.errors import BadZoo
 from hyperpolicy.policies import Policies
 from hyperpolicy.recipes import stage
@@ -63,6 +64,23 @@ def test_no_two_rows_are_shown_in_one_configuration(made):
     own = {row: set(data.train.starts[data.rows == row].tolist()) for row in np.unique(data.rows)}
     assert len(own) > 1 and len(set.union(*own.values())) == sum(map(len, own.values()))
     assert not set.union(*own.values()) & set(data.test.starts.tolist())
+
+
+def test_tasks_of_few_rows_show_more_and_scripts_stand_in(made, tmp_path):
+    zoo = made[0].zoo
+    few = zoo.take(np.flatnonzero(zoo.final | (zoo.expert == 1)))
+    counts = np.bincount(few.expert)
+    assert counts[0] == 1 < counts[1], "a task of one row, and one of several"
+    preset, index = replace(SMOKE_DATA, shown_task=3), tmp_path / "shown.json"
+    script = Scripted([few.family.task_name(few.contexts[2])], 0.3, 0)
+    recipe.training_demonstrations(preset, few.family, few, {2: script}, index)
+    shown = Demonstrations.load(index.with_suffix(".safetensors"))
+    rows = np.array(files.load_json(index)["rows"])
+    tasks = np.bincount(few.expert[rows])
+    assert tasks[0] == 3 and tasks[1] == counts[1] * -(-3 // counts[1])
+    assert tasks[2] == 6, "three of its final row, three of its script"
+    np.testing.assert_array_equal(shown.contexts, few.row_contexts[rows])
+    assert len(set(shown.starts.tolist())) == len(rows)
 
 
 def test_nothing_is_computed_twice(made, monkeypatch):

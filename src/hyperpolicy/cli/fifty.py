@@ -15,7 +15,7 @@ from hyperpolicy.errors import BadSetting, unknown
 from hyperpolicy.recipes.amt_hyp.bench import Bench, ship_generator
 from hyperpolicy.recipes.amt_hyp.presets import Preset
 from hyperpolicy.recipes.fifty import page, search, study
-from hyperpolicy.recipes.fifty.presets import FOLD, FOLDS, SMALL
+from hyperpolicy.recipes.fifty.presets import FOLD, FOLDS, SMALL, TEN
 from hyperpolicy.recipes.fifty.rows import ROWS
 from hyperpolicy.recipes.fifty.study import QUESTIONS, Cells, Question
 from hyperpolicy.recipes.stage import write_page
@@ -127,6 +127,7 @@ class GoalsDemonstration(OfQuestion):
     """MT10's tasks in a region of configurations that nobody trained on."""
 
     question: ClassVar[Question] = QUESTIONS["goals"]
+    preset: Suppress[Preset] = TEN
 
 
 @dataclass(frozen=True)

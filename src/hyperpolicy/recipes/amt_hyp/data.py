@@ -40,7 +40,8 @@ from hyperpolicy.zoo import Zoo
 GATE_SEED, TRAIN_SEED, TEST_SEED = 12, 13, 14
 """Of configurations; tables use others."""
 LEAST_SHOWN = 0.5
-"""An expert that succeeds less often does not show its task: its script does."""
+"""Where an expert succeeds less often, its script shows the task: in tests alone, in training as
+well as the expert's rows."""
 MOST_TRIES = 5
 """Rounds of episodes in which enough demonstrations have to succeed."""
 

@@ -7,7 +7,7 @@ from hyperpolicy.generate.codecs import PcaConfig
 from hyperpolicy.generate.writers.conditioned import DistillConfig
 from hyperpolicy.generate.writers.hyplatent import HypLatentConfig
 from hyperpolicy.generate.writers.make_an_agent import MakeAnAgentConfig
-from hyperpolicy.recipes.amt_hyp.presets import SMALL_DATA, SMOKE_DATA, Preset
+from hyperpolicy.recipes.amt_hyp.presets import SMALL_DATA, Preset
 
 FOLDS = 5
 """Each leaves out ten tasks of fifty."""
@@ -64,9 +64,7 @@ SMALL = FiftyPreset(
     elsewhere=4,
 )
 """One fit of each method: what varies most is the pipeline, and folds are such."""
-FOLD = replace(SMALL, data=replace(DATA, tested=("unseen",)), seldom=SMALL.policies)
-"""A fold is a pipeline of its own; it has a fifth of the tasks, so all rows can play in full."""
-SMOKE = FiftyPreset(data=replace(SMOKE_DATA, layouts=("opening", "whole")))
-"""For tests."""
-PRESETS = {"small": (SMALL, FOLD)}
-"""Of all fifty tasks, and of a fold."""
+TEN = replace(SMALL, seldom=SMALL.policies)
+"""Ten tasks are tested, so that all rows can play in full."""
+FOLD = replace(TEN, data=replace(DATA, tested=("unseen",)))
+"""A fold is a pipeline of its own."""
